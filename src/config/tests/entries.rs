@@ -1,0 +1,190 @@
+//! `[tasks.NAME]` and `[schedules.NAME]`.
+
+use std::time::Duration;
+
+use super::super::{ScheduleConfig, ScheduledTask, TaskDefaults};
+use super::{effective, file, variable};
+use crate::task::backoff::Backoff;
+
+#[test]
+fn task_types_get_their_defaults() {
+    let config = file(
+        r#"
+        [tasks.echo]
+        [tasks."mail.send"]
+        queue = "mail"
+        timeout = "30s"
+        max_attempts = 12
+        backoff = { base = "5s" }
+        priority = 9
+        [tasks.sleep]
+        timeout = 0.5
+        backoff = "1m"
+        "#,
+    )
+    .config();
+    let expected = TaskDefaults {
+        queue: Some("mail".to_owned()),
+        timeout: Some(Duration::from_secs(30)),
+        max_attempts: Some(12),
+        backoff: Some(Backoff { base: Duration::from_secs(5), ..Backoff::default() }),
+        priority: Some(9),
+    };
+    assert_eq!(config.tasks.len(), 3);
+    assert_eq!(config.tasks.get("echo"), Some(&TaskDefaults::default()));
+    assert_eq!(config.tasks.get("mail.send"), Some(&expected));
+    let sleep = config.tasks.get("sleep").expect("sleep");
+    assert_eq!(sleep.timeout, Some(Duration::from_millis(500)));
+    assert_eq!(sleep.backoff, Some(Backoff::fixed(Duration::from_secs(60))));
+    assert_eq!(
+        effective(&config, "tasks.\"mail.send\".timeout"),
+        ("30s".to_owned(), "file taskrunnerx.toml".to_owned())
+    );
+}
+
+#[test]
+fn task_types_refuse_the_rest() {
+    for (text, key, said) in [
+        ("tasks = 5", "tasks", "takes a table: [tasks.NAME]"),
+        ("tasks.echo = 5", "tasks.echo", "takes a table: [tasks.NAME]"),
+        ("[tasks.\"a b\"]", "tasks.\"a b\"", "got \"a b\", where ' ' may not stand"),
+        ("[tasks.\"\"]", "tasks.\"\"", "got an empty name"),
+        ("tasks.echo.queue = \"a b\"", "tasks.echo.queue", "got \"a b\"; takes a queue name"),
+        ("tasks.echo.queue = \"*\"", "tasks.echo.queue", "got \"*\"; takes a queue name"),
+        ("tasks.echo.timeout = \"31d\"", "tasks.echo.timeout", "takes a duration from 1ms to 30d"),
+        ("tasks.echo.max_attempts = 0", "tasks.echo.max_attempts", "takes a whole number from 1 to 1000"),
+        ("tasks.echo.backoff.max = \"0s\"", "tasks.echo.backoff.max", "takes at least base (1s)"),
+        ("tasks.echo.priority = 10", "tasks.echo.priority", "takes a whole number from 0 to 9"),
+        ("tasks.echo.priority = -1", "tasks.echo.priority", "takes a whole number from 0 to 9"),
+        ("tasks.echo.tiemout = 1", "tasks.echo.tiemout", "is not a key; the nearest is `timeout`"),
+    ] {
+        let faults = file(text).faults();
+        assert_eq!(faults.len(), 1, "{text}: {faults:?}");
+        assert!(faults[0].starts_with(&format!("{key} (file taskrunnerx.toml): ")), "{text}: {faults:?}");
+        assert!(faults[0].contains(said), "{text}: {faults:?}");
+    }
+}
+
+#[test]
+fn other_executors_are_not_supported_yet() {
+    let text =
+        "[tasks.x]\ncommand = [\"a\"]\nconcurrency = 1\ncwd = \"/\"\nenv = []\nhttp = {}\npull = true\nschema = {}";
+    let faults = file(text).faults();
+    assert_eq!(faults.len(), 7, "{faults:?}");
+    for (fault, key) in faults.iter().zip(["command", "concurrency", "cwd", "env", "http", "pull", "schema"]) {
+        assert_eq!(
+            *fault,
+            format!(
+                "tasks.x.{key} (file taskrunnerx.toml): not supported by this version: only task types built into this binary can be configured"
+            )
+        );
+    }
+}
+
+#[test]
+fn schedules_arrive_whole() {
+    let config = file(
+        r#"
+        [schedules.nightly]
+        cron = "0 30 3 * * *"
+        timezone = "Europe/Berlin"
+        [schedules.nightly.task]
+        name = "report"
+        payload = { day = 2026-01-31, list = [1, 2.5, "x"], deep = { on = true } }
+        queue = "reports"
+        priority = 3
+        timeout = "1h"
+        max_attempts = 2
+        backoff = "5m"
+
+        [schedules.beat]
+        cron = "* * * * * *"
+        task = { name = "echo", payload = "hi" }
+        "#,
+    )
+    .config();
+    let plain = ScheduledTask {
+        name: "echo".to_owned(),
+        payload: Some("\"hi\"".to_owned()),
+        queue: None,
+        priority: None,
+        timeout: None,
+        max_attempts: None,
+        backoff: None,
+    };
+    let full = ScheduledTask {
+        name: "report".to_owned(),
+        payload: Some(r#"{"day":"2026-01-31","deep":{"on":true},"list":[1,2.5,"x"]}"#.to_owned()),
+        queue: Some("reports".to_owned()),
+        priority: Some(3),
+        timeout: Some(Duration::from_secs(3_600)),
+        max_attempts: Some(2),
+        backoff: Some(Backoff::fixed(Duration::from_secs(300))),
+    };
+    let schedule = |name: &str, cron: &str, timezone: &str, task| ScheduleConfig {
+        name: name.to_owned(),
+        cron: cron.to_owned(),
+        timezone: timezone.to_owned(),
+        task,
+    };
+    assert_eq!(
+        config.schedules,
+        [schedule("beat", "* * * * * *", "UTC", plain), schedule("nightly", "0 30 3 * * *", "Europe/Berlin", full)]
+    );
+}
+
+#[test]
+fn schedules_say_all_that_is_wrong() {
+    let faults = file(
+        r#"
+        [schedules.a]
+        every = "5m"
+        colour = "red"
+        [schedules.b]
+        cron = "bad"
+        timezone = "Mars/Base"
+        task = "echo"
+        [schedules.c]
+        cron = 5
+        task = { payload = nan, tags = ["x"], queue = "a b", nmae = "echo" }
+        [schedules."d e"]
+        "#,
+    )
+    .faults();
+    let starts = [
+        "schedules.\"d e\" (file taskrunnerx.toml): got \"d e\"",
+        "schedules.a.cron (file taskrunnerx.toml): is missing; takes a cron expression",
+        "schedules.a.task (file taskrunnerx.toml): is missing; takes a table of name",
+        "schedules.a.colour (file taskrunnerx.toml): is not a key; the nearest is `cron`",
+        "schedules.a.every (file taskrunnerx.toml): not supported by this version for a schedule in the file",
+        "schedules.b.cron (file taskrunnerx.toml): got \"bad\" in \"Mars/Base\": the minute is bad",
+        "schedules.b.cron (file taskrunnerx.toml): got \"bad\" in \"Mars/Base\": the hour is bad",
+        "schedules.b.cron (file taskrunnerx.toml): got \"bad\" in \"Mars/Base\": no such zone: Mars/Base",
+        "schedules.b.task (file taskrunnerx.toml): got \"echo\"; takes a table of name",
+        "schedules.c.cron (file taskrunnerx.toml): got 5; takes a cron expression",
+        "schedules.c.task.name (file taskrunnerx.toml): is missing; takes a task name",
+        "schedules.c.task.payload (file taskrunnerx.toml): got NaN, which holds nan or inf",
+        "schedules.c.task.queue (file taskrunnerx.toml): got \"a b\"; takes a queue name",
+        "schedules.c.task.nmae (file taskrunnerx.toml): is not a key; the nearest is `name`",
+        "schedules.c.task.tags (file taskrunnerx.toml): not supported by this version for a schedule in the file",
+    ];
+    assert_eq!(faults.len(), starts.len(), "{faults:#?}");
+    for (fault, start) in faults.iter().zip(starts) {
+        assert!(fault.starts_with(start), "{fault}\n{start}");
+    }
+}
+
+#[test]
+fn a_payload_keeps_to_its_limit() {
+    let text = "[schedules.a]\ncron = \"* * * * * *\"\ntask = { name = \"echo\", payload = \"12345678\" }";
+    let config = file(text).with("TASKRUNNERX_LIMITS__PAYLOAD", "10").config();
+    assert_eq!(config.schedules[0].task.payload.as_deref(), Some("\"12345678\""));
+    let faults = file(text).with("TASKRUNNERX_LIMITS__PAYLOAD", "9").faults();
+    assert!(faults[0].contains("is 10 bytes as JSON text; takes any value that JSON has, up to limits.payload (9)"));
+}
+
+#[test]
+fn they_come_from_the_file_only() {
+    let warnings = variable("TASKRUNNERX_TASKS__ECHO__TIMEOUT", "1s").warnings();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+}

@@ -1,0 +1,210 @@
+//! A JSON object field by field, so that every fault is found and none hides another. Values
+//! stay as they were sent until one is asked for.
+
+use super::name::quoted;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// One fault of the input: where, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Fault {
+    /// A JSON pointer as a fragment, as in `#/delay`.
+    pub pointer: String,
+    /// What was got and what is accepted.
+    pub detail: String,
+}
+
+impl Fault {
+    /// A fault of the field at `pointer`, given without the `#`.
+    pub fn at(pointer: &str, detail: impl fmt::Display) -> Self {
+        Self { pointer: format!("#{pointer}"), detail: detail.to_string() }
+    }
+}
+
+/// An object's fields. Each is taken once; [`Fields::finish`] complains of the rest.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    entries: Vec<(Cow<'a, str>, &'a RawValue)>,
+    faults: Vec<Fault>,
+    known: Vec<&'static str>,
+}
+
+/// Keeps the pairs as they stand, without a map: objects here have a handful of fields.
+struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// A key that borrows from the text unless it has escapes.
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Pairs<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Pairs<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
+                let mut pairs = Vec::with_capacity(8);
+                while let Some(Key(key)) = map.next_key()? {
+                    pairs.push((key, map.next_value::<&RawValue>()?));
+                    if pairs.len() > MAX_FIELDS {
+                        return Err(A::Error::custom(format_args!("an object of more than {MAX_FIELDS} fields")));
+                    }
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// More fields than any object of the interface has: faults are listed up to here.
+const MAX_FIELDS: usize = 100;
+
+impl<'a> Fields<'a> {
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// When the text is no JSON, or no object; the message says where.
+    pub fn read(text: &'a str) -> Result<Self, serde_json::Error> {
+        let Pairs(entries) = serde_json::from_str(text)?;
+        let mut faults = Vec::new();
+        for (i, (key, _)) in entries.iter().enumerate() {
+            if entries.iter().take(i).any(|(earlier, _)| earlier == key) {
+                faults.push(Fault::at(&format!("/{}", escaped(key)), "stands twice; each field may stand once"));
+            }
+        }
+        Ok(Self { entries, faults, known: Vec::new() })
+    }
+
+    /// Takes a field as it was sent. JSON `null` counts as absent.
+    pub fn raw(&mut self, name: &'static str) -> Option<&'a str> {
+        self.raw_or_null(name).filter(|text| *text != "null")
+    }
+
+    /// Takes a field as it was sent, `null` included.
+    pub fn raw_or_null(&mut self, name: &'static str) -> Option<&'a str> {
+        self.known.push(name);
+        let at = self.entries.iter().position(|(key, _)| key == name)?;
+        let (_, value) = self.entries.remove(at);
+        // A field that stood twice has been complained of: its other values go too.
+        self.entries.retain(|(key, _)| key != name);
+        Some(value.get())
+    }
+
+    /// Takes a field through a reader of its JSON text; a fault is noted.
+    pub fn take<T, E: fmt::Display>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&'a str) -> Result<T, E>,
+    ) -> Option<T> {
+        match read(self.raw(name)?) {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                self.fault(&format!("/{name}"), fault);
+                None
+            }
+        }
+    }
+
+    /// Takes a string through a check.
+    pub fn string<E: fmt::Display>(
+        &mut self,
+        name: &'static str,
+        check: impl FnOnce(&str) -> Result<(), E>,
+    ) -> Option<String> {
+        self.take(name, |text| {
+            let value: String = serde_json::from_str(text).map_err(|_| got(text, "a string"))?;
+            check(&value).map_err(|fault| fault.to_string())?;
+            Ok::<_, String>(value)
+        })
+    }
+
+    /// Takes a whole number in a range.
+    pub fn number(&mut self, name: &'static str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
+        self.take(name, |text| match serde_json::from_str::<u32>(text) {
+            Ok(number) if range.contains(&number) => Ok(number),
+            _ => Err(got(text, &format!("a whole number from {} to {}", range.start(), range.end()))),
+        })
+    }
+
+    /// Notes a fault at a pointer.
+    pub fn fault(&mut self, pointer: &str, detail: impl fmt::Display) {
+        self.faults.push(Fault::at(pointer, detail));
+    }
+
+    /// Complains of the fields that nobody took, and gives all faults.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Fault> {
+        for (key, _) in std::mem::take(&mut self.entries) {
+            let nearest = self
+                .known
+                .iter()
+                .map(|known| (strsim::jaro_winkler(known, &key), *known))
+                .max_by(|a, b| a.0.total_cmp(&b.0))
+                .filter(|(likeness, _)| *likeness > 0.8);
+            let hint = nearest.map_or(String::new(), |(_, known)| format!("; did you mean {known}?"));
+            let detail = format!("is not a known field{hint} (known: {})", self.known.join(", "));
+            self.fault(&format!("/{}", escaped(&key)), detail);
+        }
+        self.faults
+    }
+}
+
+/// `got …; takes …`, with long values cut.
+pub fn got(text: &str, takes: &str) -> String {
+    let shown: String = text.chars().take(60).collect();
+    let more = if shown.len() < text.len() { "…" } else { "" };
+    format!("got {shown}{more}; takes {takes}")
+}
+
+/// A key as a part of a JSON pointer, cut where it is long.
+fn escaped(key: &str) -> String {
+    let cut: String = key.chars().take(100).collect();
+    cut.replace('~', "~0").replace('/', "~1")
+}
+
+/// A string value for a message.
+pub fn shown(text: &str) -> String {
+    quoted(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_found_at_once() {
+        let mut fields = Fields::read(r#"{"a": 1, "b": "x", "a": 2, "prioritty": 5, "c/d": 1}"#).unwrap();
+        assert_eq!(fields.number("a", 0..=9), Some(1));
+        assert_eq!(fields.number("b", 0..=9), None);
+        assert_eq!(fields.number("priority", 0..=9), None);
+        let faults = fields.finish();
+        let pointers: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        assert_eq!(pointers, ["#/a", "#/b", "#/prioritty", "#/c~1d"]);
+        assert_eq!(faults[1].detail, "got \"x\"; takes a whole number from 0 to 9");
+        assert!(faults[2].detail.contains("did you mean priority?"), "{}", faults[2].detail);
+    }
+
+    #[test]
+    fn numbers_are_whole_and_in_range() {
+        for (text, number) in
+            [("9", Some(9)), ("10", None), ("5.0", None), ("-1", None), ("\"5\"", None), ("1e0", None)]
+        {
+            let object = format!("{{\"n\": {text}}}");
+            let mut fields = Fields::read(&object).unwrap();
+            assert_eq!(fields.number("n", 0..=9), number, "{text}");
+            assert_eq!(fields.finish().is_empty(), number.is_some());
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_said() {
+        for text in ["", "[]", "1", "{", "{\"a\":}", "nonsense"] {
+            assert!(Fields::read(text).is_err(), "{text}");
+        }
+    }
+}

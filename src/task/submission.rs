@@ -1,0 +1,232 @@
+//! A task as it is asked for: the JSON of `POST /api/tasks`, and of a schedule's task.
+
+use super::fields::{Fault, Fields, got, shown};
+use super::position::MAX_PRIORITY;
+use super::{Backoff, Timestamp, When, duration, name};
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
+use std::fmt;
+use std::time::Duration;
+
+/// Longest timeout of one attempt.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(30 * 86_400);
+/// Most attempts of one task.
+pub const MAX_ATTEMPTS: u32 = 1000;
+/// Most tags of one task.
+pub const MAX_TAGS: usize = 16;
+/// Longest metadata, in bytes of JSON.
+pub const MAX_METADATA: usize = 16 * 1024;
+
+/// What was asked for; what was left out is for the defaults.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Submission {
+    pub name: String,
+    /// JSON text, byte for byte; `null` if none was sent.
+    pub payload: String,
+    pub queue: Option<String>,
+    pub priority: Option<u8>,
+    pub when: Option<When>,
+    pub timeout: Option<Duration>,
+    pub max_attempts: Option<u32>,
+    pub backoff: Option<Backoff>,
+    pub expires_in: Option<Duration>,
+    pub tags: Vec<String>,
+    /// A JSON object, byte for byte.
+    pub metadata: Option<String>,
+}
+
+/// Reads a submission. Faults come back beside what could be read, so that the caller can add
+/// its own (an unknown task type) and report all of them at once.
+///
+/// # Errors
+/// When the text is no JSON object at all.
+pub fn read(text: &str, max_payload: usize) -> Result<(Submission, Vec<Fault>), serde_json::Error> {
+    let mut fields = Fields::read(text)?;
+    let name = fields.string("name", |text| name::check(text, name::MAX_NAME));
+    let payload = fields.raw_or_null("payload").unwrap_or("null");
+    if payload.len() > max_payload {
+        fields.fault("/payload", format_args!("has {} bytes; takes at most {max_payload}", payload.len()));
+    }
+    let submission = Submission {
+        payload: payload.to_owned(),
+        queue: fields.string("queue", |text| name::check(text, name::MAX_QUEUE)),
+        priority: fields.number("priority", 0..=u32::from(MAX_PRIORITY)).and_then(|p| u8::try_from(p).ok()),
+        when: when(&mut fields),
+        timeout: fields.take("timeout", |text| bounded(text, Duration::from_millis(1), MAX_TIMEOUT)),
+        max_attempts: fields.number("max_attempts", 1..=MAX_ATTEMPTS),
+        backoff: backoff(&mut fields),
+        expires_in: fields.take("expires_in", |text| bounded(text, Duration::from_millis(1), duration::MAX)),
+        tags: tags(&mut fields),
+        metadata: fields.take("metadata", metadata),
+        name: name.unwrap_or_default(),
+    };
+    let mut faults = fields.finish();
+    if submission.name.is_empty() && !faults.iter().any(|fault| fault.pointer == "#/name") {
+        faults.insert(0, Fault::at("/name", "is missing; it says which task type to run"));
+    }
+    Ok((submission, faults))
+}
+
+fn when(fields: &mut Fields<'_>) -> Option<When> {
+    let run_at = fields.take("run_at", instant).map(When::At);
+    let delay = fields.take("delay", |text| span(text).map(When::After));
+    if run_at.is_some() && delay.is_some() {
+        fields.fault("/delay", "stands beside run_at; takes one of the two");
+    }
+    match delay.or(run_at) {
+        Some(When::After(Duration::ZERO)) => Some(When::Now),
+        other => other,
+    }
+}
+
+fn instant(text: &str) -> Result<Timestamp, String> {
+    const TAKES: &str = "a time as in RFC 3339, such as \"2030-01-31T12:00:00Z\", before the year 2250";
+    let value: String = serde_json::from_str(text).map_err(|_| got(text, TAKES))?;
+    let instant = DateTime::parse_from_rfc3339(&value).map_err(|_| got(text, TAKES))?.with_timezone(&Utc);
+    // The column holds years from 1000, the index years before 2255.
+    let range = 0..8_835_000_000;
+    if range.contains(&instant.timestamp()) { Ok(instant) } else { Err(got(text, TAKES)) }
+}
+
+/// A duration as a string or a number of seconds.
+fn span(text: &str) -> Result<Duration, String> {
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    duration::from_value(&value).map_err(|fault| fault.to_string())
+}
+
+fn bounded(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let span = span(text)?;
+    if (least..=most).contains(&span) {
+        Ok(span)
+    } else {
+        Err(got(text, &format!("a duration from {} to {}", duration::format(least), duration::format(most))))
+    }
+}
+
+fn backoff(fields: &mut Fields<'_>) -> Option<Backoff> {
+    match Backoff::from_json(fields.raw("backoff")?) {
+        Ok(backoff) => Some(backoff),
+        Err(faults) => {
+            for (pointer, detail) in faults {
+                fields.fault(&format!("/backoff{pointer}"), detail);
+            }
+            None
+        }
+    }
+}
+
+fn tags(fields: &mut Fields<'_>) -> Vec<String> {
+    let takes = || format!("a list of at most {MAX_TAGS} strings");
+    let Some(text) = fields.raw("tags") else { return Vec::new() };
+    let values: Vec<&RawValue> = match serde_json::from_str(text) {
+        Ok(values) => values,
+        Err(_) => {
+            fields.fault("/tags", got(text, &takes()));
+            return Vec::new();
+        }
+    };
+    if values.len() > MAX_TAGS {
+        fields.fault("/tags", format_args!("got {} tags; takes {}", values.len(), takes()));
+        return Vec::new();
+    }
+    let mut tags = Vec::with_capacity(values.len());
+    for (i, value) in values.into_iter().enumerate() {
+        let pointer = format!("/tags/{i}");
+        match serde_json::from_str::<String>(value.get()) {
+            Err(_) => fields.fault(&pointer, got(value.get(), "a string")),
+            Ok(tag) => match name::check(&tag, name::MAX_NAME) {
+                Err(fault) => fields.fault(&pointer, fault),
+                Ok(()) if tags.contains(&tag) => fields.fault(&pointer, format_args!("{} stands twice", shown(&tag))),
+                Ok(()) => tags.push(tag),
+            },
+        }
+    }
+    tags
+}
+
+fn metadata(text: &str) -> Result<String, Box<dyn fmt::Display>> {
+    if !text.starts_with('{') {
+        return Err(Box::new(got(text, "an object")));
+    }
+    if text.len() > MAX_METADATA {
+        return Err(Box::new(format!("has {} bytes; takes at most {MAX_METADATA}", text.len())));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = 1 << 20;
+
+    #[test]
+    fn a_full_submission_reads_back_and_its_payload_is_untouched() {
+        let payload = r#"{ "b":1.50,  "a": 12345678901234567890123, "a": "\u00e9" }"#;
+        let text = format!(
+            r#"{{"name": "echo", "payload": {payload}, "queue": "q", "priority": 9, "delay": "1h30m", "timeout": 1.5,
+               "max_attempts": 3, "backoff": "5s", "expires_in": "2h", "tags": ["a", "b"], "metadata": {{"k": [1]}}}}"#
+        );
+        let (submission, faults) = read(&text, MAX).unwrap();
+        assert_eq!(faults, []);
+        let expected = Submission {
+            name: "echo".into(),
+            payload: payload.into(),
+            queue: Some("q".into()),
+            priority: Some(9),
+            when: Some(When::After(Duration::from_secs(5400))),
+            timeout: Some(Duration::from_millis(1500)),
+            max_attempts: Some(3),
+            backoff: Some(Backoff::fixed(Duration::from_secs(5))),
+            expires_in: Some(Duration::from_secs(7200)),
+            tags: vec!["a".into(), "b".into()],
+            metadata: Some(r#"{"k": [1]}"#.into()),
+        };
+        assert_eq!(submission, expected);
+    }
+
+    #[test]
+    fn a_name_is_enough_and_null_is_a_payload() {
+        let (submission, faults) = read(r#"{"name": "noop", "queue": null}"#, MAX).unwrap();
+        assert_eq!((submission.payload.as_str(), submission.queue, faults), ("null", None, vec![]));
+    }
+
+    #[test]
+    fn every_fault_is_reported_with_its_pointer() {
+        let text = r#"{"name": 7, "queue": "a b", "priority": 10, "run_at": "tomorrow", "delay": "soon", "timeout": 0,
+            "max_attempts": 0, "backoff": {"kind": "cubic", "base": -1}, "expires_in": "1x", "tags": ["ok", 1, "ok"],
+            "metadata": [], "colour": "red"}"#;
+        let (_, faults) = read(text, MAX).unwrap();
+        let pointers: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        assert_eq!(
+            pointers,
+            [
+                "#/name",
+                "#/queue",
+                "#/priority",
+                "#/run_at",
+                "#/delay",
+                "#/timeout",
+                "#/max_attempts",
+                "#/backoff/kind",
+                "#/backoff/base",
+                "#/expires_in",
+                "#/tags/1",
+                "#/tags/2",
+                "#/metadata",
+                "#/colour"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_payloads_size_and_both_times_at_once_are_faults() {
+        let (_, faults) =
+            read(r#"{"name": "echo", "payload": "12345", "delay": 1, "run_at": "2030-01-01T00:00:00Z"}"#, 6).unwrap();
+        let pointers: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+        assert_eq!(pointers, ["#/payload", "#/delay"]);
+        let (_, faults) = read("{}", MAX).unwrap();
+        assert_eq!(faults.len(), 1);
+        assert_eq!(faults[0].pointer, "#/name");
+    }
+}

@@ -1,0 +1,209 @@
+//! Every metric the program has. Names and labels are a contract (docs and dashboards build
+//! on them); labels are bounded. The help of each says which role has it.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// Seconds from half a millisecond to ten minutes: waits and run times.
+const SPAN_BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
+/// Seconds of one call: a statement, a request.
+const CALL_BUCKETS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Rows in one batch.
+const ROW_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+
+/// A process's metrics: one value, made at start, shared by every part.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    pub tasks_submitted: IntCounterVec,
+    pub tasks_finished: IntCounterVec,
+    pub task_wait: HistogramVec,
+    pub task_run: HistogramVec,
+    pub queue_depth: IntGaugeVec,
+    pub queue_oldest: GaugeVec,
+    pub worker_slots: IntGauge,
+    pub worker_busy: IntGauge,
+    pub tasks_fenced: IntCounter,
+    pub tasks_rescued: IntCounter,
+    pub tasks_undispatched: IntCounter,
+    pub store_batch_rows: HistogramVec,
+    pub store_seconds: HistogramVec,
+    pub store_errors: IntCounterVec,
+    pub stream_errors: IntCounterVec,
+    pub schedule_fires: IntCounterVec,
+    pub schedule_last_success: GaugeVec,
+    pub schedule_lag: prometheus::Gauge,
+    pub http_requests: IntCounterVec,
+    pub http_seconds: HistogramVec,
+}
+
+/// Collects what is registered, so that each metric stands in one expression.
+struct Maker {
+    registry: Registry,
+}
+
+impl Maker {
+    fn keep<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> prometheus::Result<C> {
+        let collector = made?;
+        self.registry.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+        self.keep(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        self.keep(IntCounter::new(name, help))
+    }
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        self.keep(IntGauge::new(name, help))
+    }
+    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> prometheus::Result<HistogramVec> {
+        self.keep(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels))
+    }
+}
+
+impl Metrics {
+    /// A fresh set under the prefix `taskrunnerx`, with the process's own metrics beside it.
+    ///
+    /// # Errors
+    /// Only if two metrics here had one name: a mistake that the first start shows.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new_custom(Some("taskrunnerx".to_owned()), None)?;
+        let m = Maker { registry: registry.clone() };
+        let build = m.keep(IntGaugeVec::new(
+            Opts::new("build_info", "1, with the version of this binary (all roles)"),
+            &["version"],
+        ))?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Self {
+            tasks_submitted: m.counters(
+                "tasks_submitted_total",
+                "Tasks accepted: their rows are committed (api, scheduler)",
+                &["queue", "name"],
+            )?,
+            tasks_finished: m.counters(
+                "tasks_finished_total",
+                "Attempts whose outcome was recorded; outcome is completed, retried, interrupted or a reason (worker)",
+                &["queue", "name", "outcome"],
+            )?,
+            task_wait: m.histograms(
+                "task_wait_seconds",
+                "Time from being eligible to the start of the attempt (worker)",
+                &["queue"],
+                SPAN_BUCKETS,
+            )?,
+            task_run: m.histograms(
+                "task_run_seconds",
+                "Time a handler ran (worker)",
+                &["queue", "name"],
+                SPAN_BUCKETS,
+            )?,
+            queue_depth: m.keep(IntGaugeVec::new(
+                Opts::new("queue_depth", "Live tasks by state (worker: the process that dispatches the queue)"),
+                &["queue", "status"],
+            ))?,
+            queue_oldest: m.keep(GaugeVec::new(
+                Opts::new(
+                    "queue_oldest_seconds",
+                    "How long the oldest queued task has been eligible (worker: the process that dispatches the queue)",
+                ),
+                &["queue"],
+            ))?,
+            worker_slots: m.gauge("worker_slots", "Attempts this process may run at once (worker)")?,
+            worker_busy: m.gauge("worker_busy", "Attempts this process is running (worker)")?,
+            tasks_fenced: m
+                .counter("tasks_fenced_total", "Outcomes discarded because another attempt owns the task (worker)")?,
+            tasks_rescued: m.counter("tasks_rescued_total", "Tasks taken over from dead workers (worker)")?,
+            tasks_undispatched: m.counter(
+                "tasks_undispatched_total",
+                "Tasks put back into the backlog because the stream had lost them or no slot could take them (worker)",
+            )?,
+            store_batch_rows: m.histograms(
+                "store_batch_rows",
+                "Rows in one batch (all roles)",
+                &["op"],
+                ROW_BUCKETS,
+            )?,
+            store_seconds: m.histograms(
+                "store_seconds",
+                "Time of one database operation, waiting for a connection included (all roles)",
+                &["op"],
+                CALL_BUCKETS,
+            )?,
+            store_errors: m.counters("store_errors_total", "Database operations that failed (all roles)", &["kind"])?,
+            stream_errors: m.counters("stream_errors_total", "Redis operations that failed (all roles)", &["kind"])?,
+            schedule_fires: m.counters(
+                "schedule_fires_total",
+                "Due instants recorded in the ledger (scheduler)",
+                &["schedule", "outcome"],
+            )?,
+            schedule_last_success: m.keep(GaugeVec::new(
+                Opts::new(
+                    "schedule_last_success_timestamp_seconds",
+                    "When the schedule last submitted its task (scheduler)",
+                ),
+                &["schedule"],
+            ))?,
+            schedule_lag: m.keep(prometheus::Gauge::new(
+                "schedule_lag_seconds",
+                "How far behind the most overdue schedule was at the last pass (scheduler)",
+            ))?,
+            http_requests: m.counters(
+                "http_requests_total",
+                "Requests answered (all roles)",
+                &["method", "route", "status"],
+            )?,
+            http_seconds: m.histograms(
+                "http_request_seconds",
+                "Time to answer a request (all roles)",
+                &["method", "route"],
+                CALL_BUCKETS,
+            )?,
+            registry,
+        })
+    }
+
+    /// The text exposition format of everything gathered now.
+    ///
+    /// # Errors
+    /// When a collector cannot be encoded.
+    pub fn render(&self) -> prometheus::Result<Vec<u8>> {
+        let mut families = self.registry.gather();
+        families.extend(process_families());
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text)?;
+        Ok(text)
+    }
+}
+
+/// The process's own metrics under their usual names (`process_cpu_seconds_total` and so on).
+#[cfg(target_os = "linux")]
+fn process_families() -> Vec<prometheus::proto::MetricFamily> {
+    use std::sync::OnceLock;
+    static PROCESS: OnceLock<prometheus::process_collector::ProcessCollector> = OnceLock::new();
+    PROCESS.get_or_init(prometheus::process_collector::ProcessCollector::for_self).collect()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn process_families() -> Vec<prometheus::proto::MetricFamily> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_registers_once_and_renders() {
+        let metrics = Metrics::new().unwrap();
+        metrics.tasks_submitted.with_label_values(&["default", "noop"]).inc();
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(text.contains("taskrunnerx_tasks_submitted_total{name=\"noop\",queue=\"default\"} 1"), "{text}");
+        assert!(text.contains("taskrunnerx_build_info{version="));
+    }
+}
