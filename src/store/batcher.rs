@@ -1,0 +1,175 @@
+//! Group commit: concurrent callers share one flush.
+//!
+//! ```text
+//!  submit ──► channel ──► lane: take what waits ──► flush ──► answers
+//!  submit ──►        ──►  (the next flush begins when the last one ends)
+//! ```
+//!
+//! There is no timer: a lone caller waits for nothing, and under load a batch is whatever
+//! arrived during the flush before it. Batches are bounded in rows and in bytes, the waiting
+//! line in items; a full line holds its callers back.
+
+use std::future::Future;
+use std::sync::Arc;
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+/// The bounds of one batcher.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Most items in a batch.
+    pub rows: usize,
+    /// A batch closes at the first item that takes it to this many bytes.
+    pub bytes: usize,
+    /// Most items waiting for a flush.
+    pub waiting: usize,
+    /// Flushes at once.
+    pub lanes: usize,
+}
+
+struct Waiting<T, R> {
+    item: T,
+    bytes: usize,
+    answer: oneshot::Sender<R>,
+}
+
+/// The batcher has stopped, or its flush broke off: nothing is known of the item's fate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the batcher has stopped")]
+pub struct Stopped;
+
+/// Where callers hand in items. Cheap to clone; when the last clone is dropped the lanes
+/// flush what waits and end.
+#[derive(Debug)]
+pub struct Batcher<T, R> {
+    line: mpsc::Sender<Waiting<T, R>>,
+}
+
+impl<T, R> Clone for Batcher<T, R> {
+    fn clone(&self) -> Self {
+        Self { line: self.line.clone() }
+    }
+}
+
+impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
+    /// Starts the lanes on the current runtime. `flush` answers each item in order; a missing
+    /// answer reaches its caller as [`Stopped`]. The set ends when every batcher is dropped.
+    pub fn start<F, Fut>(bounds: Bounds, flush: F) -> (Self, JoinSet<()>)
+    where
+        F: Fn(Vec<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Vec<R>> + Send + 'static,
+    {
+        let (line, waiting) = mpsc::channel(bounds.waiting.max(1));
+        let waiting = Arc::new(Mutex::new(waiting));
+        let flush = Arc::new(flush);
+        let mut lanes = JoinSet::new();
+        for _ in 0..bounds.lanes.max(1) {
+            lanes.spawn(lane(bounds, Arc::clone(&waiting), Arc::clone(&flush)));
+        }
+        (Self { line }, lanes)
+    }
+
+    /// Hands in an item of about `bytes` bytes and waits for its answer.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the lanes have ended.
+    pub async fn submit(&self, item: T, bytes: usize) -> Result<R, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.line.send(Waiting { item, bytes, answer }).await.map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)
+    }
+}
+
+async fn lane<T, R, F, Fut>(bounds: Bounds, line: Arc<Mutex<mpsc::Receiver<Waiting<T, R>>>>, flush: Arc<F>)
+where
+    F: Fn(Vec<T>) -> Fut,
+    Fut: Future<Output = Vec<R>>,
+{
+    loop {
+        let Some((items, answers)) = take(bounds, &line).await else { return };
+        let results = flush(items).await;
+        for (answer, result) in answers.into_iter().zip(results) {
+            // A caller that has gone needs no answer.
+            let _ = answer.send(result);
+        }
+    }
+}
+
+/// The next batch: the first item that comes, and what waits behind it. None when all callers are gone.
+async fn take<T, R>(
+    bounds: Bounds,
+    line: &Mutex<mpsc::Receiver<Waiting<T, R>>>,
+) -> Option<(Vec<T>, Vec<oneshot::Sender<R>>)> {
+    let mut line = line.lock().await;
+    let mut next = Some(line.recv().await?);
+    let (mut items, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
+    while let Some(waiting) = next {
+        bytes += waiting.bytes;
+        items.push(waiting.item);
+        answers.push(waiting.answer);
+        next = if items.len() < bounds.rows && bytes < bounds.bytes { line.try_recv().ok() } else { None };
+    }
+    Some((items, answers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::Semaphore;
+
+    const BOUNDS: Bounds = Bounds { rows: 4, bytes: 100, waiting: 64, lanes: 1 };
+
+    /// A batcher whose flushes wait for a permit, and which answers each item with its batch's size.
+    fn gated(bounds: Bounds) -> (Batcher<u32, (u32, usize)>, Arc<Semaphore>, JoinSet<()>) {
+        let gate = Arc::new(Semaphore::new(0));
+        let inner = Arc::clone(&gate);
+        let (batcher, lanes) = Batcher::start(bounds, move |items: Vec<u32>| {
+            let gate = Arc::clone(&inner);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                items.iter().map(|i| (*i, items.len())).collect()
+            }
+        });
+        (batcher, gate, lanes)
+    }
+
+    async fn sizes(bounds: Bounds, bytes: usize, items: u32) -> Vec<usize> {
+        let (batcher, gate, _lanes) = gated(bounds);
+        let calls: Vec<_> = (0..items)
+            .map(|i| {
+                let batcher = batcher.clone();
+                async move { batcher.submit(i, bytes).await.unwrap() }
+            })
+            .collect();
+        let all = tokio::spawn(futures_util::future::join_all(calls));
+        // Every caller is in line (or in the first batch) before the first flush may end.
+        while batcher.line.capacity() > bounds.waiting - (usize::try_from(items).unwrap() - 1).min(bounds.waiting) {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(100);
+        let answers = all.await.unwrap();
+        for (i, (item, _)) in answers.iter().enumerate() {
+            assert_eq!(usize::try_from(*item).unwrap(), i, "each caller gets its own answer");
+        }
+        answers.into_iter().map(|(_, size)| size).collect()
+    }
+
+    #[tokio::test]
+    async fn a_lone_item_is_flushed_alone_and_what_waits_shares_the_next() {
+        assert_eq!(sizes(BOUNDS, 1, 4).await, [1, 3, 3, 3]);
+    }
+
+    #[tokio::test]
+    async fn rows_and_bytes_bound_a_batch() {
+        assert_eq!(sizes(BOUNDS, 1, 6).await, [1, 4, 4, 4, 4, 1]);
+        assert_eq!(sizes(BOUNDS, 60, 5).await, [1, 2, 2, 2, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_missing_answer_is_said_and_dropping_the_last_caller_ends_the_lanes() {
+        let (batcher, mut lanes) = Batcher::<u8, u8>::start(BOUNDS, |_| async { vec![] });
+        assert_eq!(batcher.submit(1, 1).await, Err(Stopped));
+        drop(batcher);
+        while lanes.join_next().await.is_some() {}
+    }
+}

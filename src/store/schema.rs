@@ -1,0 +1,93 @@
+//! The tables as Diesel sees them, kept by hand. The test `schema_matches_migrations` compares
+//! this file with the migrated database's `information_schema`.
+
+diesel::table! {
+    tasks (id) {
+        id -> Binary,
+        name -> Text,
+        queue -> Text,
+        priority -> Unsigned<Tinyint>,
+        status -> Text,
+        reason -> Nullable<Text>,
+        lane -> Unsigned<Tinyint>,
+        position -> Unsigned<Bigint>,
+        attempt -> Unsigned<Integer>,
+        forgiven -> Unsigned<Integer>,
+        max_attempts -> Unsigned<Integer>,
+        crash_count -> Unsigned<Integer>,
+        timeout_ms -> Unsigned<Bigint>,
+        backoff -> Text,
+        run_at -> Datetime,
+        expires_at -> Nullable<Datetime>,
+        dispatched_at -> Nullable<Datetime>,
+        worker_id -> Nullable<Binary>,
+        cancel_requested_at -> Nullable<Datetime>,
+        created_at -> Datetime,
+        started_at -> Nullable<Datetime>,
+        finished_at -> Nullable<Datetime>,
+        schedule -> Nullable<Text>,
+        tags -> Nullable<Text>,
+        metadata -> Nullable<Text>,
+        payload -> Text,
+        result -> Nullable<Text>,
+        last_error -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    task_attempts (task_id, attempt) {
+        task_id -> Binary,
+        attempt -> Unsigned<Integer>,
+        worker_id -> Nullable<Binary>,
+        started_at -> Nullable<Datetime>,
+        finished_at -> Datetime,
+        outcome -> Text,
+        error -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    workers (id) {
+        id -> Binary,
+        host -> Text,
+        pid -> Unsigned<Integer>,
+        queues -> Text,
+        slots -> Unsigned<Integer>,
+        started_at -> Datetime,
+        lease_until -> Datetime,
+        dead_at -> Nullable<Datetime>,
+    }
+}
+
+diesel::table! {
+    queues (name) {
+        name -> Text,
+        created_at -> Datetime,
+        dispatcher_id -> Nullable<Binary>,
+        dispatcher_until -> Nullable<Datetime>,
+    }
+}
+
+diesel::table! {
+    schedules (name) {
+        name -> Text,
+        cron -> Text,
+        timezone -> Text,
+        task -> Text,
+        managed_by -> Text,
+        version -> Unsigned<Integer>,
+        next_fire_at -> Nullable<Datetime>,
+        created_at -> Datetime,
+        updated_at -> Datetime,
+    }
+}
+
+diesel::table! {
+    schedule_fires (schedule, fire_at) {
+        schedule -> Text,
+        fire_at -> Datetime,
+        outcome -> Text,
+        task_id -> Nullable<Binary>,
+        recorded_at -> Datetime,
+    }
+}

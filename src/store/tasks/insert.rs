@@ -1,0 +1,236 @@
+//! Submit: a batch of new tasks in as few statements as its size has bits.
+
+use super::lane;
+use crate::store::connection::{Connection, Store};
+use crate::store::error::StoreError;
+use crate::store::row::Key;
+use crate::store::sql::{Bind, Texts, marks, padded, select, split, statement};
+use crate::task::{NewTask, Status, Task, TaskId, Timestamp, When, position};
+use diesel::QueryResult;
+use diesel::sql_types::Binary;
+use diesel_async::{AsyncConnection, RunQueryDsl};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use uuid::{ContextV7, Uuid};
+
+const COLUMNS: &str = "id, name, queue, priority, status, lane, position, max_attempts, timeout_ms, backoff, run_at, \
+                       expires_at, dispatched_at, created_at, schedule, tags, metadata, payload";
+
+static INSERT: Texts = Texts::new(|rows| {
+    let row = format!("({})", marks(18));
+    format!("INSERT INTO tasks ({COLUMNS}) VALUES {}", vec![row; rows].join(","))
+});
+static EXISTING: Texts = Texts::new(|ids| format!("SELECT id FROM tasks WHERE id IN ({})", marks(ids)));
+
+/// Keeps ids of one millisecond in the order in which they were made.
+static IDS: Mutex<AssertUnwindSafe<ContextV7>> = Mutex::new(AssertUnwindSafe(ContextV7::new()));
+
+/// A task to insert.
+#[derive(Debug, Clone)]
+pub struct Insert {
+    pub task: NewTask,
+    /// Its queue's gate is open: the caller adds it to the stream itself after the commit, so
+    /// `dispatched_at` is set here.
+    pub direct: bool,
+}
+
+/// A task with its place in the index, ready to be bound.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Placed {
+    pub(in crate::store) task: Task,
+    lane: u64,
+    position: u64,
+    backoff: String,
+    tags: Option<String>,
+}
+
+impl Store {
+    /// Inserts a batch and answers each item in order with its row. A batch that fails for a
+    /// reason of its own data is halved until the bad item stands alone.
+    pub async fn insert_tasks(&self, batch: Vec<Insert>) -> Vec<Result<Task, StoreError>> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        self.saw_batch("insert", batch.len());
+        let now = match self.now().await {
+            Ok(now) => now,
+            Err(error) => return batch.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let rows: Vec<Placed> = batch.into_iter().map(|insert| Placed::new(insert.task, insert.direct, now)).collect();
+        self.insert_placed(rows).await
+    }
+
+    fn insert_placed(&self, rows: Vec<Placed>) -> BoxFuture<'_, Vec<Result<Task, StoreError>>> {
+        async move {
+            let rows = Arc::new(rows);
+            let shared = Arc::clone(&rows);
+            let result = self
+                .run("insert", move |conn, tries| {
+                    let rows = Arc::clone(&shared);
+                    async move { insert_once(conn, &rows, tries).await }.boxed()
+                })
+                .await;
+            match result {
+                Ok(()) => rows.iter().map(|row| Ok(row.task.clone())).collect(),
+                Err(StoreError::Refused(_)) if rows.len() > 1 => {
+                    let (left, right) = rows.split_at(rows.len() / 2);
+                    let mut answers = self.insert_placed(left.to_vec()).await;
+                    answers.extend(self.insert_placed(right.to_vec()).await);
+                    answers
+                }
+                Err(error) => rows.iter().map(|_| Err(error.clone())).collect(),
+            }
+        }
+        .boxed()
+    }
+}
+
+async fn insert_once(conn: &mut Connection, rows: &[Placed], tries: u32) -> QueryResult<()> {
+    if tries == 0 {
+        return insert_rows(conn, &rows.iter().collect::<Vec<_>>()).await;
+    }
+    // The answer of the try before may have been lost after its commit: insert what is missing.
+    let existing = existing(conn, rows).await?;
+    let missing: Vec<&Placed> = rows.iter().filter(|row| !existing.contains(&row.task.id)).collect();
+    insert_rows(conn, &missing).await
+}
+
+async fn existing(conn: &mut Connection, rows: &[Placed]) -> QueryResult<HashSet<TaskId>> {
+    let mut found = HashSet::new();
+    let ids: Vec<Bind<'_>> = rows.iter().map(|row| Bind::Id(row.task.id.0)).collect();
+    for chunk in ids.chunks(crate::store::sql::MAX_ROWS) {
+        let keys: Vec<Key> = select::<Binary>(EXISTING.of(chunk.len()), padded(chunk)).load(conn).await?;
+        found.extend(keys.into_iter().map(TaskId::from));
+    }
+    Ok(found)
+}
+
+/// Inserts rows: one statement alone, several in a transaction.
+pub(in crate::store) async fn insert_rows(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<()> {
+    let slices = split(rows);
+    match slices.as_slice() {
+        [] => Ok(()),
+        [only] => insert_slice(conn, only).await,
+        several => {
+            conn.transaction(async |conn| {
+                for slice in several {
+                    insert_slice(conn, slice).await?;
+                }
+                Ok(())
+            })
+            .await
+        }
+    }
+}
+
+async fn insert_slice(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<()> {
+    let mut binds = Vec::with_capacity(rows.len() * 18);
+    for row in rows {
+        row.bind(&mut binds);
+    }
+    statement(INSERT.of(rows.len()), binds).execute(conn).await.map(|_| ())
+}
+
+impl Placed {
+    /// Gives a new task its identity, its times and its place. `now` is the database's clock.
+    pub(in crate::store) fn new(new: NewTask, direct: bool, now: Timestamp) -> Self {
+        let NewTask {
+            name,
+            queue,
+            priority,
+            payload,
+            when,
+            timeout,
+            max_attempts,
+            backoff,
+            expires_in,
+            schedule,
+            tags,
+            metadata,
+        } = new;
+        let run_at = match when {
+            When::Now => now,
+            When::After(delay) => later(now, delay),
+            When::At(instant) => instant.max(now),
+        };
+        let (status, lane, place) = if run_at > now {
+            (Status::Scheduled, lane::WAITING, position::scheduled(run_at))
+        } else if direct {
+            (Status::Queued, lane::FLIGHT, position::queued(priority, run_at))
+        } else {
+            (Status::Queued, lane::BACKLOG, position::queued(priority, run_at))
+        };
+        let tags_text = if tags.is_empty() { None } else { serde_json::to_string(&tags).ok() };
+        let task = Task {
+            id: new_id(now),
+            name,
+            queue,
+            priority,
+            status,
+            reason: None,
+            payload,
+            attempt: 0,
+            forgiven: 0,
+            max_attempts,
+            timeout,
+            run_at,
+            expires_at: expires_in.map(|span| later(now, span)),
+            dispatched_at: (lane == lane::FLIGHT).then_some(now),
+            worker_id: None,
+            cancel_requested_at: None,
+            created_at: now,
+            started_at: None,
+            finished_at: None,
+            schedule,
+            tags,
+            metadata,
+            result: None,
+            last_error: None,
+            backoff,
+        };
+        Self { backoff: task.backoff.to_json(), tags: tags_text, lane, position: place, task }
+    }
+
+    fn bind<'a>(&'a self, binds: &mut Vec<Bind<'a>>) {
+        let task = &self.task;
+        binds.extend([
+            Bind::Id(task.id.0),
+            Bind::Text(&task.name),
+            Bind::Text(&task.queue),
+            Bind::Number(task.priority.into()),
+            Bind::Text(task.status.as_str()),
+            Bind::Number(self.lane),
+            Bind::Number(self.position),
+            Bind::Number(task.max_attempts.into()),
+            Bind::Number(millis(task.timeout)),
+            Bind::Text(&self.backoff),
+            Bind::Time(task.run_at.naive_utc()),
+            Bind::OptTime(task.expires_at.map(|t| t.naive_utc())),
+            Bind::OptTime(task.dispatched_at.map(|t| t.naive_utc())),
+            Bind::Time(task.created_at.naive_utc()),
+            Bind::OptText(task.schedule.as_deref()),
+            Bind::OptText(self.tags.as_deref()),
+            Bind::OptText(task.metadata.as_deref()),
+            Bind::Text(&task.payload),
+        ]);
+    }
+}
+
+/// An id whose time part is the database's clock: sorting by id is sorting by `created_at`.
+fn new_id(now: Timestamp) -> TaskId {
+    let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
+    TaskId(Uuid::new_v7(uuid::Timestamp::from_unix(&IDS, seconds, now.timestamp_subsec_nanos())))
+}
+
+fn later(now: Timestamp, span: Duration) -> Timestamp {
+    chrono::TimeDelta::from_std(span).ok().and_then(|span| now.checked_add_signed(span)).unwrap_or(Timestamp::MAX_UTC)
+}
+
+/// Whole milliseconds; a shorter time counts as one.
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1)
+}

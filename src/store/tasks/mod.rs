@@ -1,0 +1,30 @@
+//! The tasks table, one file a verb, in the order of a task's life.
+
+mod claim;
+mod dispatch;
+mod finish;
+mod insert;
+mod purge;
+mod read;
+mod rescue;
+
+pub use claim::{Claim, LostClaim};
+pub use dispatch::{Dispatched, MAX_ENTRY_PAYLOAD, Outlook};
+pub use finish::{Applied, Finish, Record};
+pub use insert::Insert;
+pub(super) use insert::{Placed, insert_rows};
+pub use purge::{PurgeStep, Retention};
+pub use read::{Depth, Filter, Page};
+pub use rescue::Held;
+
+/// Where a row stands in the `agenda` index. The migration explains the column.
+pub(super) mod lane {
+    /// Finished.
+    pub(in crate::store) const DONE: u64 = 0;
+    /// Waits for the instant in `position`.
+    pub(in crate::store) const WAITING: u64 = 1;
+    /// In the backlog, in order of `position`.
+    pub(in crate::store) const BACKLOG: u64 = 2;
+    /// In the stream, or running.
+    pub(in crate::store) const FLIGHT: u64 = 3;
+}

@@ -1,0 +1,99 @@
+//! Purge: finished tasks older than the retention leave, in small batches by primary key.
+//!
+//! Ids begin with the time the task was accepted, and nothing finishes before it was accepted:
+//! so whatever is due lies below an id, and no index on `finished_at` has to be paid for. A
+//! pass walks up from the smallest id; what stays (a longer retention, a task that still
+//! waits) is walked over once a pass.
+
+use crate::store::connection::Store;
+use crate::store::error::StoreError;
+use crate::store::row::Key;
+use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, select, statement};
+use crate::task::{Status, TaskId};
+use chrono::NaiveDateTime;
+use diesel::sql_types::{BigInt, Binary, Datetime, Nullable, Text};
+use diesel_async::RunQueryDsl;
+use futures_util::FutureExt;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How long finished rows are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    pub completed: Duration,
+    /// Of `failed` and `cancelled` tasks.
+    pub failed: Duration,
+}
+
+/// One batch of a pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PurgeStep {
+    /// Rows deleted.
+    pub purged: usize,
+    /// Where the next batch begins; None: the pass is over.
+    pub next: Option<TaskId>,
+}
+
+/// Rows walked over in one batch.
+const STEP_ROWS: u64 = 1000;
+
+pub(in crate::store) const WALK: &str = "SELECT id, status, finished_at, \
+     TIMESTAMPDIFF(MICROSECOND, COALESCE(finished_at, NOW(6)), NOW(6)), NOW(6) \
+     FROM tasks WHERE id > ? ORDER BY id LIMIT ?";
+static PURGE: Texts = Texts::new(|n| format!("DELETE FROM tasks WHERE id IN ({}) AND lane = 0", marks(n)));
+static PURGE_HISTORY: Texts = Texts::new(|n| format!("DELETE FROM task_attempts WHERE task_id IN ({})", marks(n)));
+
+type Row = (Key, String, Option<NaiveDateTime>, i64, NaiveDateTime);
+type Sql = (Binary, Text, Nullable<Datetime>, BigInt, Datetime);
+
+impl Store {
+    /// Walks one batch upward from `after` (None: from the start) and deletes what is due in it.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn purge_step(&self, after: Option<TaskId>, retention: Retention) -> Result<PurgeStep, StoreError> {
+        let step = self
+            .run("purge", move |conn, _| {
+                async move {
+                    let from = Bind::Id(after.map_or(Uuid::nil(), |id| id.0));
+                    let rows: Vec<Row> = select::<Sql>(WALK, vec![from, Bind::Number(STEP_ROWS)]).load(conn).await?;
+                    let due: Vec<Bind<'_>> =
+                        rows.iter().filter(|row| is_due(row, retention)).map(|row| Bind::Id(row.0.0)).collect();
+                    let mut purged = 0;
+                    for chunk in due.chunks(MAX_ROWS) {
+                        statement(PURGE_HISTORY.of(chunk.len()), padded(chunk)).execute(conn).await?;
+                        purged += statement(PURGE.of(chunk.len()), padded(chunk)).execute(conn).await?;
+                    }
+                    Ok(PurgeStep { purged, next: next(&rows, retention) })
+                }
+                .boxed()
+            })
+            .await?;
+        if step.purged > 0 {
+            self.saw_batch("purge", step.purged);
+        }
+        Ok(step)
+    }
+}
+
+fn is_due(row: &Row, retention: Retention) -> bool {
+    let (_, status, finished_at, age_us, _) = row;
+    let keep = match Status::parse(status) {
+        Some(Status::Completed) => retention.completed,
+        Some(Status::Failed | Status::Cancelled) => retention.failed,
+        Some(Status::Scheduled | Status::Queued | Status::Running) | None => return false,
+    };
+    finished_at.is_some() && u128::try_from(*age_us).is_ok_and(|age| age > keep.as_micros())
+}
+
+/// The last id walked over, unless it is too young for anything above it to be due.
+fn next(rows: &[Row], retention: Retention) -> Option<TaskId> {
+    let (id, _, _, _, now) = rows.last()?;
+    if u64::try_from(rows.len()).is_ok_and(|n| n < STEP_ROWS) {
+        return None;
+    }
+    let made_ms = i64::try_from(id.0.as_u128() >> 80).ok()?;
+    let youngest = chrono::TimeDelta::from_std(retention.completed.min(retention.failed)).ok()?;
+    let horizon = now.and_utc().checked_sub_signed(youngest)?;
+    (made_ms <= horizon.timestamp_millis()).then_some(TaskId::from(*id))
+}

@@ -1,0 +1,191 @@
+//! The gate: how many entries the APIs may add to a queue's stream themselves.
+//!
+//! The dispatcher publishes a budget with a short life; absent means closed. Behind an open
+//! gate a submission costs no extra write and no extra wait: its row is inserted as dispatched
+//! and its entry follows the commit. Closed, the row waits in the backlog for the dispatcher.
+//! The budget is a bound on order, not on safety: several APIs may overdraw it together.
+
+use super::connection::Stream;
+use super::error::StreamError;
+use crate::telemetry::Episode;
+use deadpool_redis::Connection;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// A published budget is good for this long.
+const LIFE: Duration = Duration::from_secs(1);
+/// How often an API process reads the budgets of the queues it has seen.
+const REFRESH: Duration = Duration::from_millis(200);
+/// Least time between two reads, however fast budgets are used up.
+const REFRESH_AT_MOST: Duration = Duration::from_millis(20);
+
+/// What a dispatcher publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// Tells one publication from the next.
+    pub serial: u64,
+    /// Entries that may be added until the next one.
+    pub budget: u64,
+}
+
+#[derive(Debug, Default)]
+struct Local {
+    serial: u64,
+    left: u64,
+    /// Of the last publication; a refresh is asked for at half of it.
+    budget: u64,
+}
+
+/// An API process's view of the gates. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Gates {
+    by_queue: Arc<Mutex<HashMap<Arc<str>, Local>>>,
+    used_up: Arc<Notify>,
+}
+
+impl Gates {
+    /// Takes one entry of a queue's budget; false: closed.
+    #[must_use]
+    pub fn pass(&self, queue: &Arc<str>) -> bool {
+        let mut map = self.by_queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(local) = map.get_mut(queue) else {
+            // From now on this queue's gate is watched.
+            map.insert(Arc::clone(queue), Local::default());
+            self.used_up.notify_one();
+            return false;
+        };
+        if local.left <= local.budget / 2 {
+            self.used_up.notify_one();
+        }
+        if local.left == 0 {
+            return false;
+        }
+        local.left -= 1;
+        true
+    }
+
+    /// Closes every gate until the next refresh.
+    pub fn close(&self) {
+        let mut map = self.by_queue.lock().unwrap_or_else(PoisonError::into_inner);
+        for local in map.values_mut() {
+            local.left = 0;
+        }
+    }
+
+    fn queues(&self) -> Vec<Arc<str>> {
+        self.by_queue.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    fn learn(&self, queue: &Arc<str>, opening: Option<Opening>) {
+        let mut map = self.by_queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let local = map.entry(Arc::clone(queue)).or_default();
+        match opening {
+            None => local.left = 0,
+            Some(new) if new.serial == local.serial => {}
+            Some(new) => *local = Local { serial: new.serial, left: new.budget, budget: new.budget },
+        }
+    }
+}
+
+impl Stream {
+    fn gate_key(&self, queue: &str) -> String {
+        format!("{}:gate", self.key(queue))
+    }
+
+    /// Publishes a queue's budget; none of it closes the gate.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached; the last budget ends by itself.
+    pub async fn publish_gate(&self, queue: &str, opening: Opening) -> Result<(), StreamError> {
+        let key = self.gate_key(queue);
+        self.run(async move |mut conn: Connection| {
+            let cmd = if opening.budget == 0 {
+                redis::cmd("DEL").arg(key).to_owned()
+            } else {
+                let life = u64::try_from(LIFE.as_millis()).unwrap_or(1);
+                let value = format!("{}:{}", opening.serial, opening.budget);
+                redis::cmd("SET").arg(key).arg(value).arg("PX").arg(life).to_owned()
+            };
+            Ok(cmd.query_async::<()>(&mut conn).await?)
+        })
+        .await
+    }
+
+    /// Keeps an API process's view of the gates fresh until stopped.
+    pub async fn watch_gates(&self, gates: Gates, stop: CancellationToken) {
+        let trouble = Episode::new("redis gates");
+        loop {
+            match self.refresh_gates(&gates).await {
+                Ok(()) => trouble.succeeded(),
+                Err(error) => {
+                    gates.close();
+                    trouble.failed(&error);
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(REFRESH_AT_MOST) => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(REFRESH.saturating_sub(REFRESH_AT_MOST)) => {}
+                () = gates.used_up.notified(), if !trouble.is_failing() => {}
+            }
+        }
+    }
+
+    async fn refresh_gates(&self, gates: &Gates) -> Result<(), StreamError> {
+        let queues = gates.queues();
+        if queues.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<String> = queues.iter().map(|queue| self.gate_key(queue)).collect();
+        let values: Vec<Option<String>> = self
+            .run(async move |mut conn: Connection| {
+                // Single GETs, not MGET: a cluster keeps each queue's keys in a slot of its own.
+                let mut pipe = redis::pipe();
+                for key in &keys {
+                    pipe.cmd("GET").arg(key);
+                }
+                Ok(pipe.query_async(&mut conn).await?)
+            })
+            .await?;
+        for (queue, value) in queues.iter().zip(values) {
+            gates.learn(queue, value.as_deref().and_then(opening));
+        }
+        Ok(())
+    }
+}
+
+fn opening(text: &str) -> Option<Opening> {
+    let (serial, budget) = text.split_once(':')?;
+    Some(Opening { serial: serial.parse().ok()?, budget: budget.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_spent_once_and_renewed_by_the_next_publication_only() {
+        let gates = Gates::default();
+        let queue: Arc<str> = "default".into();
+        assert!(!gates.pass(&queue), "unknown is closed");
+        let first = opening("7:2");
+        gates.learn(&queue, first);
+        assert!(gates.pass(&queue) && gates.pass(&queue) && !gates.pass(&queue));
+        gates.learn(&queue, first);
+        assert!(!gates.pass(&queue), "the same publication gives nothing twice");
+        gates.learn(&queue, opening("8:1"));
+        assert!(gates.pass(&queue) && !gates.pass(&queue));
+        gates.learn(&queue, opening("9:5"));
+        gates.close();
+        assert!(!gates.pass(&queue));
+        gates.learn(&queue, opening("10:5"));
+        gates.learn(&queue, None);
+        assert!(!gates.pass(&queue), "absent is closed");
+    }
+}

@@ -1,0 +1,25 @@
+//! Redis Streams, the delivery: the only place that imports redis.
+//!
+//! A queue's stream is `{prefix}:{<queue>}`, its group `workers`. It holds only the next
+//! moments of work; the backlog stays in MySQL. Redis may be flushed, restarted or lost at any
+//! time: that costs latency, never a task, since whatever the stream loses the sweep finds.
+//!
+//! Every wake-up here (pub/sub, gate) has a polling fallback elsewhere.
+
+mod connection;
+mod entry;
+mod error;
+mod gate;
+mod group;
+mod outbox;
+mod reader;
+mod wake;
+
+pub use connection::Stream;
+pub use entry::{Delivered, Entry};
+pub use error::StreamError;
+pub use gate::{Gates, Opening};
+pub use group::StreamState;
+pub use outbox::Outbox;
+pub use reader::Reader;
+pub use wake::Wakes;

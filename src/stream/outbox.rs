@@ -1,0 +1,110 @@
+//! What Redis is told after a commit: entries to add, dispatchers to wake, entries to
+//! acknowledge. Nobody waits for it; what was handed in while one pipeline was under way
+//! shares the next.
+
+use super::connection::Stream;
+use super::entry::Entry;
+use super::error::StreamError;
+use super::gate::Gates;
+use crate::telemetry::Episode;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// Orders that may wait for a pipeline. What does not fit is left to the sweep and the polls.
+const WAITING: usize = 16_384;
+/// Most orders in one round.
+const ROUND: usize = 512;
+
+#[derive(Debug)]
+enum Order {
+    Append(Box<Entry>),
+    Wake(Arc<str>),
+    Acknowledge { queue: Arc<str>, entry_id: String },
+    Flush(oneshot::Sender<()>),
+}
+
+/// Takes orders. Cheap to clone; when the last clone is dropped what waits is sent and the
+/// service ends.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    orders: mpsc::Sender<Order>,
+}
+
+impl Outbox {
+    /// Starts the service on the current runtime. A failed round closes the gates: its entries
+    /// are found by the sweep, and no more are risked until Redis answers again.
+    #[must_use]
+    pub fn start(stream: Stream, gates: Gates) -> (Self, JoinHandle<()>) {
+        let (orders, waiting) = mpsc::channel(WAITING);
+        (Self { orders }, tokio::spawn(serve(stream, gates, waiting)))
+    }
+
+    /// Adds an entry soon. If the line is full the sweep will find the task.
+    pub fn append(&self, entry: Entry) {
+        let _ = self.orders.try_send(Order::Append(Box::new(entry)));
+    }
+
+    /// Wakes a queue's dispatcher soon, in whichever process. If the line is full its poll finds the work.
+    pub fn wake(&self, queue: Arc<str>) {
+        let _ = self.orders.try_send(Order::Wake(queue));
+    }
+
+    /// Acknowledges and deletes an entry soon. If the line is full it stays pending until its
+    /// consumer is cleared.
+    pub fn acknowledge(&self, queue: Arc<str>, entry_id: String) {
+        let _ = self.orders.try_send(Order::Acknowledge { queue, entry_id });
+    }
+
+    /// Resolves when everything handed in before has been sent, or has failed.
+    pub async fn flush(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.orders.send(Order::Flush(done)).await.is_ok() {
+            let _ = wait.await;
+        }
+    }
+}
+
+async fn serve(stream: Stream, gates: Gates, mut waiting: mpsc::Receiver<Order>) {
+    let trouble = Episode::new("redis writer");
+    let mut orders = Vec::new();
+    while waiting.recv_many(&mut orders, ROUND).await > 0 {
+        match round(&stream, orders.drain(..)).await {
+            Ok(()) => trouble.succeeded(),
+            Err(error) => {
+                gates.close();
+                trouble.failed(&error);
+            }
+        }
+    }
+}
+
+async fn round(stream: &Stream, orders: impl Iterator<Item = Order>) -> Result<(), StreamError> {
+    let mut entries = Vec::new();
+    let mut wakes: Vec<Arc<str>> = Vec::new();
+    let mut done: HashMap<Arc<str>, Vec<String>> = HashMap::new();
+    let mut flushes = Vec::new();
+    for order in orders {
+        match order {
+            Order::Append(entry) => entries.push(*entry),
+            Order::Wake(queue) if wakes.contains(&queue) => {}
+            Order::Wake(queue) => wakes.push(queue),
+            Order::Acknowledge { queue, entry_id } => done.entry(queue).or_default().push(entry_id),
+            Order::Flush(sent) => flushes.push(sent),
+        }
+    }
+    // Each is tried even where another fails: at its memory limit Redis refuses additions and
+    // still takes acknowledgements, which is how it gets out of it.
+    let mut result = stream.append(entries).await;
+    for (queue, entry_ids) in done {
+        result = result.and(stream.acknowledge(&queue, entry_ids).await);
+    }
+    if !wakes.is_empty() {
+        result = result.and(stream.publish_wake(wakes).await);
+    }
+    for sent in flushes {
+        let _ = sent.send(());
+    }
+    result
+}

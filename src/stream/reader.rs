@@ -1,0 +1,109 @@
+//! The blocking read: a connection of its own, whose time limit exceeds its BLOCK.
+
+use super::connection::{GROUP, Stream};
+use super::entry::{Delivered, delivered, list, text};
+use super::error::StreamError;
+use crate::task::WorkerId;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Value};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How much longer than its BLOCK a read may take before the connection counts as broken.
+const ANSWER_SLACK: Duration = Duration::from_secs(5);
+/// Longest wait for a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// Longest BLOCK of a read.
+const MAX_BLOCK: Duration = Duration::from_secs(2);
+
+/// Reads new entries for one consumer.
+pub struct Reader {
+    stream: Stream,
+    consumer: String,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("consumer", &self.consumer).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    /// A reader under this worker's name. Connects at its first read.
+    #[must_use]
+    pub fn reader(&self, worker: WorkerId) -> Reader {
+        Reader { stream: self.clone(), consumer: worker.to_string(), connection: None }
+    }
+}
+
+impl Reader {
+    /// Up to `count` new entries from each queue. Waits up to `block` (at most [`MAX_BLOCK`])
+    /// for the first; with no `block` answers at once. Groups that are gone are made anew.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached or is not ready. The caller waits before the next try.
+    pub async fn read(
+        &mut self,
+        queues: &[Arc<str>],
+        count: usize,
+        block: Option<Duration>,
+    ) -> Result<Vec<Delivered>, StreamError> {
+        let result = self.read_once(queues, count, block).await;
+        match result {
+            Err(StreamError::NoGroup(_)) => {
+                for queue in queues {
+                    self.stream.ensure_group(queue).await?;
+                }
+                Ok(Vec::new())
+            }
+            Err(error) => {
+                // The next read begins on a fresh connection.
+                self.connection = None;
+                self.stream.count(&error);
+                Err(error)
+            }
+            Ok(entries) => Ok(entries),
+        }
+    }
+
+    async fn read_once(
+        &mut self,
+        queues: &[Arc<str>],
+        count: usize,
+        block: Option<Duration>,
+    ) -> Result<Vec<Delivered>, StreamError> {
+        let keys: Vec<String> = queues.iter().map(|queue| self.stream.key(queue)).collect();
+        let mut cmd = redis::cmd("XREADGROUP");
+        cmd.arg("GROUP").arg(GROUP).arg(&self.consumer).arg("COUNT").arg(count.max(1));
+        if let Some(block) = block {
+            // BLOCK 0 would wait for ever.
+            cmd.arg("BLOCK").arg(u64::try_from(block.min(MAX_BLOCK).as_millis()).unwrap_or(1).max(1));
+        }
+        cmd.arg("STREAMS").arg(&keys).arg(vec![">"; keys.len()]);
+        let connection = self.connect().await?;
+        let answer: Value = cmd.query_async(connection).await?;
+        let mut entries = Vec::new();
+        for stream in list(&answer).unwrap_or_default() {
+            let Some([key, found]) = list(stream) else { continue };
+            let queue = text(key).and_then(|key| keys.iter().position(|k| k == key)).and_then(|i| queues.get(i));
+            if let Some(queue) = queue {
+                entries.extend(delivered(queue, found));
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn connect(&mut self) -> Result<&mut MultiplexedConnection, StreamError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(CONNECT_LIMIT))
+                    .set_response_timeout(Some(MAX_BLOCK + ANSWER_SLACK));
+                self.stream.client.get_multiplexed_async_connection_with_config(&config).await?
+            }
+        };
+        Ok(self.connection.insert(connection))
+    }
+}
