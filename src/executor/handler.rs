@@ -1,0 +1,89 @@
+//! Handlers: from typed async functions to one shape that the worker runs.
+
+use super::Context;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+/// What an attempt gives: JSON text for the task's `result`, or nothing.
+pub type TaskResult = Result<Option<Box<str>>, TaskError>;
+
+/// How an attempt fails.
+///
+/// Any error becomes a retryable one with `?`; [`TaskError::permanent`] marks those that no
+/// retry can mend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskError {
+    /// Another attempt may succeed.
+    Retryable(String),
+    /// No attempt will succeed: the task fails at once.
+    Permanent(String),
+}
+
+impl TaskError {
+    /// An error that another attempt may mend.
+    pub fn retryable(message: impl fmt::Display) -> Self {
+        Self::Retryable(message.to_string())
+    }
+
+    /// An error that no attempt can mend.
+    pub fn permanent(message: impl fmt::Display) -> Self {
+        Self::Permanent(message.to_string())
+    }
+}
+
+// `TaskError` itself is no `std::error::Error`: that is what makes this blanket possible.
+impl<E: std::error::Error> From<E> for TaskError {
+    fn from(error: E) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        Self::Retryable(message)
+    }
+}
+
+/// Runs attempts of one task type. The future may be dropped at any await point once
+/// [`Context::is_cancelled`]; a panic is caught and fails the attempt.
+pub trait Handler: Send + Sync + 'static {
+    /// Runs one attempt. `payload` is the JSON text as it was submitted.
+    fn run(&self, context: Context, payload: Arc<str>) -> BoxFuture<'static, TaskResult>;
+}
+
+/// A typed async function as a handler: `async fn(Context, P) -> Result<R, TaskError>`.
+pub(super) struct Typed<F, P, R> {
+    pub(super) function: F,
+    pub(super) types: std::marker::PhantomData<fn(P) -> R>,
+}
+
+impl<F, Fut, P, R> Handler for Typed<F, P, R>
+where
+    F: Fn(Context, P) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, TaskError>> + Send + 'static,
+    P: DeserializeOwned + Send + 'static,
+    R: Serialize + 'static,
+{
+    fn run(&self, context: Context, payload: Arc<str>) -> BoxFuture<'static, TaskResult> {
+        let payload: P = match serde_json::from_str(&payload) {
+            Ok(payload) => payload,
+            Err(error) => {
+                let error = TaskError::permanent(format_args!("the payload does not fit this task type: {error}"));
+                return std::future::ready(Err(error)).boxed();
+            }
+        };
+        let attempt = (self.function)(context, payload);
+        async move {
+            let result = serde_json::to_string(&attempt.await?)
+                .map_err(|error| TaskError::permanent(format_args!("the result is no JSON: {error}")))?;
+            // A handler that returns `()` has no result.
+            Ok((result != "null").then(|| result.into_boxed_str()))
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,218 @@
+//! The task types there are. Every role shares the binary and its configuration, so the API
+//! knows each type: an unknown name is refused at the door.
+
+use super::handler::Typed;
+use super::{Context, Handler, TaskError, builtin};
+use crate::task::{Backoff, name};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a submission that says nothing gets. None: the next wider default (the type's, then
+/// the configuration's `defaults`).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Defaults {
+    pub queue: Option<Arc<str>>,
+    pub priority: Option<u8>,
+    pub timeout: Option<Duration>,
+    pub max_attempts: Option<u32>,
+    pub backoff: Option<Backoff>,
+}
+
+/// A task type: its handler and its defaults.
+#[derive(Clone)]
+pub struct TaskType {
+    /// Shared by every task of the type.
+    pub name: Arc<str>,
+    pub handler: Arc<dyn Handler>,
+    pub defaults: Defaults,
+}
+
+/// The task types of this program. Starts with the built-ins.
+///
+/// ```
+/// use taskrunnerx::{Context, Registry, TaskError};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Add { a: i64, b: i64 }
+///
+/// async fn add(_context: Context, payload: Add) -> Result<i64, TaskError> {
+///     payload.a.checked_add(payload.b).ok_or_else(|| TaskError::permanent("too large"))
+/// }
+///
+/// let mut registry = Registry::new();
+/// registry.register("add", add).max_attempts(3);
+/// assert!(registry.get("add").is_some() && registry.get("echo").is_some());
+/// ```
+#[derive(Clone)]
+pub struct Registry {
+    types: BTreeMap<Arc<str>, TaskType>,
+}
+
+impl std::fmt::Debug for TaskType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskType").field("name", &self.name).field("defaults", &self.defaults).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.types.keys()).finish()
+    }
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The configuration names a task type that this binary does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("tasks.{name}: this binary has no such task type; it has {known}")]
+pub struct UnknownTaskType {
+    pub name: String,
+    /// The known names, comma-separated.
+    pub known: String,
+}
+
+impl Registry {
+    /// The built-in types.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Self { types: BTreeMap::new() };
+        builtin::add(&mut registry);
+        registry
+    }
+
+    /// Adds a typed async function; a type of the same name is replaced. The payload is parsed
+    /// into `P` (a payload that does not fit is a permanent error), the result written as JSON.
+    ///
+    /// # Panics
+    /// When the name is not one that tasks may have (`[A-Za-z0-9][A-Za-z0-9._:-]{0,127}`): a
+    /// mistake in the program, shown by its first start.
+    pub fn register<P, R, F, Fut>(&mut self, name: &str, function: F) -> Registered<'_>
+    where
+        F: Fn(Context, P) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, TaskError>> + Send + 'static,
+        P: DeserializeOwned + Send + 'static,
+        R: Serialize + 'static,
+    {
+        self.register_handler(name, Typed { function, types: PhantomData })
+    }
+
+    /// Adds a handler that reads and writes JSON text itself.
+    ///
+    /// # Panics
+    /// As [`Registry::register`].
+    pub fn register_handler(&mut self, name: &str, handler: impl Handler) -> Registered<'_> {
+        if let Err(fault) = name::check(name, name::MAX_NAME) {
+            #[expect(clippy::panic, reason = "a mistake in the program that registers, at its start")]
+            {
+                panic!("task type {name:?}: {fault}");
+            }
+        }
+        let name: Arc<str> = name.into();
+        let made = TaskType { name: Arc::clone(&name), handler: Arc::new(handler), defaults: Defaults::default() };
+        let slot = self.types.entry(name).insert_entry(made);
+        Registered { defaults: &mut slot.into_mut().defaults }
+    }
+
+    /// The type of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&TaskType> {
+        self.types.get(name)
+    }
+
+    /// The names of all types, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.types.keys()
+    }
+
+    /// The names, for a message.
+    #[must_use]
+    pub fn known(&self) -> String {
+        self.types.keys().map(|name| &**name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The metric label for a name: itself, or `other` for a type that is not registered.
+    #[must_use]
+    pub fn label<'a>(&self, name: &'a str) -> &'a str {
+        if self.types.contains_key(name) { name } else { "other" }
+    }
+
+    /// Lays what the configuration says of a type over the type's own defaults.
+    ///
+    /// # Errors
+    /// When there is no such type.
+    pub fn configure(&mut self, name: &str, over: Defaults) -> Result<(), UnknownTaskType> {
+        let known = self.known();
+        let Some(found) = self.types.get_mut(name) else {
+            return Err(UnknownTaskType { name: name.to_owned(), known });
+        };
+        let own = &mut found.defaults;
+        let Defaults { queue, priority, timeout, max_attempts, backoff } = over;
+        own.queue = queue.or(own.queue.take());
+        own.priority = priority.or(own.priority);
+        own.timeout = timeout.or(own.timeout);
+        own.max_attempts = max_attempts.or(own.max_attempts);
+        own.backoff = backoff.or(own.backoff);
+        Ok(())
+    }
+}
+
+/// Sets defaults of a type that was just registered.
+#[derive(Debug)]
+pub struct Registered<'a> {
+    defaults: &'a mut Defaults,
+}
+
+impl Registered<'_> {
+    /// The queue of submissions that name none.
+    pub fn queue(self, queue: &str) -> Self {
+        self.defaults.queue = Some(queue.into());
+        self
+    }
+
+    /// The runtime limit of one attempt.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.defaults.timeout = Some(timeout);
+        self
+    }
+
+    /// How many attempts, the first included.
+    pub fn max_attempts(self, max_attempts: u32) -> Self {
+        self.defaults.max_attempts = Some(max_attempts.max(1));
+        self
+    }
+
+    /// The wait between attempts.
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        self.defaults.backoff = Some(backoff);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_lies_over_the_types_own_defaults() {
+        let mut registry = Registry::new();
+        registry.register("add", async |_: Context, (a, b): (i64, i64)| Ok(a + b)).max_attempts(3).queue("math");
+        registry.configure("add", Defaults { max_attempts: Some(9), ..Defaults::default() }).unwrap();
+        let defaults = &registry.get("add").unwrap().defaults;
+        assert_eq!((defaults.max_attempts, defaults.queue.as_deref()), (Some(9), Some("math")));
+        let error = registry.configure("ad", Defaults::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "tasks.ad: this binary has no such task type; it has add, echo, fail, heartbeat, noop, sleep"
+        );
+        assert_eq!((registry.label("add"), registry.label("ad")), ("add", "other"));
+    }
+}

@@ -1,0 +1,105 @@
+//! Claim: of the entries a worker has read, those it wins become its attempts; the others are
+//! acknowledged and forgotten, each for a reason.
+
+use crate::executor::Registry;
+use crate::store::tasks::Claim;
+use crate::store::{Store, StoreError};
+use crate::stream::{Delivered, Entry};
+use crate::task::{Claimed, TaskId, WorkerId};
+use crate::telemetry::Metrics;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A task whose type this worker lacks is offered again after this time: to a worker that has
+/// it, in a rolling upgrade.
+const UNKNOWN_TYPE_DELAY: Duration = Duration::from_secs(5);
+
+/// An attempt that this worker owns, and the entry that brought it.
+#[derive(Debug, Clone)]
+pub struct Won {
+    pub claimed: Claimed,
+    pub entry_id: String,
+}
+
+/// What became of the entries of one read.
+#[derive(Debug, Default)]
+pub struct Claimings {
+    pub won: Vec<Won>,
+    /// Entries to acknowledge: lost claims, and what is no entry of ours.
+    pub done: Vec<(Arc<str>, String)>,
+}
+
+/// Claims what these entries name. The ids must be distinct, and none may be held by this
+/// worker already.
+///
+/// # Errors
+/// When the database cannot be reached; the entries are then left alone. What was claimed all
+/// the same is released by the heartbeat, what was not is swept.
+pub async fn claim(
+    store: &Store,
+    registry: &Registry,
+    worker: WorkerId,
+    delivered: Vec<Delivered>,
+    metrics: &Metrics,
+) -> Result<Claimings, StoreError> {
+    let mut result = Claimings::default();
+    let mut wanted: Vec<(Entry, String)> = Vec::with_capacity(delivered.len());
+    let mut foreign: Vec<TaskId> = Vec::new();
+    for Delivered { queue, entry_id, entry } in delivered {
+        match entry {
+            None => {
+                tracing::warn!(queue = &*queue, entry_id, "an entry that is not ours was deleted");
+                result.done.push((queue, entry_id));
+            }
+            Some(entry) if registry.get(&entry.name).is_none() => {
+                tracing::warn!(task.id = %entry.id, task.name = &*entry.name, "handed back: this worker lacks the task type");
+                foreign.push(entry.id);
+                result.done.push((queue, entry_id));
+            }
+            Some(entry) => wanted.push((entry, entry_id)),
+        }
+    }
+    if !foreign.is_empty() {
+        let moved = store.hand_back(foreign, UNKNOWN_TYPE_DELAY).await?;
+        metrics.tasks_undispatched.inc_by(u64::try_from(moved).unwrap_or(0));
+    }
+    if wanted.is_empty() {
+        return Ok(result);
+    }
+    let claims = wanted.iter().map(|(entry, _)| Claim { id: entry.id, attempt: entry.attempt }).collect();
+    let lost = store.claim(worker, claims).await?;
+    for (id, why) in &lost {
+        tracing::debug!(task.id = %id, why = why.as_str(), "a claim was lost");
+    }
+    let large: Vec<TaskId> = wanted
+        .iter()
+        .filter(|(entry, _)| entry.payload.is_none() && !lost.contains_key(&entry.id))
+        .map(|(entry, _)| entry.id)
+        .collect();
+    let mut payloads = if large.is_empty() { HashMap::new() } else { store.payloads(large).await? };
+    for (entry, entry_id) in wanted {
+        if lost.contains_key(&entry.id) {
+            result.done.push((entry.queue, entry_id));
+            continue;
+        }
+        let Some(payload) = entry.payload.or_else(|| payloads.remove(&entry.id)) else {
+            // Claimed and purged in between cannot be: a claimed row is not terminal.
+            tracing::error!(task.id = %entry.id, "a claimed task has no payload; its heartbeat will release it");
+            continue;
+        };
+        let claimed = Claimed {
+            id: entry.id,
+            attempt: entry.attempt.saturating_add(1),
+            worker,
+            name: entry.name,
+            queue: entry.queue,
+            payload,
+            timeout: entry.timeout,
+            max_attempts: entry.max_attempts,
+            run_at: entry.run_at,
+        };
+        result.won.push(Won { claimed, entry_id });
+    }
+    Ok(result)
+}

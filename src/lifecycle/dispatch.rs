@@ -1,0 +1,168 @@
+//! Dispatch: keep the unread part of a queue's stream filled to a window, from the head of the
+//! backlog; and bring back what the stream has lost.
+
+use crate::store::tasks::Dispatched;
+use crate::store::{Store, StoreError};
+use crate::stream::{Entry, Stream, StreamError, StreamState};
+use crate::task::Timestamp;
+use crate::telemetry::Metrics;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Work held in the stream, as time at the measured start rate: short, so that a task of
+/// higher priority overtakes what waits behind it.
+pub const WINDOW: Duration = Duration::from_millis(250);
+/// Entries in the window for each free slot, whatever the rate.
+pub const ENTRIES_PER_FREE_SLOT: u64 = 2;
+/// The window's upper bound.
+pub const MAX_WINDOW: u64 = 10_000;
+/// The sweep leaves alone what was dispatched within this time: longer than a claim takes.
+pub const SWEEP_GRACE: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
+/// Rows that one step of the sweep brings back.
+const SWEEP_ROWS: usize = 1000;
+/// Weight of the newest measurement in the start rate.
+const RATE_WEIGHT: f64 = 0.3;
+
+/// Dispatching failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DispatchError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+}
+
+/// How many tasks a second workers start, measured from the entries they read.
+#[derive(Debug, Clone, Default)]
+pub struct StartRate {
+    per_second: f64,
+    last: Option<(Instant, u64)>,
+}
+
+impl StartRate {
+    /// Takes a measurement: the count of entries read so far.
+    pub fn measure(&mut self, at: Instant, entries_read: u64) {
+        let Some((before, count)) = self.last.replace((at, entries_read)) else { return };
+        let seconds = at.saturating_duration_since(before).as_secs_f64();
+        if seconds <= 0.0 {
+            self.last = Some((before, count));
+            return;
+        }
+        // A count that fell is a stream made anew: what was read since then.
+        let read = entries_read.checked_sub(count).unwrap_or(entries_read);
+        let read = f64::from(u32::try_from(read).unwrap_or(u32::MAX));
+        // Long pauses between measurements count for more than short ones.
+        let weight = 1.0 - (1.0 - RATE_WEIGHT).powf(seconds / 0.1);
+        self.per_second += (read / seconds - self.per_second) * weight;
+    }
+
+    /// Tasks a second.
+    #[must_use]
+    pub fn per_second(&self) -> f64 {
+        self.per_second
+    }
+}
+
+/// The unread entries to aim at.
+#[must_use]
+pub fn window(rate: &StartRate, slots: u64, pending: u64) -> u64 {
+    let by_rate = whole(rate.per_second() * WINDOW.as_secs_f64());
+    let by_slots = slots.saturating_sub(pending) * ENTRIES_PER_FREE_SLOT;
+    by_rate.max(by_slots).clamp(1, MAX_WINDOW)
+}
+
+/// The nearest whole number of a non-negative value, bounded by the window's limit.
+fn whole(value: f64) -> u64 {
+    let bounded = value.clamp(0.0, 1e6).round();
+    #[expect(clippy::as_conversions, reason = "between 0 and a million by the line above")]
+    let whole = bounded as u64;
+    whole
+}
+
+/// Takes up to `count` tasks from a queue's backlog into its stream; says how many.
+///
+/// # Errors
+/// When either server cannot be reached. Tasks that were taken and did not reach the stream
+/// are found by the sweep.
+pub async fn fill(store: &Store, stream: &Stream, queue: &Arc<str>, count: u64) -> Result<usize, DispatchError> {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let taken = store.take_backlog(Arc::clone(queue), count).await?;
+    let entries: Vec<Entry> = taken.into_iter().map(|task| entry(queue, task)).collect();
+    let filled = entries.len();
+    stream.append(entries).await?;
+    Ok(filled)
+}
+
+fn entry(queue: &Arc<str>, task: Dispatched) -> Entry {
+    let Dispatched { id, name, attempt, max_attempts, timeout, run_at, dispatched_at, payload } = task;
+    Entry {
+        queue: Arc::clone(queue),
+        id,
+        name: name.into(),
+        attempt,
+        max_attempts,
+        timeout,
+        run_at,
+        dispatched_at,
+        payload: payload.map(Arc::from),
+    }
+}
+
+/// Brings back queued tasks whose entries the stream no longer has; says how many.
+///
+/// A row dispatched before the oldest unread entry, or before now if there is none, less
+/// [`SWEEP_GRACE`], was read by a worker that never claimed it, or its entry is gone: FLUSHALL,
+/// a restart without persistence, a crash between commit and XADD, XTRIM, a deleted stream.
+/// All one case. Where the guess is wrong, the duplicate entry loses its claim.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn sweep(
+    store: &Store,
+    queue: &Arc<str>,
+    state: &StreamState,
+    now: Timestamp,
+    metrics: &Metrics,
+) -> Result<usize, StoreError> {
+    let cutoff = state.oldest_unread.unwrap_or(now).min(now) - SWEEP_GRACE;
+    let mut total = 0;
+    loop {
+        let moved = store.undispatch_stale(Arc::clone(queue), cutoff, SWEEP_ROWS).await?;
+        metrics.tasks_undispatched.inc_by(u64::try_from(moved).unwrap_or(0));
+        total += moved;
+        if moved < SWEEP_ROWS {
+            return Ok(total);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(per_second: f64) -> StartRate {
+        StartRate { per_second, last: None }
+    }
+
+    #[test]
+    fn the_window_is_a_fraction_of_a_second_or_a_few_entries_for_each_free_slot() {
+        assert_eq!(window(&rate(0.0), 64, 0), 128, "an idle worker");
+        assert_eq!(window(&rate(64.0), 64, 64), 16, "slots full of one-second tasks");
+        assert_eq!(window(&rate(10_000.0), 64, 64), 2500, "fast tasks");
+        assert_eq!(window(&rate(1e9), 64, 0), MAX_WINDOW);
+        assert_eq!(window(&rate(0.0), 0, 0), 1, "never nothing: the first read shows the rate");
+    }
+
+    #[test]
+    fn the_rate_follows_the_count_of_entries_read() {
+        let start = Instant::now();
+        let mut rate = StartRate::default();
+        for tenth in 0..100u32 {
+            rate.measure(start + Duration::from_millis(100) * tenth, u64::from(tenth) * 50);
+        }
+        assert!((rate.per_second() - 500.0).abs() < 1.0, "{}", rate.per_second());
+        // The stream was flushed: the count begins again.
+        rate.measure(start + Duration::from_secs(10), 50);
+        assert!(rate.per_second() > 400.0 && rate.per_second() <= 501.0, "{}", rate.per_second());
+    }
+}

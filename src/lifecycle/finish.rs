@@ -1,0 +1,216 @@
+//! Finish: outcomes of many attempts are decided, recorded in one transaction, and only then
+//! acknowledged.
+
+use super::submit::is_soon;
+use crate::executor::Registry;
+use crate::store::batcher::{Batcher, Bounds, Stopped};
+use crate::store::tasks::{Applied, Finish, Held, Record};
+use crate::store::{Store, StoreError};
+use crate::stream::{Outbox, Wakes};
+use crate::task::{Claimed, Next, Outcome, Standing, TaskId, decide};
+use crate::telemetry::{Episode, Metrics};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Finish batches. The waiting line is longer than the slots of any sensible worker; a full
+/// one keeps slots from being freed, which is the brake.
+const BOUNDS: Bounds = Bounds { rows: 512, bytes: 4 << 20, waiting: 4096, lanes: 2 };
+/// Bytes of an outcome besides its result, for the batch's bound.
+const OUTCOME_BYTES: usize = 256;
+/// Wait between tries while the database is away; doubled up to the limit.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// An attempt that ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    pub claimed: Arc<Claimed>,
+    pub outcome: Outcome,
+    /// The stream entry that brought it.
+    pub entry_id: String,
+}
+
+/// Records outcomes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Finisher {
+    batcher: Batcher<Ended, ()>,
+}
+
+/// What a finisher works with.
+#[derive(Debug)]
+pub struct Parts {
+    pub store: Store,
+    pub outbox: Outbox,
+    pub wakes: Wakes,
+    pub registry: Arc<Registry>,
+    pub metrics: Metrics,
+}
+
+impl Finisher {
+    /// Starts the finish lanes on the current runtime. They end when every clone is dropped.
+    #[must_use]
+    pub fn start(parts: Parts) -> (Self, JoinSet<()>) {
+        let parts = Arc::new(parts);
+        let (batcher, lanes) = Batcher::start(BOUNDS, move |batch: Vec<Ended>| {
+            let parts = Arc::clone(&parts);
+            async move {
+                let answers = vec![(); batch.len()];
+                flush(&parts, batch).await;
+                answers
+            }
+        });
+        (Self { batcher }, lanes)
+    }
+
+    /// Records an outcome. Returns when it is settled: committed, or discarded because another
+    /// attempt owns the task. While the database is away it keeps trying.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the process ends first; the task is then rescued.
+    pub async fn finish(&self, ended: Ended) -> Result<(), Stopped> {
+        let result = match &ended.outcome {
+            Outcome::Success(Some(result)) => result.len(),
+            _ => 0,
+        };
+        self.batcher.submit(ended, result + OUTCOME_BYTES).await
+    }
+}
+
+async fn flush(parts: &Parts, mut batch: Vec<Ended>) {
+    let trouble = Episode::new("recording outcomes");
+    let mut wait = FIRST_WAIT;
+    loop {
+        match attempt(parts, batch).await {
+            Ok(left) if left.is_empty() => {
+                trouble.succeeded();
+                return;
+            }
+            Ok(left) => batch = left,
+            Err((error, left)) => {
+                trouble.failed(&error);
+                batch = left;
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(MAX_WAIT);
+    }
+}
+
+/// Tries to settle a batch; gives back what is to be tried again.
+async fn attempt(parts: &Parts, batch: Vec<Ended>) -> Result<Vec<Ended>, (StoreError, Vec<Ended>)> {
+    let finishes = match decide_all(&parts.store, &batch).await {
+        Ok(finishes) => finishes,
+        Err(error) => return Err((error, batch)),
+    };
+    let applied = parts.store.finish(finishes.clone()).await;
+    let mut left = Vec::new();
+    let mut trouble = None;
+    for ((ended, finish), result) in batch.into_iter().zip(finishes).zip(applied) {
+        match result {
+            Ok(applied) => settle(parts, ended, &finish.record, applied),
+            Err(error) if error.is_transient() => {
+                trouble = Some(error);
+                left.push(ended);
+            }
+            Err(error) => {
+                // Nothing this attempt could say will be taken. Its lease will not save it: say
+                // so, and let the task be seen as running under this worker until it is drained.
+                tracing::error!(task.id = %ended.claimed.id, attempt = ended.claimed.attempt, %error, "an outcome could not be recorded");
+                left.push(ended);
+                trouble = Some(error);
+            }
+        }
+    }
+    match trouble {
+        Some(error) => Err((error, left)),
+        None => Ok(left),
+    }
+}
+
+/// Decides each outcome. Plain successes need nothing from the database.
+async fn decide_all(store: &Store, batch: &[Ended]) -> Result<Vec<Finish>, StoreError> {
+    let open: Vec<TaskId> =
+        batch.iter().filter(|e| !matches!(e.outcome, Outcome::Success(_))).map(|e| e.claimed.id).collect();
+    let standings: HashMap<TaskId, Held> = if open.is_empty() {
+        HashMap::new()
+    } else {
+        store.standings(open).await?.into_iter().map(|held| (held.id, held)).collect()
+    };
+    Ok(batch.iter().map(|ended| finish_of(ended, standings.get(&ended.claimed.id))).collect())
+}
+
+fn finish_of(ended: &Ended, held: Option<&Held>) -> Finish {
+    let Ended { claimed, outcome, .. } = ended;
+    // A row that is gone, or that another attempt owns, fences this finish whatever it says.
+    let standing = held.map_or_else(
+        || Standing {
+            attempt: claimed.attempt,
+            forgiven: 0,
+            max_attempts: claimed.max_attempts,
+            crash_count: 0,
+            backoff: Default::default(),
+        },
+        |held| Standing { attempt: claimed.attempt, ..held.standing.clone() },
+    );
+    let next = decide(outcome, &standing, rand::random());
+    record(claimed.id, claimed.attempt, claimed.worker, outcome, next)
+}
+
+/// What to write for a decision. Finish and rescue share it.
+pub(super) fn record(id: TaskId, attempt: u32, worker: crate::task::WorkerId, outcome: &Outcome, next: Next) -> Finish {
+    let error = outcome.error();
+    let record = match next {
+        Next::Complete => Record::Completed {
+            result: match outcome {
+                Outcome::Success(result) => result.clone(),
+                _ => None,
+            },
+        },
+        Next::Retry(delay) => Record::Retry { delay, error: error.clone() },
+        Next::Requeue { forgiven } => Record::Requeue { forgiven, error: error.clone() },
+        Next::Fail(reason) => Record::Failed { reason, error: error.clone() },
+        Next::Cancel => Record::Cancelled { error: error.clone() },
+    };
+    let history = (!matches!(outcome, Outcome::Success(_))).then(|| (outcome.as_str(), error));
+    Finish { id, attempt, worker, record, history, crashed: matches!(outcome, Outcome::Lost(_)) }
+}
+
+fn settle(parts: &Parts, ended: Ended, record: &Record, applied: Applied) {
+    let Ended { claimed, outcome, entry_id } = ended;
+    parts.outbox.acknowledge(Arc::clone(&claimed.queue), entry_id);
+    let word = match (applied, record) {
+        (Applied::Fenced, _) => {
+            parts.metrics.tasks_fenced.inc();
+            tracing::warn!(task.id = %claimed.id, attempt = claimed.attempt, outcome = outcome.as_str(), "an outcome was discarded: another attempt owns the task");
+            return;
+        }
+        (Applied::Cancelled, _) => "cancelled",
+        (Applied::Recorded, Record::Completed { .. }) => "completed",
+        (Applied::Recorded, Record::Retry { delay, .. }) => {
+            if is_soon(*delay) {
+                wake(parts, &claimed.queue);
+            }
+            "retried"
+        }
+        (Applied::Recorded, Record::Requeue { .. }) => {
+            wake(parts, &claimed.queue);
+            "interrupted"
+        }
+        (Applied::Recorded, Record::Failed { reason, .. }) => reason.as_str(),
+        (Applied::Recorded, Record::Cancelled { .. }) => "cancelled",
+    };
+    if let Some(error) = outcome.error() {
+        tracing::info!(task.id = %claimed.id, task.name = &*claimed.name, attempt = claimed.attempt, outcome = word, error, "attempt ended");
+    } else {
+        tracing::debug!(task.id = %claimed.id, task.name = &*claimed.name, attempt = claimed.attempt, outcome = word, "attempt ended");
+    }
+    let name = parts.registry.label(&claimed.name);
+    parts.metrics.tasks_finished.with_label_values(&[&*claimed.queue, name, word]).inc();
+}
+
+fn wake(parts: &Parts, queue: &Arc<str>) {
+    parts.wakes.wake(queue);
+    parts.outbox.wake(Arc::clone(queue));
+}

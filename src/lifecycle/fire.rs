@@ -1,0 +1,35 @@
+//! Fire: a schedule's instant has come, and exactly one scheduler submits its task.
+
+use super::submit::hand_over;
+use crate::store::schedules::{Due, Fire};
+use crate::store::{Store, StoreError};
+use crate::stream::{Outbox, Wakes};
+use crate::task::cron::Cron;
+use crate::task::{NewTask, Task, Timestamp};
+
+/// The instant that follows a fire: the first one after now, so that a schedule which was
+/// missed for a while fires once for what it missed.
+#[must_use]
+pub fn following(cron: &Cron, fire_at: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    cron.next_after(fire_at.max(now))
+}
+
+/// Records the fire and submits its task, in one transaction. None: another scheduler did.
+///
+/// # Errors
+/// When the database cannot be reached; the next look finds the schedule as it then is.
+pub async fn fire(
+    store: &Store,
+    outbox: &Outbox,
+    wakes: &Wakes,
+    due: &Due,
+    next_fire_at: Option<Timestamp>,
+    task: NewTask,
+) -> Result<Option<Task>, StoreError> {
+    let fire = Fire { schedule: due.name.clone(), version: due.version, fire_at: due.fire_at, next_fire_at, task };
+    let fired = store.fire(fire).await?;
+    if let Some(task) = &fired {
+        hand_over(task, outbox, wakes);
+    }
+    Ok(fired)
+}

@@ -1,0 +1,25 @@
+//! Purge: the end of a task's life.
+
+use crate::store::tasks::Retention;
+use crate::store::{Store, StoreError};
+use crate::task::TaskId;
+use std::time::Duration;
+
+/// Walks the whole table once, batch by batch with a pause between, and deletes what is older
+/// than the retention; says how many rows.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn pass(store: &Store, retention: Retention, pause: Duration) -> Result<usize, StoreError> {
+    let mut after: Option<TaskId> = None;
+    let mut purged = 0;
+    loop {
+        let step = store.purge_step(after, retention).await?;
+        purged += step.purged;
+        match step.next {
+            Some(next) => after = Some(next),
+            None => return Ok(purged),
+        }
+        tokio::time::sleep(pause).await;
+    }
+}

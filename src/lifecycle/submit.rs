@@ -1,0 +1,195 @@
+//! Submit: a validated task becomes a committed row, together with whatever else was
+//! submitted meanwhile; then its entry, or a wake-up, follows to Redis.
+//!
+//! The answer waits for the commit and for nothing else: with Redis away it is the same.
+
+use crate::executor::Registry;
+use crate::store::batcher::{Batcher, Bounds};
+use crate::store::tasks::{Insert, MAX_ENTRY_PAYLOAD};
+use crate::store::{Store, StoreError};
+use crate::stream::{Entry, Gates, Outbox, Wakes};
+use crate::task::name::quoted;
+use crate::task::{Backoff, Fault, NewTask, Submission, Task, When};
+use crate::telemetry::Metrics;
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Insert batches: a few hundred rows amortise the commit, more only add latency. Two lanes:
+/// one builds its batch while the other waits for the disk.
+const BOUNDS: Bounds = Bounds { rows: 512, bytes: 4 << 20, waiting: 8192, lanes: 2 };
+/// Bytes of a row besides its payload, for the batch's bound.
+const ROW_BYTES: usize = 512;
+/// A task due within this time wakes its dispatcher; a later one is seen by the dispatcher's poll.
+const SOON: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
+
+/// Why a task was not accepted.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SubmitError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It would make one queue too many.
+    #[error("the queue {queue:?} would be one more than limits.queues allows ({limit})")]
+    TooManyQueues { queue: Arc<str>, limit: usize },
+    /// The process is stopping.
+    #[error("this process is stopping")]
+    Stopping,
+}
+
+/// Accepts tasks. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Submitter {
+    shared: Arc<Shared>,
+    batcher: Batcher<Insert, Result<Task, StoreError>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    gates: Gates,
+    outbox: Outbox,
+    wakes: Wakes,
+    registry: Arc<Registry>,
+    metrics: Metrics,
+    /// The queues that are known to exist.
+    queues: RwLock<HashSet<Arc<str>>>,
+    max_queues: usize,
+}
+
+/// What a submitter works with.
+#[derive(Debug)]
+pub struct Parts {
+    pub store: Store,
+    pub gates: Gates,
+    pub outbox: Outbox,
+    pub wakes: Wakes,
+    pub registry: Arc<Registry>,
+    pub metrics: Metrics,
+    /// `limits.queues`.
+    pub max_queues: usize,
+}
+
+impl Submitter {
+    /// Starts the insert lanes on the current runtime. They end when every clone is dropped.
+    #[must_use]
+    pub fn start(parts: Parts) -> (Self, JoinSet<()>) {
+        let Parts { store, gates, outbox, wakes, registry, metrics, max_queues } = parts;
+        let inserter = store.clone();
+        let (batcher, lanes) = Batcher::start(BOUNDS, move |batch| {
+            let store = inserter.clone();
+            async move { store.insert_tasks(batch).await }
+        });
+        let queues = RwLock::default();
+        let shared = Shared { store, gates, outbox, wakes, registry, metrics, queues, max_queues };
+        (Self { shared: Arc::new(shared), batcher }, lanes)
+    }
+
+    /// Accepts a task: when this returns it is committed.
+    ///
+    /// # Errors
+    /// When the database is away, or the queue would be one too many. After
+    /// [`StoreError::Lost`] or [`StoreError::TimedOut`] it may have been accepted all the same.
+    pub async fn submit(&self, task: NewTask) -> Result<Task, SubmitError> {
+        let shared = &*self.shared;
+        shared.ensure_queue(&task.queue).await?;
+        let direct = task.when == When::Now && shared.gates.pass(&task.queue);
+        let bytes = task.payload.len() + ROW_BYTES;
+        let task = self.batcher.submit(Insert { task, direct }, bytes).await.map_err(|_| SubmitError::Stopping)??;
+        shared.hand_over(&task);
+        let name = shared.registry.label(&task.name);
+        shared.metrics.tasks_submitted.with_label_values(&[&*task.queue, name]).inc();
+        Ok(task)
+    }
+}
+
+impl Shared {
+    async fn ensure_queue(&self, queue: &Arc<str>) -> Result<(), SubmitError> {
+        let known = |queue: &Arc<str>| self.queues.read().unwrap_or_else(PoisonError::into_inner).contains(queue);
+        if known(queue) {
+            return Ok(());
+        }
+        let existing = self.store.queue_names().await?;
+        if !existing.contains(queue) {
+            if existing.len() >= self.max_queues {
+                return Err(SubmitError::TooManyQueues { queue: Arc::clone(queue), limit: self.max_queues });
+            }
+            self.store.ensure_queues(vec![Arc::clone(queue)]).await?;
+        }
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        queues.extend(existing);
+        queues.insert(Arc::clone(queue));
+        Ok(())
+    }
+
+    fn hand_over(&self, task: &Task) {
+        hand_over(task, &self.outbox, &self.wakes);
+    }
+}
+
+/// After the commit: the entry of a task that was inserted as dispatched, else a wake-up for
+/// its dispatcher.
+pub(super) fn hand_over(task: &Task, outbox: &Outbox, wakes: &Wakes) {
+    if let Some(dispatched_at) = task.dispatched_at {
+        let small = task.payload.len() <= MAX_ENTRY_PAYLOAD;
+        outbox.append(Entry {
+            queue: Arc::clone(&task.queue),
+            id: task.id,
+            name: Arc::clone(&task.name),
+            attempt: task.attempt,
+            max_attempts: task.max_attempts,
+            timeout: task.timeout,
+            run_at: task.run_at,
+            dispatched_at,
+            payload: small.then(|| Arc::clone(&task.payload)),
+        });
+    } else if task.run_at - task.created_at < SOON {
+        wakes.wake(&task.queue);
+        outbox.wake(Arc::clone(&task.queue));
+    }
+}
+
+/// A back-off before the next attempt that is short enough to wake the dispatcher for.
+pub(super) fn is_soon(delay: Duration) -> bool {
+    chrono::TimeDelta::from_std(delay).is_ok_and(|delay| delay < SOON)
+}
+
+/// What a submission that leaves something out gets, after its task type's own defaults.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Defaults {
+    pub max_attempts: u32,
+    pub timeout: Duration,
+    pub backoff: Backoff,
+}
+
+/// The queue of submissions and task types that name none.
+pub const DEFAULT_QUEUE: &str = "default";
+
+/// Turns a submission into a task that may be inserted: its type must be known, and what it
+/// left out comes from the type's defaults, then from the configuration's.
+///
+/// # Errors
+/// When this program has no such task type; the fault lists the known ones.
+pub fn admit(submission: Submission, registry: &Registry, defaults: &Defaults) -> Result<NewTask, Fault> {
+    let Submission { name, payload, queue, priority, when, timeout, max_attempts, backoff, expires_in, tags, metadata } =
+        submission;
+    let Some(task_type) = registry.get(&name) else {
+        let detail = format!("{} is not a known task type; known: {}", quoted(&name), registry.known());
+        return Err(Fault::at("/name", detail));
+    };
+    let own = &task_type.defaults;
+    Ok(NewTask {
+        name: Arc::clone(&task_type.name),
+        queue: queue.map(Arc::from).or_else(|| own.queue.clone()).unwrap_or_else(|| DEFAULT_QUEUE.into()),
+        priority: priority.or(own.priority).unwrap_or(0),
+        payload: payload.into(),
+        when: when.unwrap_or(When::Now),
+        timeout: timeout.or(own.timeout).unwrap_or(defaults.timeout),
+        max_attempts: max_attempts.or(own.max_attempts).unwrap_or(defaults.max_attempts),
+        backoff: backoff.or(own.backoff).unwrap_or(defaults.backoff),
+        expires_in,
+        schedule: None,
+        tags,
+        metadata: metadata.map(Arc::from),
+    })
+}
