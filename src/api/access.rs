@@ -1,0 +1,140 @@
+//! Who may ask. With a key configured, whoever has it. Without one, only this machine: the
+//! daemon then listens on loopback alone, and requests whose `Host` or `Origin` is not
+//! loopback are refused, so that no web page can reach it through a browser (DNS rebinding).
+
+use super::State;
+use super::problem::Problem;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use sha2::{Digest, Sha256};
+use std::net::IpAddr;
+use subtle::ConstantTimeEq;
+
+/// The rules of this process.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// SHA-256 of the bootstrap key. None: loopback only.
+    key: Option<[u8; 32]>,
+    /// Whether `/metrics` wants the key too.
+    metrics_need_key: bool,
+}
+
+impl Access {
+    /// With this key, or with none.
+    #[must_use]
+    pub fn new(key: Option<&str>, metrics_need_key: bool) -> Self {
+        Self { key: key.map(hash), metrics_need_key }
+    }
+
+    fn check(&self, request: &ServiceRequest) -> Result<(), Problem> {
+        let open = match request.path() {
+            "/livez" | "/readyz" | "/health" => true,
+            "/metrics" => !self.metrics_need_key,
+            _ => false,
+        };
+        if open {
+            return Ok(());
+        }
+        let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        match &self.key {
+            Some(key) => {
+                let given = header(AUTHORIZATION).and_then(bearer);
+                let given =
+                    given.ok_or_else(|| Problem::unauthorized("a key is needed: Authorization: Bearer <key>"))?;
+                // Hashes of equal length, compared in constant time.
+                let right: bool = hash(given).ct_eq(key).into();
+                if right { Ok(()) } else { Err(Problem::unauthorized("this key is not valid")) }
+            }
+            None => {
+                let host = header(HOST).is_some_and(|host| is_loopback(without_port(host)));
+                let origin = header(ORIGIN).is_none_or(|origin| {
+                    origin.split_once("://").is_some_and(|(_, host)| is_loopback(without_port(host)))
+                });
+                if host && origin {
+                    return Ok(());
+                }
+                let detail = "without API keys only requests to and from this machine are accepted; set TASKRUNNERX_API_KEY to serve others";
+                Err(Problem::new(StatusCode::FORBIDDEN, detail))
+            }
+        }
+    }
+}
+
+/// The middleware.
+pub(super) async fn guard(
+    state: Data<State>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    match state.access.check(&request) {
+        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Err(problem) => Ok(request.error_response(problem)),
+    }
+}
+
+fn hash(key: &str) -> [u8; 32] {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, key) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+fn without_port(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split_once(']').map_or(rest, |(address, _)| address);
+    }
+    host.split_once(':').map_or(host, |(name, _)| name)
+}
+
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    fn allowed(access: &Access, path: &str, headers: &[(&str, &str)]) -> bool {
+        let mut request = TestRequest::with_uri(path);
+        for (name, value) in headers {
+            request = request.insert_header((*name, *value));
+        }
+        access.check(&request.to_srv_request()).is_ok()
+    }
+
+    #[test]
+    fn without_a_key_only_loopback_hosts_and_origins() {
+        let access = Access::new(None, false);
+        let good = ["localhost", "localhost:8000", "127.0.0.1:8000", "127.9.9.9", "[::1]:8000", "LOCALHOST"];
+        for host in good {
+            assert!(allowed(&access, "/api/tasks", &[("host", host)]), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "10.0.0.1:8000", "[::2]", "127.0.0.1.evil.example", ""] {
+            assert!(!allowed(&access, "/api/tasks", &[("host", host)]), "{host}");
+        }
+        assert!(allowed(&access, "/api/tasks", &[("host", "localhost"), ("origin", "http://localhost:3000")]));
+        for origin in ["https://evil.example", "null", "http://localhost.evil.example"] {
+            assert!(!allowed(&access, "/api/tasks", &[("host", "localhost"), ("origin", origin)]), "{origin}");
+        }
+        assert!(allowed(&access, "/health", &[("host", "anything")]));
+    }
+
+    #[test]
+    fn with_a_key_it_is_needed_everywhere_but_on_the_open_endpoints() {
+        let access = Access::new(Some("trx_0123456789abcdef"), false);
+        assert!(allowed(&access, "/api/tasks", &[("authorization", "Bearer trx_0123456789abcdef")]));
+        for value in ["Bearer trx_0123456789abcdeF", "Bearer ", "trx_0123456789abcdef", "Basic trx_0123456789abcdef"] {
+            assert!(!allowed(&access, "/api/tasks", &[("authorization", value)]), "{value}");
+        }
+        assert!(!allowed(&access, "/nothing", &[("host", "localhost")]));
+        assert!(allowed(&access, "/metrics", &[]));
+        assert!(!allowed(&Access::new(Some("trx_0123456789abcdef"), true), "/metrics", &[]));
+    }
+}

@@ -1,0 +1,154 @@
+//! `GET /api/tasks`: filters, pages, the cursor.
+
+use super::State;
+use super::problem::Problem;
+use super::task_json::TaskJson;
+use crate::store::tasks::Filter;
+use crate::task::fields::got;
+use crate::task::{Fault, Status, TaskId, Timestamp, name};
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Query};
+use chrono::{DateTime, Utc};
+use std::fmt;
+
+const DEFAULT_LIMIT: u32 = 50;
+const MAX_LIMIT: u32 = 500;
+/// Values of one parameter, and ids in one request.
+const MAX_VALUES: usize = 500;
+/// Tells a cursor from other text.
+const CURSOR_PREFIX: &str = "b1.";
+
+const KNOWN: &str = "status, queue, name, tag, id, created_after, created_before, limit, cursor";
+
+#[derive(serde::Serialize)]
+struct PageJson<'a> {
+    tasks: Vec<TaskJson<'a>>,
+    next_cursor: Option<String>,
+}
+
+/// A page of tasks, newest first.
+pub(super) async fn list(state: Data<State>, query: Query<Vec<(String, String)>>) -> Result<HttpResponse, Problem> {
+    let services = state.services()?;
+    let asked = Asked::read(&query)?;
+    let page = services.store.list(asked.filter, asked.before, asked.limit).await?;
+    let tasks = page.tasks.iter().map(|task| TaskJson::new(task, Vec::new())).collect();
+    Ok(HttpResponse::Ok().json(PageJson { tasks, next_cursor: page.next.map(cursor) }))
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct Asked {
+    filter: Filter,
+    before: Option<TaskId>,
+    limit: u32,
+}
+
+impl Asked {
+    fn read(pairs: &[(String, String)]) -> Result<Self, Problem> {
+        let mut asked = Self { limit: DEFAULT_LIMIT, ..Self::default() };
+        let mut faults = Vec::new();
+        for (key, value) in pairs {
+            if let Err(detail) = asked.take(key, value) {
+                faults.push(Fault { pointer: format!("?{key}"), detail });
+            }
+        }
+        if faults.is_empty() { Ok(asked) } else { Err(Problem::invalid(faults)) }
+    }
+
+    fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let filter = &mut self.filter;
+        match key {
+            "status" => several(&mut filter.statuses, value, |word| {
+                let words = || Status::ALL.map(Status::as_str).join(", ");
+                Status::parse(word).ok_or_else(|| got(word, &words()))
+            }),
+            "queue" => several(&mut filter.queues, value, |word| named(word, name::MAX_QUEUE)),
+            "name" => several(&mut filter.names, value, |word| named(word, name::MAX_NAME)),
+            "tag" => several(&mut filter.tags, value, |word| named(word, name::MAX_NAME)),
+            "id" => {
+                several(&mut filter.ids, value, |word| word.parse().map_err(|e| format!("{} {e}", name::quoted(word))))
+            }
+            "created_after" => instant(value).map(|at| filter.created_after = Some(at)),
+            "created_before" => instant(value).map(|at| filter.created_before = Some(at)),
+            "limit" => match value.parse() {
+                Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => {
+                    self.limit = limit;
+                    Ok(())
+                }
+                _ => Err(got(value, &format!("a whole number from 1 to {MAX_LIMIT}"))),
+            },
+            "cursor" => {
+                let id = value.strip_prefix(CURSOR_PREFIX).and_then(|id| id.parse().ok());
+                self.before =
+                    Some(id.ok_or_else(|| got(value, "the next_cursor of an earlier page, as it was given"))?);
+                Ok(())
+            }
+            _ => Err(format!("is not a known parameter (known: {KNOWN})")),
+        }
+    }
+}
+
+/// Adds the values of a comma-separated parameter.
+fn several<T, E: fmt::Display>(
+    into: &mut Vec<T>,
+    value: &str,
+    read: impl Fn(&str) -> Result<T, E>,
+) -> Result<(), String> {
+    for word in value.split(',') {
+        into.push(read(word).map_err(|fault| fault.to_string())?);
+    }
+    if into.len() > MAX_VALUES { Err(format!("has more than {MAX_VALUES} values")) } else { Ok(()) }
+}
+
+fn named(word: &str, max: usize) -> Result<String, String> {
+    name::check(word, max).map_err(|fault| fault.to_string())?;
+    Ok(word.to_owned())
+}
+
+fn instant(value: &str) -> Result<Timestamp, String> {
+    let takes = "a time as in RFC 3339, such as 2030-01-31T12:00:00Z";
+    DateTime::parse_from_rfc3339(value)
+        .map(|at| at.with_timezone(&Utc))
+        .ok()
+        .filter(|at| (0..8_835_000_000).contains(&at.timestamp()))
+        .ok_or_else(|| got(value, takes))
+}
+
+fn cursor(id: TaskId) -> String {
+    format!("{CURSOR_PREFIX}{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(text: &[(&str, &str)]) -> Vec<(String, String)> {
+        text.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_cursor_reads_back_and_values_add_up() {
+        let id: TaskId = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
+        let asked =
+            pairs(&[("cursor", &cursor(id)), ("status", "queued,running"), ("status", "failed"), ("limit", "7")]);
+        let asked = Asked::read(&asked).unwrap();
+        assert_eq!((asked.before, asked.limit), (Some(id), 7));
+        assert_eq!(asked.filter.statuses, [Status::Queued, Status::Running, Status::Failed]);
+    }
+
+    #[test]
+    fn every_wrong_parameter_is_reported() {
+        let wrong = pairs(&[
+            ("status", "done"),
+            ("queue", "a b"),
+            ("id", "7"),
+            ("created_after", "yesterday"),
+            ("limit", "0"),
+            ("limit", "501"),
+            ("cursor", "abc"),
+            ("cursor", "b1.x"),
+            ("colour", "red"),
+        ]);
+        let problem = Asked::read(&wrong).unwrap_err();
+        assert!(problem.to_string().contains("9 faults"), "{problem}");
+    }
+}

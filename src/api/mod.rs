@@ -1,0 +1,120 @@
+//! HTTP: routes, extractors, the shape of answers. No rules and no SQL: those are below.
+//!
+//! Every process has the listener, if only for the open endpoints (`/livez`, `/readyz`,
+//! `/health`, `/metrics`); the rest is there with the api role. It listens before the database
+//! is there: until the services are up every route of `/api` answers 503.
+
+mod access;
+mod body;
+mod health;
+mod listing;
+mod ops;
+mod problem;
+mod request;
+mod serving;
+mod task_json;
+mod tasks;
+
+pub use access::Access;
+pub use health::{Health, monitor};
+
+use crate::executor::Registry;
+use crate::lifecycle::submit::{Defaults, Submitter};
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use problem::Problem;
+use serving::Serving;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+/// A body may be this much larger than the largest payload: the other fields, and white space.
+const BODY_SLACK: usize = 64 * 1024;
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// Seconds that a stopping server waits for requests under way.
+const STOP_SECONDS: u64 = 10;
+
+/// What the routes of `/api` work with, once the process has started.
+#[derive(Debug)]
+pub struct Services {
+    pub store: Store,
+    pub submitter: Submitter,
+    pub registry: Arc<Registry>,
+    pub defaults: Defaults,
+    /// `limits.payload`, in bytes.
+    pub max_payload: usize,
+}
+
+/// What every route sees.
+#[derive(Debug)]
+pub struct State {
+    pub metrics: Metrics,
+    pub health: Arc<Health>,
+    pub access: Access,
+    /// None: without the api role.
+    services: Option<OnceLock<Services>>,
+    serving: Serving,
+}
+
+impl State {
+    /// `api`: whether this process has the api role.
+    #[must_use]
+    pub fn new(metrics: Metrics, health: Arc<Health>, access: Access, api: bool) -> Self {
+        Self { metrics, health, access, services: api.then(OnceLock::new), serving: Serving::default() }
+    }
+
+    /// Opens the routes of `/api`.
+    pub fn serve(&self, services: Services) {
+        if let Some(slot) = &self.services {
+            let _ = slot.set(services);
+        }
+    }
+
+    fn services(&self) -> Result<&Services, Problem> {
+        let slot = self.services.as_ref().ok_or_else(Problem::no_api_role)?;
+        slot.get().ok_or_else(|| Problem::unavailable("this process is still starting"))
+    }
+}
+
+/// Binds the listener and builds the server; it runs when awaited. `workers` are its threads.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub fn server(bind: SocketAddr, workers: usize, state: Arc<State>) -> std::io::Result<(Server, Vec<SocketAddr>)> {
+    let data = web::Data::from(state);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(data.clone())
+            .wrap(from_fn(access::guard))
+            .wrap(from_fn(request::observe))
+            .configure(routes)
+            .default_service(web::to(problem::not_found))
+    })
+    .workers(workers)
+    .backlog(BACKLOG)
+    .shutdown_timeout(STOP_SECONDS)
+    .disable_signals()
+    .server_hostname("taskrunnerx")
+    .bind(bind)?;
+    let addresses = server.addrs();
+    Ok((server.run(), addresses))
+}
+
+fn routes(config: &mut web::ServiceConfig) {
+    let only_get = || web::to(|| problem::method_not_allowed("GET"));
+    config
+        .service(web::resource("/livez").route(web::get().to(ops::livez)).default_service(only_get()))
+        .service(web::resource("/readyz").route(web::get().to(ops::readyz)).default_service(only_get()))
+        .service(web::resource("/health").route(web::get().to(ops::health)).default_service(only_get()))
+        .service(web::resource("/metrics").route(web::get().to(ops::metrics)).default_service(only_get()))
+        .service(
+            web::resource("/api/tasks")
+                .route(web::get().to(listing::list))
+                .route(web::post().to(tasks::submit))
+                .default_service(web::to(|| problem::method_not_allowed("GET, POST"))),
+        )
+        .service(web::resource("/api/tasks/{id}").route(web::get().to(tasks::get)).default_service(only_get()));
+}

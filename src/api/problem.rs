@@ -1,0 +1,138 @@
+//! Errors as RFC 9457 `application/problem+json`. A 500 says nothing but its request id; the
+//! log says the rest.
+
+use crate::lifecycle::submit::SubmitError;
+use crate::store::StoreError;
+use crate::task::Fault;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+use std::fmt;
+
+/// Seconds after which a client may try again while the database is away.
+const RETRY_SECONDS: &str = "1";
+
+/// A refused or failed request.
+#[derive(Debug, Clone)]
+pub(super) struct Problem {
+    status: StatusCode,
+    detail: String,
+    errors: Vec<Fault>,
+    header: Option<(HeaderName, &'static str)>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[Fault]>::is_empty")]
+    errors: &'a [Fault],
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), errors: Vec::new(), header: None }
+    }
+
+    /// The input was understood and is wrong: every fault at once.
+    pub(super) fn invalid(errors: Vec<Fault>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] => format!("{} {}", only.pointer, only.detail),
+            several => format!("{} faults; errors lists each", several.len()),
+        };
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, detail, errors, header: None }
+    }
+
+    /// Try again later.
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        Self { header: Some((RETRY_AFTER, RETRY_SECONDS)), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
+    pub(super) fn unauthorized(detail: &str) -> Self {
+        Self { header: Some((WWW_AUTHENTICATE, "Bearer")), ..Self::new(StatusCode::UNAUTHORIZED, detail) }
+    }
+
+    pub(super) fn no_api_role() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "this process does not have the api role; it serves /livez, /readyz, /health and /metrics",
+        )
+    }
+
+    /// Nothing is said outside; the cause is logged in the request's span.
+    pub(super) fn internal(cause: &dyn fmt::Display) -> Self {
+        tracing::error!(error = %cause, "a request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal error; the log has more under this answer's x-request-id",
+        )
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status, self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let body = Body {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            errors: &self.errors,
+        };
+        let text = serde_json::to_string(&body).unwrap_or_default();
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header((CONTENT_TYPE, "application/problem+json"));
+        if let Some((name, value)) = &self.header {
+            response.insert_header((name.clone(), HeaderValue::from_static(value)));
+        }
+        response.body(text)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Unavailable(_) | StoreError::Lost(_) | StoreError::TimedOut | StoreError::Contended(_) => {
+                tracing::warn!(%error, "a request was answered 503");
+                Self::unavailable("the database cannot be reached at the moment")
+            }
+            StoreError::Refused(_) | StoreError::Unexpected(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Store(error) => error.into(),
+            SubmitError::TooManyQueues { .. } => Self::invalid(vec![Fault::at("/queue", &error)]),
+            SubmitError::Stopping => Self::unavailable("this process is stopping"),
+        }
+    }
+}
+
+/// Any path that is no route.
+pub(super) async fn not_found() -> Result<HttpResponse, Problem> {
+    Err(Problem::new(
+        StatusCode::NOT_FOUND,
+        "no such route; the API is under /api/tasks, /health says how the process is",
+    ))
+}
+
+/// Any method that a route does not have.
+pub(super) async fn method_not_allowed(allowed: &'static str) -> Result<HttpResponse, Problem> {
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, format!("this route takes {allowed}"));
+    Err(Problem { header: Some((ALLOW, allowed)), ..problem })
+}

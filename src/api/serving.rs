@@ -1,0 +1,50 @@
+//! Whether a live worker serves a queue: for the warning in the answer to a submission.
+
+use crate::store::Store;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// What was read is believed for this long where it says that a worker is there.
+const FRESH: Duration = Duration::from_secs(5);
+/// Where it says that none is there, it is read again after this time.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What live workers serve, as last read.
+#[derive(Debug, Default)]
+pub(super) struct Serving {
+    read: Mutex<Option<Read>>,
+}
+
+#[derive(Debug)]
+struct Read {
+    at: Instant,
+    all: bool,
+    queues: HashSet<String>,
+}
+
+impl Read {
+    fn serves(&self, queue: &str) -> bool {
+        self.all || self.queues.contains(queue)
+    }
+}
+
+impl Serving {
+    /// Whether some live worker serves the queue; true where that cannot be told.
+    pub(super) async fn serves(&self, store: &Store, queue: &str) -> bool {
+        let mut read = self.read.lock().await;
+        if let Some(read) = &*read {
+            let (age, serves) = (read.at.elapsed(), read.serves(queue));
+            if (serves && age < FRESH) || (!serves && age < RETRY) {
+                return serves;
+            }
+        }
+        let Ok(workers) = store.live_workers().await else { return true };
+        let named = workers.iter().flat_map(|w| serde_json::from_str::<Vec<String>>(&w.queues).unwrap_or_default());
+        let queues: HashSet<String> = named.collect();
+        let fresh = Read { at: Instant::now(), all: queues.contains("*"), queues };
+        let serves = fresh.serves(queue);
+        *read = Some(fresh);
+        serves
+    }
+}

@@ -1,0 +1,294 @@
+//! Puts the configuration and the parts together: which role has which services, and how
+//! they end.
+
+use super::DaemonError;
+use crate::api::{self, Services, State};
+use crate::config::{Config, Queues, Roles, ScheduledTask, TaskDefaults};
+use crate::executor::{Defaults as TypeDefaults, Registry};
+use crate::lifecycle::submit::{self, Defaults, Submitter};
+use crate::scheduler::{self, ScheduleSpec};
+use crate::store::Store;
+use crate::store::tasks::Retention;
+use crate::stream::{Gates, Outbox, Stream, Wakes};
+use crate::task::cron::Cron;
+use crate::task::duration;
+use crate::telemetry::Metrics;
+use crate::worker::{self, Served, Settings};
+use actix_web::dev::{Server, ServerHandle};
+use serde_json::value::RawValue;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// The built-in schedule.
+const HEARTBEAT: &str = "heartbeat";
+/// For the last acknowledgements at the end.
+const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+
+/// What services are made from.
+pub(super) struct Parts<'a> {
+    pub(super) config: &'a Config,
+    pub(super) registry: Arc<Registry>,
+    pub(super) store: &'a Store,
+    pub(super) stream: &'a Stream,
+    pub(super) metrics: &'a Metrics,
+    pub(super) schedules: Vec<ScheduleSpec>,
+}
+
+/// The services of a process, none of which should end before it is stopped.
+pub(super) struct Running {
+    /// They end when the process is stopped.
+    services: Ends,
+    /// They serve the others, and end after them.
+    residents: Ends,
+    http: ServerHandle,
+    outbox: Option<Outbox>,
+    /// One message from each role that is up.
+    ups: mpsc::Receiver<()>,
+    up: mpsc::Sender<()>,
+    awaited: usize,
+}
+
+impl Running {
+    /// With the listener alone.
+    pub(super) fn new(server: Server) -> Self {
+        let http = server.handle();
+        let mut services = JoinSet::new();
+        services.spawn(async move {
+            let why = server.await.map_or_else(|error| format!(": {error}"), |()| String::new());
+            ("HTTP listener", why)
+        });
+        let (up, ups) = mpsc::channel(8);
+        Self { services, residents: JoinSet::new(), http, outbox: None, ups, up, awaited: 0 }
+    }
+
+    fn spawn(&mut self, name: &'static str, service: impl Future<Output = ()> + Send + 'static) {
+        self.services.spawn(async move {
+            service.await;
+            (name, String::new())
+        });
+    }
+
+    /// Starts the services of every role.
+    pub(super) fn start_services(&mut self, parts: Parts<'_>, state: &Arc<State>, stop: &CancellationToken) {
+        let Parts { config, registry, store, stream, metrics, schedules } = parts;
+        let (gates, wakes) = (Gates::default(), Wakes::default());
+        let (outbox, outbox_service) = Outbox::start(stream.clone(), gates.clone());
+        self.outbox = Some(outbox.clone());
+        self.residents.spawn(async move {
+            ("outbox", outbox_service.await.map_or_else(|e| format!(": {e}"), |()| String::new()))
+        });
+        self.spawn("health monitor", {
+            let (state, store, stream, stop) = (Arc::clone(state), store.clone(), stream.clone(), stop.clone());
+            async move { api::monitor(&state.health, &store, &stream, stop).await }
+        });
+        let defaults = defaults(config);
+        if config.roles.api {
+            self.spawn("gate watch", {
+                let (stream, gates, stop) = (stream.clone(), gates.clone(), stop.clone());
+                async move { stream.watch_gates(gates, stop).await }
+            });
+            let (submitter, mut lanes) = Submitter::start(submit::Parts {
+                store: store.clone(),
+                gates,
+                outbox: outbox.clone(),
+                wakes: wakes.clone(),
+                registry: Arc::clone(&registry),
+                metrics: metrics.clone(),
+                max_queues: config.limits.queues,
+            });
+            self.residents.spawn(async move {
+                // The first lane that ends is one too many.
+                lanes.join_next().await;
+                ("submission", String::new())
+            });
+            state.serve(Services {
+                store: store.clone(),
+                submitter,
+                registry: Arc::clone(&registry),
+                defaults: defaults.clone(),
+                max_payload: config.limits.payload,
+            });
+        }
+        if config.roles.worker {
+            let parts = worker::Parts {
+                store: store.clone(),
+                stream: stream.clone(),
+                outbox: outbox.clone(),
+                wakes: wakes.clone(),
+                registry: Arc::clone(&registry),
+                metrics: metrics.clone(),
+                settings: settings(config),
+            };
+            let (up, stop) = (self.await_role(), stop.clone());
+            self.spawn("worker", async move { worker::run(parts, stop, move || _ = up.try_send(())).await });
+        }
+        if config.roles.scheduler {
+            let parts = scheduler::Parts {
+                store: store.clone(),
+                outbox,
+                wakes,
+                registry,
+                metrics: metrics.clone(),
+                defaults,
+                max_payload: config.limits.payload,
+                retention: Retention { completed: config.retention.completed, failed: config.retention.failed },
+                retain_fires: config.retention.fires,
+                schedules,
+            };
+            let (up, stop) = (self.await_role(), stop.clone());
+            self.spawn("scheduler", async move { scheduler::run(parts, stop, move || _ = up.try_send(())).await });
+        }
+    }
+
+    fn await_role(&mut self) -> mpsc::Sender<()> {
+        self.awaited += 1;
+        self.up.clone()
+    }
+
+    /// Resolves when every role is up.
+    ///
+    /// # Errors
+    /// When a service ends before that.
+    pub(super) async fn up(&mut self) -> Result<(), DaemonError> {
+        while self.awaited > 0 {
+            tokio::select! {
+                Some(()) = self.ups.recv() => self.awaited -= 1,
+                ended = first_end(&mut self.services, &mut self.residents) => return Err(ended),
+            }
+        }
+        Ok(())
+    }
+}
+
+type Ends = JoinSet<(&'static str, String)>;
+
+/// The first service to end.
+async fn first_end(services: &mut Ends, residents: &mut Ends) -> DaemonError {
+    let ended = tokio::select! {
+        Some(ended) = services.join_next() => ended,
+        Some(ended) = residents.join_next() => ended,
+        else => return DaemonError::ServiceEnded("process", String::new()),
+    };
+    match ended {
+        Ok((name, why)) => DaemonError::ServiceEnded(name, why),
+        Err(error) => DaemonError::ServiceEnded("service", format!(": {error}")),
+    }
+}
+
+impl Running {
+    /// Resolves when a service ends by itself: that takes the process down.
+    pub(super) async fn ended(&mut self) -> DaemonError {
+        first_end(&mut self.services, &mut self.residents).await
+    }
+
+    /// After the stop: the listener finishes what is under way, the worker drains, the outbox
+    /// sends what waits.
+    pub(super) async fn drain(mut self) {
+        self.http.stop(true).await;
+        while self.services.join_next().await.is_some() {}
+        if let Some(outbox) = self.outbox {
+            let _ = tokio::time::timeout(FLUSH_LIMIT, outbox.flush()).await;
+        }
+        self.residents.abort_all();
+    }
+}
+
+/// The names of the roles, for logs and `/health`.
+pub(super) fn role_names(roles: &Roles) -> Vec<&'static str> {
+    let named = [(roles.api, "api"), (roles.worker, "worker"), (roles.scheduler, "scheduler")];
+    named.into_iter().filter(|(has, _)| *has).map(|(_, name)| name).collect()
+}
+
+/// Lays `[tasks.NAME]` over the types' own defaults.
+pub(super) fn configure(registry: &mut Registry, config: &Config) -> Result<(), DaemonError> {
+    for (name, over) in &config.tasks {
+        let TaskDefaults { queue, timeout, max_attempts, backoff, priority } = over.clone();
+        let over = TypeDefaults { queue: queue.map(Arc::from), priority, timeout, max_attempts, backoff };
+        registry.configure(name, over)?;
+    }
+    Ok(())
+}
+
+fn defaults(config: &Config) -> Defaults {
+    let wide = &config.defaults;
+    Defaults { max_attempts: wide.max_attempts, timeout: wide.timeout, backoff: wide.backoff }
+}
+
+fn settings(config: &Config) -> Settings {
+    let worker = &config.worker;
+    Settings {
+        concurrency: u32::from(worker.concurrency),
+        queues: match &worker.queues {
+            Queues::All => Served::All,
+            Queues::Named(names) => Served::Only(names.iter().map(|name| Arc::from(name.as_str())).collect()),
+        },
+        lease: worker.lease,
+        drain_timeout: worker.drain_timeout,
+        sweep_interval: worker.sweep_interval,
+        max_result: config.limits.result,
+    }
+}
+
+/// The configuration's schedules and the built-in heartbeat, unless a schedule has its name.
+pub(super) fn schedules(config: &Config, registry: &Registry) -> Result<Vec<ScheduleSpec>, DaemonError> {
+    let mut specs = Vec::new();
+    for schedule in &config.schedules {
+        let fault = |detail: String| DaemonError::Schedule { name: schedule.name.clone(), detail };
+        if registry.get(&schedule.task.name).is_none() {
+            let known = registry.known();
+            return Err(fault(format!(
+                "task.name: {} is no task type of this binary; it has {known}",
+                schedule.task.name
+            )));
+        }
+        let cron = parse(&schedule.cron, &schedule.timezone).map_err(fault)?;
+        let task = task_json(&schedule.task).map_err(|error| fault(error.to_string()))?;
+        specs.push(ScheduleSpec { name: schedule.name.clone(), cron, task });
+    }
+    if let Some(expression) = &config.scheduler.heartbeat
+        && !specs.iter().any(|spec| spec.name == HEARTBEAT)
+    {
+        let fault = |detail| DaemonError::Schedule { name: HEARTBEAT.to_owned(), detail };
+        let task = format!(r#"{{"name":"{HEARTBEAT}"}}"#);
+        specs.push(ScheduleSpec { name: HEARTBEAT.to_owned(), cron: parse(expression, "UTC").map_err(fault)?, task });
+    }
+    Ok(specs)
+}
+
+fn parse(expression: &str, zone: &str) -> Result<Cron, String> {
+    Cron::parse(expression, zone)
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+/// A schedule's task in the shape of a submission.
+fn task_json(task: &ScheduledTask) -> serde_json::Result<String> {
+    #[derive(serde::Serialize)]
+    struct Shape<'a> {
+        name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        payload: Option<Box<RawValue>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        queue: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        priority: Option<u8>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timeout: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        max_attempts: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        backoff: Option<Box<RawValue>>,
+    }
+    let ScheduledTask { name, payload, queue, priority, timeout, max_attempts, backoff } = task;
+    serde_json::to_string(&Shape {
+        name,
+        payload: payload.clone().map(RawValue::from_string).transpose()?,
+        queue: queue.as_deref(),
+        priority: *priority,
+        timeout: timeout.map(duration::format),
+        max_attempts: *max_attempts,
+        backoff: backoff.map(|backoff| RawValue::from_string(backoff.to_json())).transpose()?,
+    })
+}

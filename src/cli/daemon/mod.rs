@@ -1,0 +1,192 @@
+//! A process's life, read from top to bottom: configuration (already checked) -> listener ->
+//! database and migrations -> Redis -> the roles' services -> ready -> stop, drain, close.
+
+mod assemble;
+mod signals;
+
+use crate::api::{self, Access, Health, State};
+use crate::config::{Config, ConfigError, Log, LogFormat};
+use crate::executor::{Registry, UnknownTaskType};
+use crate::store::migrations::MigrateError;
+use crate::store::{Store, StoreError};
+use crate::stream::{Stream, StreamError};
+use crate::telemetry::logging::{self, Format, LoggingError};
+use crate::telemetry::{Episode, Metrics};
+use assemble::Running;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+pub use signals::stop_on_signals;
+
+/// Wait between tries to reach the database at start.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
+
+/// Why the process ended with an error.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error("the configuration is wrong:\n{0}")]
+    Config(#[from] ConfigError),
+    #[error("the configuration is wrong:\n{0}")]
+    Registry(#[from] UnknownTaskType),
+    #[error("the configuration is wrong:\nschedules.{name}: {detail}")]
+    Schedule { name: String, detail: String },
+    #[error(
+        "listening on {0} beyond this machine needs API keys, and there are none; set TASKRUNNERX_API_KEY to a secret of your choice, or bind to 127.0.0.1"
+    )]
+    Open(SocketAddr),
+    #[error("{0} cannot be bound: {1}; choose another address with --bind or TASKRUNNERX_BIND")]
+    Bind(SocketAddr, std::io::Error),
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    #[error("database_url: {0}")]
+    Store(#[from] StoreError),
+    #[error("redis_url: {0}")]
+    Stream(#[from] StreamError),
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+    #[error("the {0} ended by itself{1}")]
+    ServiceEnded(&'static str, String),
+}
+
+impl DaemonError {
+    /// 2 for what the operator must change in the configuration, else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            DaemonError::Config(_)
+            | DaemonError::Registry(_)
+            | DaemonError::Schedule { .. }
+            | DaemonError::Open(_)
+            | DaemonError::Bind(..)
+            | DaemonError::Stream(_) => super::EXIT_USAGE,
+            DaemonError::Migrate(_)
+            | DaemonError::Store(_)
+            | DaemonError::Metrics(_)
+            | DaemonError::ServiceEnded(..) => 1,
+        }
+    }
+}
+
+/// Sends logs where the configuration says.
+///
+/// # Errors
+/// When `log.level` is no filter.
+pub fn start_logging(log: &Log) -> Result<(), LoggingError> {
+    let format = match log.format {
+        Some(LogFormat::Text) => Format::Text,
+        Some(LogFormat::Json) => Format::Json,
+        None => Format::detect(),
+    };
+    logging::start(format, &log.level)
+}
+
+/// Runs the process's roles until stopped, then drains. `ready` is called with the bound
+/// address when every service is up.
+///
+/// # Errors
+/// When the start fails for a reason that waiting does not mend, or a service ends by itself.
+pub async fn run(
+    config: Config,
+    mut registry: Registry,
+    stop: CancellationToken,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), DaemonError> {
+    let (database_url, redis_url) = config.require_servers()?;
+    assemble::configure(&mut registry, &config)?;
+    let schedules = assemble::schedules(&config, &registry)?;
+    if config.roles.api && config.api_key.is_none() && !config.bind.ip().is_loopback() {
+        return Err(DaemonError::Open(config.bind));
+    }
+    let metrics = Metrics::new()?;
+    let store = Store::new(database_url.expose(), config.database.pool.map(usize::from), metrics.clone())?;
+    let stream = Stream::new(redis_url.expose(), &config.redis_prefix, metrics.clone())?;
+
+    // The listener first: `/livez` answers while the servers are still waited for.
+    let health = Arc::new(Health::new(assemble::role_names(&config.roles)));
+    let access = Access::new(config.api_key.as_ref().map(|key| key.expose()), config.metrics.require_key);
+    let state = Arc::new(State::new(metrics.clone(), Arc::clone(&health), access, config.roles.api));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let (server, addresses) =
+        api::server(config.bind, threads, Arc::clone(&state)).map_err(|error| DaemonError::Bind(config.bind, error))?;
+    let address = addresses.first().copied().unwrap_or(config.bind);
+    tracing::info!(%address, roles = assemble::role_names(&config.roles).join(","), version = env!("CARGO_PKG_VERSION"), "listening");
+    let mut running = Running::new(server);
+
+    let started = tokio::select! {
+        () = stop.cancelled() => None,
+        migrated = wait_for_database(&store, &health) => Some(migrated),
+        ended = running.ended() => Some(Err(ended)),
+    };
+    let result = match started {
+        // Stopped before it had begun.
+        None => Ok(()),
+        Some(Err(error)) => Err(error),
+        Some(Ok(())) => {
+            let parts = assemble::Parts {
+                config: &config,
+                registry: Arc::new(registry),
+                store: &store,
+                stream: &stream,
+                metrics: &metrics,
+                schedules,
+            };
+            running.start_services(parts, &state, &stop);
+            let up = tokio::select! {
+                () = stop.cancelled() => Ok(()),
+                up = running.up() => up,
+            };
+            match up {
+                Err(error) => Err(error),
+                Ok(()) => {
+                    health.running();
+                    if !stop.is_cancelled() {
+                        tracing::info!(%address, "ready");
+                        ready(address);
+                    }
+                    tokio::select! {
+                        () = stop.cancelled() => Ok(()),
+                        ended = running.ended() => Err(ended),
+                    }
+                }
+            }
+        }
+    };
+    tracing::info!("stopping");
+    health.stopping();
+    stop.cancel();
+    running.drain().await;
+    store.close();
+    tracing::info!("stopped");
+    result
+}
+
+/// Migrates; while the database is away, waits for it with one log line.
+async fn wait_for_database(store: &Store, health: &Health) -> Result<(), DaemonError> {
+    let trouble = Episode::new("database at start");
+    loop {
+        match store.migrate().await {
+            Ok(done) => {
+                trouble.succeeded();
+                health.database(Ok(()));
+                for name in done {
+                    tracing::info!(migration = name, "migration applied");
+                }
+                return Ok(());
+            }
+            Err(MigrateError::Store(error)) if may_pass(&error) => {
+                trouble.failed(&error);
+                health.database(Err(error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(RETRY_WAIT).await;
+    }
+}
+
+/// Whether waiting may mend it: a wrong password or a missing database will not.
+fn may_pass(error: &StoreError) -> bool {
+    let text = error.to_string();
+    error.is_transient() && !text.contains("Access denied") && !text.contains("Unknown database")
+}

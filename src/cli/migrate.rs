@@ -1,0 +1,66 @@
+//! `migrate`: the schema.
+
+use super::{EXIT_UNREACHABLE, Failure, load, say};
+use crate::config::{Environment, Flags};
+use crate::store::Store;
+use crate::store::migrations::MigrateError;
+use crate::telemetry::Metrics;
+use std::path::PathBuf;
+
+/// Bring the database's schema up to date, as `serve` does at its start.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  taskrunnerx migrate            apply what is pending (waits for another instance that is at it)
+  taskrunnerx migrate --status   show what is applied and what is pending; exit 1 if something is")]
+pub(super) struct Args {
+    /// Only show what is applied and what is pending
+    #[arg(long)]
+    status: bool,
+}
+
+pub(super) async fn run(args: Args, config: Option<PathBuf>) -> Result<(), Failure> {
+    let flags = Flags { config, ..Flags::default() };
+    let (config, _) = load(&flags, &Environment::of_process())?;
+    let url = config.require_database()?;
+    let metrics = Metrics::new().map_err(Failure::new)?;
+    let store = Store::new(url.expose(), Some(2), metrics).map_err(Failure::new)?;
+    if args.status {
+        return status(&store).await;
+    }
+    let done = store.migrate().await.map_err(failure)?;
+    for name in &done {
+        say(&format!("applied {name}"));
+    }
+    if done.is_empty() {
+        say("the database is up to date");
+    }
+    Ok(())
+}
+
+async fn status(store: &Store) -> Result<(), Failure> {
+    let migrations = store.migration_status().await.map_err(failure)?;
+    let width = migrations.iter().map(|m| m.name.len()).max().unwrap_or(0).max(9);
+    say(&format!("{:width$}  STATUS", "MIGRATION"));
+    for m in &migrations {
+        let status = match (m.applied, m.known) {
+            (true, true) => "applied",
+            (false, _) => "pending",
+            (true, false) => "applied by a newer taskrunnerx",
+        };
+        say(&format!("{:width$}  {status}", m.name));
+    }
+    let open = migrations.iter().filter(|m| !m.applied || !m.known).count();
+    if open == 0 {
+        Ok(())
+    } else {
+        Err(Failure::new(format!("{open} of {} migrations need attention", migrations.len())))
+    }
+}
+
+fn failure(error: MigrateError) -> Failure {
+    let code = match &error {
+        MigrateError::Store(e) if e.is_transient() => EXIT_UNREACHABLE,
+        _ => 1,
+    };
+    Failure::with_code(code, error)
+}

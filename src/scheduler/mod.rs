@@ -1,0 +1,75 @@
+//! The scheduler role: applies the configuration's schedules, fires what is due, purges what
+//! is old. Optional; any number of processes may run it.
+//!
+//! What must happen once is guarded in MySQL: a fire locks the schedule's row and inserts a
+//! ledger row that is unique on schedule and instant.
+
+mod definition;
+mod purger;
+mod ticker;
+
+pub use definition::ScheduleSpec;
+
+use crate::executor::Registry;
+use crate::lifecycle::submit::Defaults;
+use crate::store::Store;
+use crate::store::tasks::Retention;
+use crate::stream::{Outbox, Wakes};
+use crate::telemetry::{Episode, Metrics};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Wait between tries to apply the schedules.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
+
+/// What the scheduler works with.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    pub store: Store,
+    pub outbox: Outbox,
+    pub wakes: Wakes,
+    pub registry: Arc<Registry>,
+    pub metrics: Metrics,
+    pub defaults: Defaults,
+    /// Largest payload, in bytes.
+    pub max_payload: usize,
+    pub retention: Retention,
+    /// How long ledger rows are kept.
+    pub retain_fires: Duration,
+    /// The configuration's schedules, the built-in heartbeat among them.
+    pub schedules: Vec<ScheduleSpec>,
+}
+
+/// Runs the scheduler role until stopped. `ready` is called when the schedules are applied.
+pub async fn run(parts: Parts, stop: CancellationToken, ready: impl FnOnce() + Send) {
+    if !apply(&parts, &stop).await {
+        return;
+    }
+    ready();
+    tokio::join!(ticker::run(&parts, &stop), purger::run(&parts, &stop));
+}
+
+/// Brings the schedules table to the configuration; false: stopped first.
+async fn apply(parts: &Parts, stop: &CancellationToken) -> bool {
+    let trouble = Episode::new("applying schedules");
+    loop {
+        let applied = async {
+            let now = parts.store.now().await?;
+            let definitions = parts.schedules.iter().map(|spec| spec.definition(now)).collect();
+            parts.store.apply_schedules(definitions).await
+        };
+        match applied.await {
+            Ok(()) => {
+                trouble.succeeded();
+                tracing::info!(schedules = parts.schedules.len(), "schedules applied");
+                return true;
+            }
+            Err(error) => trouble.failed(&error),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return false,
+            () = tokio::time::sleep(RETRY_WAIT) => {}
+        }
+    }
+}

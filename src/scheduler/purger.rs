@@ -1,0 +1,45 @@
+//! The purge's rhythm.
+
+use super::Parts;
+use crate::lifecycle::purge;
+use crate::telemetry::Episode;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Between passes: a hundredth of the shortest retention, within these.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(600);
+/// Between the batches of a pass: it never competes with the work.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Purges until stopped.
+pub(super) async fn run(parts: &Parts, stop: &CancellationToken) {
+    let trouble = Episode::new("purge");
+    let retention = parts.retention;
+    let shortest = retention.completed.min(retention.failed).min(parts.retain_fires);
+    let interval = (shortest / 100).clamp(SHORTEST, LONGEST);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+        let pass = async {
+            let tasks = purge::pass(&parts.store, retention, PAUSE).await?;
+            let fires = parts.store.purge_fires(parts.retain_fires).await?;
+            Ok::<_, crate::store::StoreError>((tasks, fires))
+        };
+        let passed = tokio::select! {
+            () = stop.cancelled() => return,
+            passed = pass => passed,
+        };
+        match passed {
+            Ok((tasks, fires)) => {
+                trouble.succeeded();
+                if tasks + fires > 0 {
+                    tracing::info!(tasks, fires, "purged what was older than the retention");
+                }
+            }
+            Err(error) => trouble.failed(&error),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The cron ticker: sleeps until the next instant, fires what is due.
+
+use super::Parts;
+use crate::lifecycle::{fire, submit};
+use crate::store::StoreError;
+use crate::store::schedules::{DUE_ROWS, Due};
+use crate::task::cron::Cron;
+use crate::task::{NewTask, Timestamp, submission};
+use crate::telemetry::Episode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Longest sleep: a schedule that another process added or changed is seen after it.
+const POLL: Duration = Duration::from_secs(1);
+/// Wait after a failed look.
+const RETRY_WAIT: Duration = Duration::from_millis(500);
+
+/// Ticks until stopped.
+pub(super) async fn run(parts: &Parts, stop: &CancellationToken) {
+    let trouble = Episode::new("cron ticker");
+    loop {
+        let wait = match tick(parts).await {
+            Ok(wait) => {
+                trouble.succeeded();
+                wait
+            }
+            Err(error) => {
+                trouble.failed(&error);
+                RETRY_WAIT
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Fires what is due; says how long until the next.
+async fn tick(parts: &Parts) -> Result<Duration, StoreError> {
+    let agenda = parts.store.schedule_agenda().await?;
+    let behind = agenda.due.first().map_or(0.0, |due| seconds(agenda.now - due.fire_at));
+    parts.metrics.schedule_lag.set(behind);
+    let full = u64::try_from(agenda.due.len()).is_ok_and(|n| n >= DUE_ROWS);
+    for due in agenda.due {
+        fire_one(parts, due, agenda.now).await?;
+    }
+    if full {
+        return Ok(Duration::ZERO);
+    }
+    let until = agenda.next.map_or(POLL, |next| (next - agenda.now).to_std().unwrap_or_default());
+    Ok(until.min(POLL))
+}
+
+async fn fire_one(parts: &Parts, due: Due, now: Timestamp) -> Result<(), StoreError> {
+    let counted = |outcome: &str| parts.metrics.schedule_fires.with_label_values(&[&*due.name, outcome]).inc();
+    let (next, task) = match prepare(parts, &due, now) {
+        Ok(prepared) => prepared,
+        Err((next, why)) => {
+            tracing::error!(schedule = &*due.name, fire_at = %due.fire_at, why, "a schedule could not fire");
+            parts.store.skip_fire(due.clone(), "refused", next).await?;
+            counted("refused");
+            return Ok(());
+        }
+    };
+    if let Some(task) = fire::fire(&parts.store, &parts.outbox, &parts.wakes, &due, next, task).await? {
+        tracing::info!(schedule = &*due.name, fire_at = %due.fire_at, task.id = %task.id, "schedule fired");
+        counted("fired");
+        let at = task.created_at.signed_duration_since(Timestamp::UNIX_EPOCH);
+        parts.metrics.schedule_last_success.with_label_values(&[&due.name]).set(seconds(at));
+        let name = parts.registry.label(&task.name);
+        parts.metrics.tasks_submitted.with_label_values(&[&*task.queue, name]).inc();
+    }
+    Ok(())
+}
+
+/// The next instant and the task to submit; or why there is none.
+fn prepare(
+    parts: &Parts,
+    due: &Due,
+    now: Timestamp,
+) -> Result<(Option<Timestamp>, NewTask), (Option<Timestamp>, String)> {
+    let faults = |faults: Vec<String>| faults.join("; ");
+    let cron = Cron::parse(&due.cron, &due.timezone)
+        .map_err(|all| (None, faults(all.iter().map(ToString::to_string).collect())))?;
+    let next = fire::following(&cron, due.fire_at, now);
+    let (submission, found) =
+        submission::read(&due.task, parts.max_payload).map_err(|error| (next, error.to_string()))?;
+    if !found.is_empty() {
+        let all = found.into_iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
+        return Err((next, faults(all)));
+    }
+    let mut task = submit::admit(submission, &parts.registry, &parts.defaults).map_err(|fault| (next, fault.detail))?;
+    task.schedule = Some(Arc::clone(&due.name));
+    Ok((next, task))
+}
+
+fn seconds(span: chrono::TimeDelta) -> f64 {
+    span.to_std().unwrap_or_default().as_secs_f64()
+}

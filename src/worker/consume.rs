@@ -1,0 +1,197 @@
+//! Consume: reads as many entries as there are free slots, claims them in one batch, and
+//! starts an attempt for each that was won. The next read does not wait for the claim.
+
+use super::incarnation::Life;
+use crate::lifecycle::claim::{self, Won};
+use crate::lifecycle::execute::{Stopper, execute};
+use crate::lifecycle::finish::Ended;
+use crate::stream::{Delivered, Reader};
+use crate::task::Claimed;
+use crate::telemetry::Episode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+/// Longest wait of one read. A drain waits for it, and a new queue is read only after it.
+const BLOCK: Duration = Duration::from_millis(500);
+/// Wait after a failed read: no hot loop while Redis is away.
+const RETRY_WAIT: Duration = Duration::from_millis(500);
+
+/// Reads until stopped. Returns when every claim that was sent has been answered.
+pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
+    let trouble = Episode::new("redis reader");
+    let mut reader = life.parts.stream.reader(life.id);
+    let mut served = life.served.clone();
+    let mut claims = tokio::task::JoinSet::new();
+    while let Some((slots, unrecorded)) = free(&life, &stop).await {
+        while claims.try_join_next().is_some() {}
+        let queues = served.borrow_and_update().clone();
+        if queues.is_empty() {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = served.changed() => continue,
+                () = tokio::time::sleep(BLOCK) => continue,
+            }
+        }
+        let free = slots.min(unrecorded);
+        let read = tokio::select! {
+            // Nothing is in flight yet that dropping the read would lose: an entry that was
+            // delivered into it stays pending, and its row is swept.
+            () = stop.cancelled() => break,
+            read = read(&mut reader, &queues, free) => read,
+        };
+        match read {
+            Ok(delivered) => {
+                trouble.succeeded();
+                if !delivered.is_empty() {
+                    admit(&life, delivered, free, &mut claims).await;
+                }
+            }
+            Err(error) => {
+                trouble.failed(&error);
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(RETRY_WAIT) => {}
+                }
+            }
+        }
+    }
+    while claims.join_next().await.is_some() {}
+}
+
+/// Waits for a free slot; says how many there are, and how many more tasks may be held. Only
+/// this loop takes slots, so there can only be more of them later. None: stopped.
+async fn free(life: &Life, stop: &CancellationToken) -> Option<(usize, usize)> {
+    let both = async {
+        let slot = life.slots.acquire().await;
+        let unrecorded = life.unrecorded.acquire().await;
+        slot.and(unrecorded).is_ok()
+    };
+    tokio::select! {
+        () = stop.cancelled() => None,
+        open = both => open.then(|| (life.slots.available_permits().max(1), life.unrecorded.available_permits().max(1))),
+    }
+}
+
+/// First a fair share from each queue; what was full may hold more, and gets the rest.
+async fn read(
+    reader: &mut Reader,
+    queues: &[Arc<str>],
+    free: usize,
+) -> Result<Vec<Delivered>, crate::stream::StreamError> {
+    let share = (free / queues.len().max(1)).max(1);
+    let mut delivered = reader.read(queues, share, Some(BLOCK)).await?;
+    if queues.len() > 1 {
+        let full = |queue: &&Arc<str>| delivered.iter().filter(|d| d.queue == **queue).count() >= share;
+        let busy: Vec<Arc<str>> = queues.iter().filter(full).cloned().collect();
+        for queue in busy {
+            let left = free.saturating_sub(delivered.len());
+            if left == 0 {
+                break;
+            }
+            delivered.extend(reader.read(&[queue], left, None).await?);
+        }
+    }
+    Ok(delivered)
+}
+
+/// Takes what was delivered: drops what is held already, hands back what no slot is free for,
+/// and sends the claim for the rest.
+async fn admit(life: &Arc<Life>, delivered: Vec<Delivered>, free: usize, claims: &mut tokio::task::JoinSet<()>) {
+    let mut wanted = Vec::with_capacity(delivered.len());
+    let mut surplus = Vec::new();
+    for item in delivered {
+        match &item.entry {
+            Some(entry) if wanted.len() >= free => {
+                surplus.push(entry.id);
+                life.parts.outbox.acknowledge(item.queue, item.entry_id);
+            }
+            Some(entry) if !life.held.take(entry.id) => {
+                tracing::debug!(task.id = %entry.id, "an entry came twice");
+                life.parts.outbox.acknowledge(item.queue, item.entry_id);
+            }
+            _ => wanted.push(item),
+        }
+    }
+    if !surplus.is_empty() {
+        let moved = life.parts.store.hand_back(surplus, Duration::ZERO).await.unwrap_or(0);
+        life.parts.metrics.tasks_undispatched.inc_by(u64::try_from(moved).unwrap_or(0));
+    }
+    let count = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
+    let slots = Arc::clone(&life.slots).acquire_many_owned(count).await;
+    let unrecorded = Arc::clone(&life.unrecorded).acquire_many_owned(count).await;
+    if let (Ok(slots), Ok(unrecorded)) = (slots, unrecorded) {
+        claims.spawn(claim(Arc::clone(life), wanted, slots, unrecorded));
+    }
+}
+
+async fn claim(
+    life: Arc<Life>,
+    wanted: Vec<Delivered>,
+    mut slots: OwnedSemaphorePermit,
+    mut unrecorded: OwnedSemaphorePermit,
+) {
+    let ids: Vec<_> = wanted.iter().filter_map(|item| item.entry.as_ref()).map(|entry| entry.id).collect();
+    let parts = &life.parts;
+    let claimed = claim::claim(&parts.store, &parts.registry, life.id, wanted, &parts.metrics).await;
+    let claimings = match claimed {
+        Ok(claimings) => claimings,
+        Err(error) => {
+            tracing::warn!(%error, tasks = ids.len(), "a claim failed; its tasks come back by the sweep or the heartbeat");
+            ids.into_iter().for_each(|id| life.held.release(id));
+            return;
+        }
+    };
+    for (queue, entry_id) in claimings.done {
+        parts.outbox.acknowledge(queue, entry_id);
+    }
+    for id in ids {
+        if !claimings.won.iter().any(|won| won.claimed.id == id) {
+            life.held.release(id);
+        }
+    }
+    // The claim may have taken long, or this process may have stood still.
+    if !life.lease.holds() {
+        claimings.won.iter().for_each(|won| life.held.release(won.claimed.id));
+        return;
+    }
+    for won in claimings.won {
+        let (Some(slot), Some(room)) = (slots.split(1), unrecorded.split(1)) else { continue };
+        let Some(stopper) = life.held.stopper(won.claimed.id) else { continue };
+        tokio::spawn(attempt(Arc::clone(&life), won, stopper, slot, room));
+    }
+}
+
+/// One attempt: run it, free its slot, record its outcome, let it go.
+async fn attempt(life: Arc<Life>, won: Won, stopper: Stopper, slot: OwnedSemaphorePermit, room: OwnedSemaphorePermit) {
+    let Won { claimed, entry_id } = won;
+    let claimed = Arc::new(claimed);
+    let metrics = &life.parts.metrics;
+    metrics.worker_busy.inc();
+    let started = Instant::now();
+    let waited = (chrono::Utc::now() - claimed.run_at).to_std().unwrap_or_default();
+    metrics.task_wait.with_label_values(&[&*claimed.queue]).observe(waited.as_secs_f64());
+    let span =
+        tracing::info_span!("attempt", task.id = %claimed.id, task.name = &*claimed.name, attempt = claimed.attempt);
+    let outcome = execute(&life.parts.registry, Arc::clone(&claimed), &stopper, life.parts.settings.max_result)
+        .instrument(span.clone())
+        .await;
+    let name = life.parts.registry.label(&claimed.name);
+    metrics.task_run.with_label_values(&[&*claimed.queue, name]).observe(started.elapsed().as_secs_f64());
+    metrics.worker_busy.dec();
+    drop(slot);
+    if let Some(outcome) = outcome {
+        finish(&life, &claimed, outcome, entry_id).instrument(span).await;
+    }
+    life.held.release(claimed.id);
+    drop(room);
+}
+
+async fn finish(life: &Life, claimed: &Arc<Claimed>, outcome: crate::task::Outcome, entry_id: String) {
+    let ended = Ended { claimed: Arc::clone(claimed), outcome, entry_id };
+    if life.finisher.finish(ended).await.is_err() {
+        tracing::warn!("the outcome was not recorded: the process is stopping; the task will be rescued");
+    }
+}

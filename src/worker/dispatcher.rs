@@ -1,0 +1,203 @@
+//! Dispatchers: one for each queue whose lease this worker holds. Each keeps its queue's
+//! stream filled to the window, publishes the gate's budget, sweeps, and measures the queue.
+//!
+//! Losing the lease, or two holding it for a moment, costs duplicate entries and nothing else.
+
+use super::incarnation::Life;
+use crate::lifecycle::dispatch::{self, DispatchError, StartRate, window};
+use crate::store::StoreError;
+use crate::stream::Opening;
+use crate::telemetry::Episode;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A dispatcher's lease on its queue; taken over by another worker when it runs out.
+const LEASE: Duration = Duration::from_secs(5);
+/// How often leases are renewed and free ones are taken.
+const RENEW: Duration = Duration::from_secs(1);
+/// Between passes while nothing happens: what is due, or was announced and not heard, waits
+/// this long at most.
+const IDLE: Duration = Duration::from_millis(250);
+/// Between passes while tasks start: the window and the gate follow the rate.
+const ACTIVE: Duration = Duration::from_millis(50);
+/// Least time between two passes, however often they are asked for.
+const GAP: Duration = Duration::from_millis(10);
+/// Wait after a failed pass.
+const RETRY_WAIT: Duration = Duration::from_millis(500);
+/// Least time between two counts of a queue's depth; a count that takes long is taken less often.
+const DEPTH_INTERVAL: Duration = Duration::from_secs(5);
+const DEPTH_COST: u32 = 100;
+
+/// Slots of the live workers that serve each queue.
+type Slots = Mutex<HashMap<Arc<str>, u64>>;
+
+/// Holds leases and runs their dispatchers until stopped.
+pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
+    let trouble = Episode::new("dispatcher leases");
+    let slots = Arc::new(Slots::default());
+    let mut running: HashMap<Arc<str>, DropGuard> = HashMap::new();
+    let mut served = life.served.clone();
+    loop {
+        let queues = served.borrow_and_update().clone();
+        match hold(&life, &queues, &slots).await {
+            Ok(held) => {
+                trouble.succeeded();
+                running.retain(|queue, _| held.contains(queue));
+                for queue in held {
+                    running.entry(Arc::clone(&queue)).or_insert_with(|| {
+                        let token = stop.child_token();
+                        tokio::spawn(serve(Arc::clone(&life), queue, Arc::clone(&slots), token.clone()));
+                        token.drop_guard()
+                    });
+                }
+            }
+            // The dispatchers go on: a lease that runs out meanwhile costs duplicates at most.
+            Err(error) => trouble.failed(&error),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RENEW) => {}
+            _ = served.changed() => {}
+        }
+    }
+}
+
+async fn hold(life: &Life, queues: &[Arc<str>], slots: &Slots) -> Result<Vec<Arc<str>>, StoreError> {
+    if queues.is_empty() {
+        return Ok(Vec::new());
+    }
+    let held = life.parts.store.lease_queues(life.id, queues.to_vec(), LEASE).await?;
+    let workers = life.parts.store.live_workers().await?;
+    let mut counted = HashMap::new();
+    for queue in &held {
+        let serves = |names: &str| {
+            serde_json::from_str::<Vec<String>>(names)
+                .is_ok_and(|names| names.iter().any(|name| name == "*" || **name == **queue))
+        };
+        let total: u64 = workers.iter().filter(|w| serves(&w.queues)).map(|w| u64::from(w.slots)).sum();
+        counted.insert(Arc::clone(queue), total);
+    }
+    *slots.lock().unwrap_or_else(PoisonError::into_inner) = counted;
+    Ok(held)
+}
+
+/// One queue's dispatcher.
+struct Dispatcher {
+    life: Arc<Life>,
+    queue: Arc<str>,
+    slots: Arc<Slots>,
+    rate: StartRate,
+    sweep_at: Instant,
+    depth_at: Instant,
+}
+
+async fn serve(life: Arc<Life>, queue: Arc<str>, slots: Arc<Slots>, stop: CancellationToken) {
+    tracing::info!(queue = &*queue, "dispatching this queue");
+    let trouble = Episode::new("dispatcher");
+    let wake = life.parts.wakes.of(&queue);
+    let now = Instant::now();
+    let mut dispatcher = Dispatcher { life, queue, slots, rate: StartRate::default(), sweep_at: now, depth_at: now };
+    loop {
+        let began = Instant::now();
+        let wait = match dispatcher.pass().await {
+            Ok(wait) => {
+                trouble.succeeded();
+                wait
+            }
+            Err(error) => {
+                trouble.failed(&error);
+                RETRY_WAIT
+            }
+        };
+        let woken = async {
+            wake.notified().await;
+            tokio::time::sleep(GAP.saturating_sub(began.elapsed())).await;
+        };
+        tokio::select! {
+            () = stop.cancelled() => break,
+            () = woken, if !trouble.is_failing() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+    dispatcher.forget_depth();
+}
+
+impl Dispatcher {
+    /// Looks, fills, publishes, sweeps; says when to look again.
+    async fn pass(&mut self) -> Result<Duration, DispatchError> {
+        let parts = Arc::clone(&self.life.parts);
+        let (store, stream, queue) = (&parts.store, &parts.stream, &self.queue);
+        let state = stream.state(queue).await?;
+        self.rate.measure(Instant::now(), state.entries_read);
+        let outlook = store.outlook(Arc::clone(queue)).await?;
+        let mut backlog = outlook.backlog;
+        if outlook.next_due.is_some_and(|due| due <= outlook.now) {
+            // What does not fit in one step is due at the next pass, which comes at once.
+            backlog |= store.promote_due(Arc::clone(queue)).await? > 0;
+        }
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(queue).copied().unwrap_or(0);
+        let window = window(&self.rate, slots, state.pending);
+        let mut room = window.saturating_sub(state.unread);
+        if backlog && room > 0 {
+            let filled = dispatch::fill(store, stream, queue, room).await?;
+            room -= u64::try_from(filled).unwrap_or(room).min(room);
+            // A short fill found the end of the backlog.
+            backlog = room == 0;
+        }
+        let budget = if backlog { 0 } else { room };
+        stream.publish_gate(queue, Opening { serial: next_serial(), budget }).await?;
+        if Instant::now() >= self.sweep_at {
+            self.sweep_at = Instant::now() + parts.settings.sweep_interval;
+            let moved = dispatch::sweep(store, queue, &state, outlook.now, &parts.metrics).await?;
+            if moved > 0 {
+                tracing::warn!(queue = &**queue, tasks = moved, "the stream had lost tasks: they are dispatched again");
+                backlog = true;
+            }
+        }
+        self.measure_depth().await?;
+        Ok(self.wait(backlog, outlook.next_due.map(|due| (due - outlook.now).to_std().unwrap_or_default())))
+    }
+
+    fn wait(&self, backlog: bool, next_due: Option<Duration>) -> Duration {
+        let rhythm = if backlog || self.rate.per_second() > 1.0 { ACTIVE } else { IDLE };
+        next_due.map_or(rhythm, |due| rhythm.min(due.max(Duration::from_millis(1))))
+    }
+
+    async fn measure_depth(&mut self) -> Result<(), StoreError> {
+        let began = Instant::now();
+        if began < self.depth_at {
+            return Ok(());
+        }
+        let depth = self.life.parts.store.depth(Arc::clone(&self.queue)).await?;
+        self.depth_at = Instant::now() + DEPTH_INTERVAL.max(began.elapsed() * DEPTH_COST);
+        let metrics = &self.life.parts.metrics;
+        for (status, count) in [("scheduled", depth.scheduled), ("queued", depth.queued), ("running", depth.running)] {
+            metrics
+                .queue_depth
+                .with_label_values(&[&*self.queue, status])
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let oldest = Duration::from_micros(depth.oldest_us.unwrap_or(0));
+        metrics.queue_oldest.with_label_values(&[&*self.queue]).set(oldest.as_secs_f64());
+        Ok(())
+    }
+
+    /// The series belong to the process that dispatches the queue.
+    fn forget_depth(&self) {
+        let metrics = &self.life.parts.metrics;
+        for status in ["scheduled", "queued", "running"] {
+            let _ = metrics.queue_depth.remove_label_values(&[&*self.queue, status]);
+        }
+        let _ = metrics.queue_oldest.remove_label_values(&[&*self.queue]);
+    }
+}
+
+/// Publications are told apart by time and count: another dispatcher's never looks like ours.
+fn next_serial() -> u64 {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let micros = u64::try_from(chrono::Utc::now().timestamp_micros()).unwrap_or(0);
+    micros.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed))
+}

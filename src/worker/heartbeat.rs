@@ -1,0 +1,83 @@
+//! The heartbeat: renews the worker's lease, and compares what the rows say with what it holds.
+
+use super::incarnation::Life;
+use crate::lifecycle::rescue;
+use crate::task::TaskId;
+use crate::telemetry::Episode;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+use super::lease::Moment;
+
+/// Beats in one lease.
+const BEATS: u32 = 3;
+/// Wait before a failed beat is tried again.
+const RETRY_WAIT: Duration = Duration::from_millis(500);
+/// Rows compared at a beat, beyond the slots.
+const SPARE_ROWS: u32 = 1000;
+
+/// Beats until stopped. Returns earlier when the lease is lost: declared dead by another, or
+/// not to be trusted any more.
+pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) -> Result<(), LeaseLost> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        // Watched apart from the beat: a beat may hang for as long as the database does.
+        () = life.lease.expired() => Err(LeaseLost::Expired),
+        dead = beat(&life) => Err(dead),
+    }
+}
+
+/// Why an incarnation ends before it is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum LeaseLost {
+    #[error("it could not be renewed in time")]
+    Expired,
+    #[error("another process declared this worker dead")]
+    DeclaredDead,
+}
+
+async fn beat(life: &Life) -> LeaseLost {
+    let trouble = Episode::new("heartbeat");
+    let mut unknown = HashSet::new();
+    loop {
+        let sent = Moment::now();
+        let wait = match life.parts.store.renew_worker(life.id, life.lease.length()).await {
+            Ok(true) => {
+                life.lease.renewed(sent);
+                trouble.succeeded();
+                unknown = reconcile(life, unknown).await;
+                life.lease.length() / BEATS
+            }
+            Ok(false) => return LeaseLost::DeclaredDead,
+            Err(error) => {
+                trouble.failed(&error);
+                RETRY_WAIT.min(life.lease.length() / BEATS)
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+/// Releases rows that say `running` under this worker and that it does not know, at this beat
+/// and at the one before: claims that committed after their answers were lost. Returns the
+/// rows that are unknown for the first time.
+async fn reconcile(life: &Life, unknown_before: HashSet<(TaskId, u32)>) -> HashSet<(TaskId, u32)> {
+    let limit = life.parts.settings.concurrency.saturating_add(SPARE_ROWS);
+    let Ok(rows) = life.parts.store.running_under(life.id, limit).await else {
+        return unknown_before;
+    };
+    let unknown: Vec<_> = rows.into_iter().filter(|row| !life.held.contains(row.id)).collect();
+    let (again, first): (Vec<_>, Vec<_>) =
+        unknown.into_iter().partition(|row| unknown_before.contains(&(row.id, row.standing.attempt)));
+    let mut remembered: HashSet<(TaskId, u32)> = first.iter().map(|row| (row.id, row.standing.attempt)).collect();
+    if !again.is_empty() {
+        let keys: Vec<_> = again.iter().map(|row| (row.id, row.standing.attempt)).collect();
+        if let Err(error) = rescue::release(&life.rescue, again).await {
+            tracing::warn!(%error, "unknown tasks could not be released; the next beat tries again");
+            remembered.extend(keys);
+        }
+    }
+    remembered
+}

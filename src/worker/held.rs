@@ -1,0 +1,94 @@
+//! The tasks that a worker holds: from before the claim is sent until the outcome is settled.
+//! An entry that comes twice is recognised here, and the heartbeat compares with this.
+
+use crate::lifecycle::execute::{Stop, Stopper};
+use crate::task::TaskId;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// What this worker holds.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    tasks: Mutex<HashMap<TaskId, Stopper>>,
+    emptied: Notify,
+}
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Stopper>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a task; false if it is held already.
+    pub(super) fn take(&self, id: TaskId) -> bool {
+        let mut tasks = self.lock();
+        if tasks.contains_key(&id) {
+            return false;
+        }
+        tasks.insert(id, Stopper::default());
+        true
+    }
+
+    /// What stops the attempt of a held task.
+    pub(super) fn stopper(&self, id: TaskId) -> Option<Stopper> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// Lets a task go.
+    pub(super) fn release(&self, id: TaskId) {
+        let mut tasks = self.lock();
+        tasks.remove(&id);
+        if tasks.is_empty() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    /// Whether a task is held.
+    pub(super) fn contains(&self, id: TaskId) -> bool {
+        self.lock().contains_key(&id)
+    }
+
+    /// Stops every attempt.
+    pub(super) fn stop_all(&self, reason: Stop) -> usize {
+        let tasks = self.lock();
+        for stopper in tasks.values() {
+            stopper.stop(reason);
+        }
+        tasks.len()
+    }
+
+    /// Resolves when nothing is held.
+    pub(super) async fn empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            tokio::pin!(emptied);
+            // Registered before the look, so that a release in between is not missed.
+            emptied.as_mut().enable();
+            if self.lock().is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_is_taken_once_and_the_last_release_wakes_who_waits() {
+        let held = std::sync::Arc::new(Held::default());
+        let id = TaskId(uuid::Uuid::nil());
+        assert!(held.take(id) && !held.take(id) && held.contains(id));
+        let waiting = tokio::spawn({
+            let held = std::sync::Arc::clone(&held);
+            async move { held.empty().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        held.release(id);
+        waiting.await.unwrap();
+        assert!(held.take(id));
+    }
+}

@@ -1,0 +1,194 @@
+//! One life of a worker under one id: register, run, and either drain or be fenced.
+
+use super::heartbeat::LeaseLost;
+use super::held::Held;
+use super::lease::{Lease, Moment};
+use super::queues::Queues;
+use super::{Parts, Served, consume, dispatcher, heartbeat};
+use crate::lifecycle::execute::{STOP_GRACE, Stop};
+use crate::lifecycle::finish::Finisher;
+use crate::lifecycle::rescue;
+use crate::store::workers::NewWorker;
+use crate::task::WorkerId;
+use crate::telemetry::Episode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Wait between tries to register.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
+/// After a drain's time is over: for interrupted attempts to be recorded.
+const RECORD_LIMIT: Duration = Duration::from_secs(10);
+/// Outcomes that may wait to be recorded beyond the slots; more, and no more is claimed.
+const UNRECORDED: usize = 2048;
+
+/// What the services of one incarnation share.
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) id: WorkerId,
+    pub(super) parts: Arc<Parts>,
+    pub(super) finisher: Finisher,
+    pub(super) rescue: rescue::Parts,
+    pub(super) lease: Lease,
+    pub(super) held: Held,
+    /// Attempts that may run at once.
+    pub(super) slots: Arc<Semaphore>,
+    /// Tasks that may be held at once: running, and waiting to be recorded.
+    pub(super) unrecorded: Arc<Semaphore>,
+    pub(super) served: watch::Receiver<Queues>,
+}
+
+/// How an incarnation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Stopped, and nothing is left.
+    Drained,
+    /// The lease was lost: everything was dropped.
+    Fenced,
+}
+
+pub(super) struct Incarnation {
+    life: Arc<Life>,
+}
+
+impl Incarnation {
+    /// Registers under a new id, trying until the database takes it. None: stopped first.
+    pub(super) async fn begin(
+        parts: &Arc<Parts>,
+        finisher: &Finisher,
+        rescue: &rescue::Parts,
+        served: watch::Receiver<Queues>,
+        stop: &CancellationToken,
+    ) -> Option<Self> {
+        let id = WorkerId::fresh();
+        let trouble = Episode::new("registering the worker");
+        let concurrency = usize::try_from(parts.settings.concurrency).unwrap_or(usize::MAX >> 4);
+        loop {
+            let sent = Moment::now();
+            let registered = parts.store.register_worker(row(id, parts), parts.settings.lease);
+            match registered.await {
+                Ok(()) => {
+                    trouble.succeeded();
+                    tracing::info!(worker.id = %id, slots = concurrency, "worker registered");
+                    let life = Life {
+                        id,
+                        parts: Arc::clone(parts),
+                        finisher: finisher.clone(),
+                        rescue: rescue.clone(),
+                        lease: Lease::new(parts.settings.lease, sent),
+                        held: Held::default(),
+                        slots: Arc::new(Semaphore::new(concurrency)),
+                        unrecorded: Arc::new(Semaphore::new(concurrency + UNRECORDED)),
+                        served,
+                    };
+                    return Some(Self { life: Arc::new(life) });
+                }
+                Err(error) => trouble.failed(&error),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = tokio::time::sleep(RETRY_WAIT) => {}
+            }
+        }
+    }
+
+    /// Serves until stopped (then drains) or until the lease is lost (then drops everything).
+    pub(super) async fn run(self, stop: &CancellationToken) -> Ended {
+        let life = self.life;
+        let (reading, beating, dispatching) = (stop.child_token(), CancellationToken::new(), stop.child_token());
+        let mut heartbeat = tokio::spawn(heartbeat::run(Arc::clone(&life), beating.clone()));
+        let consumer = tokio::spawn(consume::run(Arc::clone(&life), reading.clone()));
+        let dispatchers = tokio::spawn(dispatcher::run(Arc::clone(&life), dispatching.clone()));
+        let _ends = [reading.drop_guard(), dispatching.drop_guard()];
+        let lost = tokio::select! {
+            () = stop.cancelled() => drain(&life, consumer, &mut heartbeat).await,
+            ended = &mut heartbeat => Some(lost(ended)),
+        };
+        beating.cancel();
+        if let Some(why) = lost {
+            let tasks = life.held.stop_all(Stop::Fenced);
+            tracing::error!(worker.id = %life.id, tasks, "this worker lost its lease and stops what it runs: {why}");
+            // Handlers that do not listen are dropped after their grace.
+            let _ = tokio::time::timeout(STOP_GRACE * 2, life.held.empty()).await;
+            return Ended::Fenced;
+        }
+        let _ = dispatchers.await;
+        leave(&life).await;
+        Ended::Drained
+    }
+}
+
+fn row(id: WorkerId, parts: &Parts) -> NewWorker {
+    let queues = match &parts.settings.queues {
+        Served::All => vec!["*"],
+        Served::Only(names) => names.iter().map(|name| &**name).collect(),
+    };
+    NewWorker {
+        id,
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        pid: std::process::id(),
+        queues: serde_json::to_string(&queues).unwrap_or_default(),
+        slots: parts.settings.concurrency,
+    }
+}
+
+fn lost(ended: Result<Result<(), LeaseLost>, tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(Err(why)) => why.to_string(),
+        Ok(Ok(())) => "its heartbeat was stopped".to_owned(),
+        Err(error) => format!("its heartbeat broke off: {error}"),
+    }
+}
+
+/// Waits for what runs, up to the drain's limit, then interrupts the rest. Some: the lease
+/// was lost meanwhile.
+async fn drain(
+    life: &Life,
+    consumer: JoinHandle<()>,
+    heartbeat: &mut JoinHandle<Result<(), LeaseLost>>,
+) -> Option<String> {
+    let limit = life.parts.settings.drain_timeout;
+    let finished = async {
+        // What it was claiming is held by now.
+        let _ = consumer.await;
+        if tokio::time::timeout(limit, life.held.empty()).await.is_err() {
+            let tasks = life.held.stop_all(Stop::Interrupted);
+            tracing::warn!(tasks, "the drain's time is over: interrupting what still runs");
+            if tokio::time::timeout(RECORD_LIMIT, life.held.empty()).await.is_err() {
+                tracing::error!("some outcomes could not be recorded; their tasks will be rescued");
+            }
+        }
+    };
+    tokio::select! {
+        () = finished => None,
+        ended = heartbeat => Some(lost(ended)),
+    }
+}
+
+/// Leaves nothing behind: dispatcher leases, consumers, the worker's row. All of it is also
+/// cleaned up by others, later.
+async fn leave(life: &Life) {
+    let store = &life.parts.store;
+    if let Err(error) = store.release_queues(life.id).await {
+        tracing::warn!(%error, "dispatcher leases could not be given up; they run out by themselves");
+    }
+    let queues = life.served.borrow().clone();
+    for queue in queues.iter() {
+        if let Err(error) = life.parts.stream.clear_consumer(queue, life.id).await {
+            tracing::warn!(%error, "the consumer could not be removed; it stays, without entries");
+            break;
+        }
+    }
+    let left = store.running_under(life.id, 1).await;
+    match left {
+        Ok(rows) if rows.is_empty() => {
+            if let Err(error) = store.remove_worker(life.id).await {
+                tracing::warn!(%error, "the worker's row could not be removed; it will be declared dead");
+            }
+        }
+        Ok(_) => tracing::warn!("tasks still say running under this worker; they will be rescued"),
+        Err(error) => tracing::warn!(%error, "the worker's row could not be removed; it will be declared dead"),
+    }
+}

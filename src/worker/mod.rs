@@ -1,0 +1,113 @@
+//! The worker role: consume, claim, execute, finish; and for whoever holds the lease, dispatch
+//! and sweep; and for everybody, rescue.
+//!
+//! ```text
+//!  consume ─► claim ─► attempts ─► finish        one incarnation: a life under one worker id
+//!  heartbeat: renews the lease ([`lease`]),
+//!             ends the incarnation when it is lost
+//!  dispatchers: one a queue whose lease this worker holds
+//!  rescuer, queue watch, wake-up listener         the process
+//! ```
+//!
+//! A worker that was declared dead, or that cannot trust its lease any more, stops every
+//! handler, drops everything and begins a new incarnation under a new id.
+
+mod consume;
+mod dispatcher;
+mod heartbeat;
+mod held;
+mod incarnation;
+mod lease;
+mod queues;
+mod rescuer;
+
+use crate::executor::Registry;
+use crate::lifecycle::finish::{self, Finisher};
+use crate::lifecycle::rescue;
+use crate::store::Store;
+use crate::stream::{Outbox, Stream, Wakes};
+use crate::telemetry::Metrics;
+use incarnation::{Ended, Incarnation};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Which queues a worker serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Served {
+    /// Every queue there is, new ones within a second.
+    All,
+    /// These.
+    Only(Vec<Arc<str>>),
+}
+
+/// The worker's part of the configuration.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Attempts at once.
+    pub concurrency: u32,
+    pub queues: Served,
+    /// A worker that has not renewed for this long is dead. Renewed every third.
+    pub lease: Duration,
+    /// How long a drain waits for running attempts.
+    pub drain_timeout: Duration,
+    /// How often each queue is swept.
+    pub sweep_interval: Duration,
+    /// `limits.result`, in bytes.
+    pub max_result: usize,
+}
+
+/// What the worker works with.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    pub store: Store,
+    pub stream: Stream,
+    pub outbox: Outbox,
+    pub wakes: Wakes,
+    pub registry: Arc<Registry>,
+    pub metrics: Metrics,
+    pub settings: Settings,
+}
+
+/// Runs the worker role until stopped, then drains. `ready` is called when the worker is
+/// registered and reads.
+pub async fn run(parts: Parts, stop: CancellationToken, ready: impl Fn() + Send + Sync) {
+    let parts = Arc::new(parts);
+    let (finisher, _finish_lanes) = Finisher::start(finish::Parts {
+        store: parts.store.clone(),
+        outbox: parts.outbox.clone(),
+        wakes: parts.wakes.clone(),
+        registry: Arc::clone(&parts.registry),
+        metrics: parts.metrics.clone(),
+    });
+    let rescue_parts = rescue::Parts {
+        store: parts.store.clone(),
+        stream: parts.stream.clone(),
+        outbox: parts.outbox.clone(),
+        wakes: parts.wakes.clone(),
+        metrics: parts.metrics.clone(),
+    };
+    // These go on while the last incarnation drains: another's tasks do not wait for it.
+    let background = CancellationToken::new();
+    let _stop_background = background.clone().drop_guard();
+    let mut services = JoinSet::new();
+    services.spawn(rescuer::run(rescue_parts.clone(), parts.settings.lease, background.clone()));
+    services.spawn({
+        let (stream, wakes, background) = (parts.stream.clone(), parts.wakes.clone(), background.clone());
+        async move { stream.listen(wakes, background).await }
+    });
+    let served = queues::watch(&parts, background.clone(), &mut services);
+    parts.metrics.worker_slots.set(i64::from(parts.settings.concurrency));
+    loop {
+        let Some(incarnation) = Incarnation::begin(&parts, &finisher, &rescue_parts, served.clone(), &stop).await
+        else {
+            return;
+        };
+        ready();
+        match incarnation.run(&stop).await {
+            Ended::Drained => return,
+            Ended::Fenced => tracing::warn!("this worker begins again under a new id"),
+        }
+    }
+}

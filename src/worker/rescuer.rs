@@ -1,0 +1,58 @@
+//! The rescuer's rhythm: every worker, every second; but not right after an outage.
+
+use crate::lifecycle::rescue::{self, Parts};
+use crate::telemetry::Episode;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Time between passes.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A pass this late means that this process, or the database, stood still.
+const GAP: Duration = Duration::from_secs(4);
+
+/// Passes every second until stopped.
+///
+/// It holds off for one lease after its own start, after a pass that failed and after a gap in
+/// its passes: while the database was away nobody could renew, and workers that live get the
+/// time to do so.
+pub(super) async fn run(parts: Parts, lease: Duration, stop: CancellationToken) {
+    let trouble = Episode::new("rescue");
+    let mut hold_off = Instant::now() + lease;
+    let mut last = Instant::now();
+    let mut orphans_at = hold_off;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+        let now = Instant::now();
+        if now.duration_since(last) > GAP {
+            hold_off = now + lease;
+        }
+        last = now;
+        if now < hold_off {
+            continue;
+        }
+        let with_orphans = now >= orphans_at;
+        let result = async {
+            rescue::pass(&parts).await?;
+            if with_orphans {
+                rescue::orphans(&parts).await?;
+            }
+            Ok::<(), crate::store::StoreError>(())
+        };
+        match result.await {
+            Ok(()) => {
+                trouble.succeeded();
+                if with_orphans {
+                    orphans_at = now + lease;
+                }
+            }
+            Err(error) => {
+                trouble.failed(&error);
+                hold_off = Instant::now() + lease;
+            }
+        }
+        last = Instant::now();
+    }
+}
