@@ -47,6 +47,13 @@ impl Environment {
         }
     }
 
+    /// The same with one variable set.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.into());
+        self
+    }
+
     pub(super) fn raw(&self, name: &str) -> Option<&OsString> {
         self.variables.get(name)
     }

@@ -1,10 +1,95 @@
-//! stub
+//! `dev`: a private database and Redis as child processes, and everything on them in one
+//! process. The same code path as production: only who starts the servers differs.
+
+pub mod servers;
+
+use super::{Failure, daemon, load, say};
+use crate::config::{Environment, Flags};
+use crate::executor::Registry;
+use servers::{Durability, Options, Servers};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Try it out: start a private database and Redis and run everything on them.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
-pub(super) async fn run(
-    _: Args,
-    _: Option<std::path::PathBuf>,
-    _: crate::executor::Registry,
-) -> Result<(), super::Failure> {
-    Ok(())
+#[command(after_help = "Examples:
+  taskrunnerx dev                      data is kept between starts
+  taskrunnerx dev --ephemeral          data goes when it ends
+  taskrunnerx dev --data-dir ./data --bind 127.0.0.1:9000
+
+Needs mariadbd or mysqld, and redis-server or valkey-server, on PATH.")]
+pub(super) struct Args {
+    /// Where the servers keep their data [default: ~/.local/share/taskrunnerx/dev]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Begin empty, and remove the data at the end
+    #[arg(long)]
+    ephemeral: bool,
+    /// Where it listens [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDRESS")]
+    bind: Option<String>,
+}
+
+pub(super) async fn run(args: Args, config: Option<PathBuf>, registry: Registry) -> Result<(), Failure> {
+    let flags = Flags { bind: args.bind, config, ..Flags::default() };
+    // Checked before anything is started; the servers' addresses come after.
+    let (early, warnings) = load(&flags, &Environment::of_process())?;
+    daemon::start_logging(&early.log).map_err(Failure::new)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let data_dir = args.data_dir.unwrap_or_else(|| default_data_dir(args.ephemeral));
+    let options = Options { data_dir: data_dir.clone(), ephemeral: args.ephemeral, durability: Durability::Full };
+    let stop = daemon::stop_on_signals();
+    let mut servers = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        started = Servers::start(&options) => started.map_err(Failure::new)?,
+    };
+    let environment =
+        Environment::of_process().with("DATABASE_URL", &servers.database_url).with("REDIS_URL", &servers.redis_url);
+    let (config, _) = load(&flags, &environment)?;
+    let ephemeral = args.ephemeral;
+    let mut daemon = std::pin::pin!(daemon::run(config, registry, stop.clone(), move |address| welcome(
+        address, &data_dir, ephemeral
+    )));
+    let result = tokio::select! {
+        ended = &mut daemon => ended.map_err(|error| Failure::with_code(error.exit_code(), error)),
+        error = servers.ended() => {
+            // What still runs is drained as far as that goes without the server.
+            stop.cancel();
+            let _ = daemon.await;
+            Err(Failure::new(error))
+        }
+    };
+    servers.stop().await;
+    result
+}
+
+/// What to try, with lines that work as pasted.
+fn welcome(address: SocketAddr, data_dir: &Path, ephemeral: bool) {
+    let data = if ephemeral { "gone when this ends".to_owned() } else { data_dir.display().to_string() };
+    say(&format!(
+        "
+  Task Runner X is ready on http://{address}    (data: {data})
+
+  Submit a task, and look at it:
+    curl -s http://{address}/api/tasks -H 'content-type: application/json' -d '{{\"name\": \"echo\", \"payload\": {{\"hello\": \"world\"}}}}'
+    curl -s 'http://{address}/api/tasks?limit=1'
+
+  Watch it work:
+    curl -s http://{address}/health
+    curl -s http://{address}/metrics
+
+  Ctrl-C stops it: it waits for what is running.
+"
+    ));
+}
+
+fn default_data_dir(ephemeral: bool) -> PathBuf {
+    if ephemeral {
+        return std::env::temp_dir().join(format!("taskrunnerx-dev-{}", std::process::id()));
+    }
+    let home = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let share = home("XDG_DATA_HOME").or_else(|| home("HOME").map(|home| home.join(".local/share")));
+    share.unwrap_or_else(std::env::temp_dir).join("taskrunnerx/dev")
 }
