@@ -48,7 +48,7 @@ async fn sleep(context: Context, payload: Sleep) -> Result<(), TaskError> {
     }
 }
 
-/// `fail`: `{"message": "…", "permanent": false}`.
+/// `fail`: `{"message": "…", "permanent": false}`, or no payload at all.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fail {
@@ -62,7 +62,8 @@ fn fail_message() -> String {
     "failed as asked".to_owned()
 }
 
-async fn fail(_context: Context, payload: Fail) -> Result<(), TaskError> {
+async fn fail(_context: Context, payload: Option<Fail>) -> Result<(), TaskError> {
+    let payload = payload.unwrap_or(Fail { message: fail_message(), permanent: false });
     if payload.permanent {
         Err(TaskError::permanent(payload.message))
     } else {

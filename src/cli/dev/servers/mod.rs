@@ -23,9 +23,9 @@ mod directory;
 mod error;
 mod leash;
 mod log;
-mod mysql;
+mod mysql_server;
 mod programs;
-mod redis;
+mod redis_server;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -94,8 +94,9 @@ impl Servers {
 
     async fn start_with(programs: &Programs, options: &Options) -> Result<Servers, ServersError> {
         let directory = DataDirectory::open(options)?;
-        let recipes = mysql::recipe(&programs.database, &directory, options.durability)
-            .and_then(|database| Ok((database, redis::recipe(&programs.redis, &directory, options.durability)?)));
+        let recipes = mysql_server::recipe(&programs.database, &directory, options.durability).and_then(|database| {
+            Ok((database, redis_server::recipe(&programs.redis, &directory, options.durability)?))
+        });
         let (database, redis) = match recipes {
             Ok((database, redis)) => (Server::new(database), Server::new(redis)),
             Err(error) => {

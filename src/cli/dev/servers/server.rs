@@ -15,7 +15,7 @@ use super::directory::DataDirectory;
 use super::error::ServersError;
 use super::leash::{Abandonment, Invocation, Leash, Signal, describe_end};
 use super::log::Log;
-use super::{mysql, redis};
+use super::{mysql_server, redis_server};
 
 /// How long an abandoned server may take to shut down before it is killed. A database flushes its pages in that time.
 const ABANDONED_GRACE: Duration = Duration::from_secs(30);
@@ -220,8 +220,8 @@ async fn answered(answer: Answer, socket: &Path) {
     loop {
         let attempt = async {
             match answer {
-                Answer::Greeting => mysql::greets(socket).await,
-                Answer::Pong => redis::answers_ping(socket).await,
+                Answer::Greeting => mysql_server::greets(socket).await,
+                Answer::Pong => redis_server::answers_ping(socket).await,
             }
         };
         if let Ok(Ok(true)) = timeout(ATTEMPT_LIMIT, attempt).await {
