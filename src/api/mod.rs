@@ -29,11 +29,15 @@ use problem::Problem;
 use serving::Serving;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// A body may be this much larger than the largest payload: the other fields, and white space.
 const BODY_SLACK: usize = 64 * 1024;
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
+/// An idle connection is kept for longer than usual clients keep theirs in a pool (90 s and
+/// less): whoever closes last never meets a request that is on its way.
+const KEEP_ALIVE: Duration = Duration::from_secs(120);
 /// Seconds that a stopping server waits for requests under way.
 const STOP_SECONDS: u64 = 10;
 
@@ -94,6 +98,7 @@ pub fn server(bind: SocketAddr, workers: usize, state: Arc<State>) -> std::io::R
             .default_service(web::to(problem::not_found))
     })
     .workers(workers)
+    .keep_alive(KEEP_ALIVE)
     .backlog(BACKLOG)
     .shutdown_timeout(STOP_SECONDS)
     .disable_signals()

@@ -115,6 +115,8 @@ pub async fn run(
     let mut running = Running::new(server);
 
     let started = tokio::select! {
+        // First: services end once this is so.
+        biased;
         () = stop.cancelled() => None,
         migrated = wait_for_database(&store, &health) => Some(migrated),
         ended = running.ended() => Some(Err(ended)),
@@ -134,6 +136,8 @@ pub async fn run(
             };
             running.start_services(parts, &state, &stop);
             let up = tokio::select! {
+                // First: services end once this is so.
+                biased;
                 () = stop.cancelled() => Ok(()),
                 up = running.up() => up,
             };
@@ -146,6 +150,8 @@ pub async fn run(
                         ready(address);
                     }
                     tokio::select! {
+                        // First: services end once this is so.
+                        biased;
                         () = stop.cancelled() => Ok(()),
                         ended = running.ended() => Err(ended),
                     }

@@ -112,7 +112,8 @@ static OWNERS: Texts =
     Texts::new(|n| format!("SELECT id, status, attempt, worker_id FROM tasks WHERE id IN ({})", marks(n)));
 static HISTORY: Texts = Texts::new(|n| {
     // INSERT IGNORE: a finish that is sent again finds its own row.
-    let row = "SELECT id, attempt, worker_id, started_at, NOW(6), ?, ? FROM tasks WHERE id = ? AND attempt = ? AND worker_id = ?";
+    let row =
+        "SELECT id, attempt, worker_id, started_at, ?, ?, ? FROM tasks WHERE id = ? AND attempt = ? AND worker_id = ?";
     format!(
         "INSERT IGNORE INTO task_attempts (task_id, attempt, worker_id, started_at, finished_at, outcome, error) {}",
         vec![row; n].join(" UNION ALL ")
@@ -241,13 +242,11 @@ async fn record(conn: &mut Connection, batch: &[Finish]) -> QueryResult<Exceptio
 
 async fn record_all(conn: &mut Connection, groups: &Groups<'_>) -> QueryResult<Exceptions> {
     let mut found = Exceptions::new();
-    let clock = match groups.keys().any(|(kind, ..)| *kind == Move::Retry) {
-        true => Some(now(conn).await?),
-        false => None,
-    };
+    // One reading for the whole batch: a retry is due exactly its delay after the attempt's end.
+    let clock = now(conn).await?;
     for ((kind, worker, attempt), rows) in groups {
         for chunk in rows.chunks(MAX_ROWS) {
-            apply(conn, *kind, *worker, *attempt, chunk, clock, &mut found).await?;
+            apply(conn, *kind, *worker, *attempt, chunk, Some(clock), &mut found).await?;
         }
     }
     let history: Vec<&Finish> = groups
@@ -257,10 +256,11 @@ async fn record_all(conn: &mut Connection, groups: &Groups<'_>) -> QueryResult<E
         .filter(|f| f.history.is_some() && found.get(&f.id) != Some(&Applied::Fenced))
         .collect();
     for slice in split(&history) {
-        let mut binds = Vec::with_capacity(slice.len() * 5);
+        let mut binds = Vec::with_capacity(slice.len() * 6);
         for finish in slice {
             let (outcome, error) = finish.history.as_ref().map_or(("", None), |(o, e)| (*o, e.as_deref()));
             binds.extend([
+                Bind::Time(clock.naive_utc()),
                 Bind::Text(outcome),
                 Bind::OptText(error),
                 Bind::Id(finish.id.0),
