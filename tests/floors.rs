@@ -1,6 +1,17 @@
 //! A module imports only from floors below its own, and a technology lives in one folder:
 //! this reads the code and fails on a forbidden arrow.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::print_stderr,
+    missing_debug_implementations,
+    reason = "a test that meets what it does not expect should stop there"
+)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -115,54 +115,67 @@ async fn take<T, R>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::sync::Semaphore;
 
     const BOUNDS: Bounds = Bounds { rows: 4, bytes: 100, waiting: 64, lanes: 1 };
 
-    /// A batcher whose flushes wait for a permit, and which answers each item with its batch's size.
-    fn gated(bounds: Bounds) -> (Batcher<u32, (u32, usize)>, Arc<Semaphore>, JoinSet<()>) {
-        let gate = Arc::new(Semaphore::new(0));
-        let inner = Arc::clone(&gate);
+    type Gated = Batcher<u32, (u32, usize)>;
+
+    /// A batcher whose flushes wait for a permit, and which answers each item with its batch's
+    /// size; and whether a flush has begun.
+    fn gated(bounds: Bounds) -> (Gated, Arc<Semaphore>, Arc<AtomicBool>, JoinSet<()>) {
+        let (gate, begun) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicBool::new(false)));
+        let inner = (Arc::clone(&gate), Arc::clone(&begun));
         let (batcher, lanes) = Batcher::start(bounds, move |items: Vec<u32>| {
-            let gate = Arc::clone(&inner);
+            let (gate, begun) = inner.clone();
             async move {
+                begun.store(true, Ordering::Relaxed);
                 gate.acquire().await.unwrap().forget();
                 items.iter().map(|i| (*i, items.len())).collect()
             }
         });
-        (batcher, gate, lanes)
+        (batcher, gate, begun, lanes)
     }
 
-    async fn sizes(bounds: Bounds, bytes: usize, items: u32) -> Vec<usize> {
-        let (batcher, gate, _lanes) = gated(bounds);
-        let calls: Vec<_> = (0..items)
-            .map(|i| {
-                let batcher = batcher.clone();
-                async move { batcher.submit(i, bytes).await.unwrap() }
-            })
-            .collect();
-        let all = tokio::spawn(futures_util::future::join_all(calls));
-        // Every caller is in line (or in the first batch) before the first flush may end.
-        while batcher.line.capacity() > bounds.waiting - (usize::try_from(items).unwrap() - 1).min(bounds.waiting) {
+    async fn until(condition: impl Fn() -> bool) {
+        while !condition() {
             tokio::task::yield_now().await;
         }
-        gate.add_permits(100);
-        let answers = all.await.unwrap();
-        for (i, (item, _)) in answers.iter().enumerate() {
-            assert_eq!(usize::try_from(*item).unwrap(), i, "each caller gets its own answer");
+    }
+
+    /// One item that is being flushed, and `waiting` more in line: the sizes of their batches.
+    async fn sizes(bytes: usize, waiting: u32) -> Vec<usize> {
+        let (batcher, gate, begun, _lanes) = gated(BOUNDS);
+        let submit = |item: u32| {
+            let batcher = batcher.clone();
+            tokio::spawn(async move { batcher.submit(item, bytes).await.unwrap() })
+        };
+        let mut calls = vec![submit(0)];
+        until(|| begun.load(Ordering::Relaxed)).await;
+        for item in 1..=waiting {
+            calls.push(submit(item));
+            until(|| batcher.line.capacity() == BOUNDS.waiting - usize::try_from(item).unwrap()).await;
         }
-        answers.into_iter().map(|(_, size)| size).collect()
+        gate.add_permits(100);
+        let mut sizes = Vec::new();
+        for (i, call) in calls.into_iter().enumerate() {
+            let (item, size) = call.await.unwrap();
+            assert_eq!(usize::try_from(item).unwrap(), i, "each caller gets its own answer");
+            sizes.push(size);
+        }
+        sizes
     }
 
     #[tokio::test]
     async fn a_lone_item_is_flushed_alone_and_what_waits_shares_the_next() {
-        assert_eq!(sizes(BOUNDS, 1, 4).await, [1, 3, 3, 3]);
+        assert_eq!(sizes(1, 3).await, [1, 3, 3, 3]);
     }
 
     #[tokio::test]
     async fn rows_and_bytes_bound_a_batch() {
-        assert_eq!(sizes(BOUNDS, 1, 6).await, [1, 4, 4, 4, 4, 1]);
-        assert_eq!(sizes(BOUNDS, 60, 5).await, [1, 2, 2, 2, 2]);
+        assert_eq!(sizes(1, 5).await, [1, 4, 4, 4, 4, 1]);
+        assert_eq!(sizes(60, 4).await, [1, 2, 2, 2, 2]);
     }
 
     #[tokio::test]

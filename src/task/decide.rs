@@ -198,7 +198,8 @@ mod tests {
             let s = standing(attempt, forgiven, max, crashes);
             let next = decide(&outcomes()[which], &s, random);
             if attempt.saturating_sub(forgiven) >= max {
-                prop_assert!(!matches!(next, Next::Retry(_) | Next::Requeue { forgiven: false }));
+                let again = matches!(next, Next::Retry(_) | Next::Requeue { forgiven: false });
+                prop_assert!(!again, "another attempt of an exhausted task");
             }
         }
     }

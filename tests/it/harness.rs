@@ -4,14 +4,12 @@
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 use taskrunnerx::cli::dev::servers::{Durability, Options, Servers};
 use taskrunnerx::store::Store;
-use taskrunnerx::stream::Stream;
 use taskrunnerx::telemetry::Metrics;
 
 /// Every wait's limit: generous, since a loaded machine is slow and a hang is a fault anyway.
@@ -87,10 +85,6 @@ impl World {
         let store = Store::new(&self.database_url, Some(8), self.metrics.clone()).unwrap();
         store.migrate().await.unwrap();
         store
-    }
-
-    pub(crate) fn stream(&self) -> Stream {
-        Stream::new(&self.redis_url, &self.prefix, self.metrics.clone()).unwrap()
     }
 
     /// A daemon with these roles.
@@ -314,9 +308,4 @@ pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -
 /// A `noop` in a queue.
 pub(crate) fn noop(queue: &str) -> Value {
     json!({"name": "noop", "queue": queue})
-}
-
-/// The repository's root.
-pub(crate) fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }

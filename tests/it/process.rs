@@ -189,22 +189,18 @@ async fn a_start_that_cannot_be_says_why() {
 async fn dev_serves_on_its_own_servers_and_takes_them_down_even_when_killed() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
-    let dev = |extra: &[&str]| {
-        let mut builder = DaemonBuilder::new(&["dev", "--bind", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
-        extra.iter().for_each(|arg| drop(builder.arg(arg)));
-        builder
-    };
-    let mut daemon = dev(&[]).ready().await;
+    let dev = || DaemonBuilder::new(&["dev", "--bind", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
+    let mut daemon = dev().ready().await;
     let kept = daemon.run(json!({"name": "echo", "payload": 1}), "completed").await;
     daemon.signal("-INT");
     assert_eq!(daemon.ended().await, 0);
 
     // Kept between starts; killed without a chance to clean up.
-    let mut daemon = dev(&[]).ready().await;
+    let mut daemon = dev().ready().await;
     assert_eq!(daemon.task(&kept["id"]).await["result"], 1);
     daemon.kill();
     let started = Instant::now();
-    let daemon = dev(&[]).ready().await;
+    let daemon = dev().ready().await;
     assert_eq!(daemon.task(&kept["id"]).await["result"], 1);
     assert!(started.elapsed() < Duration::from_secs(30));
     drop(daemon);
