@@ -12,10 +12,10 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::HashSet;
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use uuid::{ContextV7, Uuid};
+use uuid::{Builder, Variant, Version};
 
 const COLUMNS: &str = "id, name, queue, priority, status, lane, position, max_attempts, timeout_ms, backoff, run_at, \
                        expires_at, dispatched_at, created_at, schedule, tags, metadata, payload";
@@ -26,8 +26,10 @@ static INSERT: Texts = Texts::new(|rows| {
 });
 static EXISTING: Texts = Texts::new(|ids| format!("SELECT id FROM tasks WHERE id IN ({})", marks(ids)));
 
-/// Keeps ids of one millisecond in the order in which they were made.
-static IDS: Mutex<AssertUnwindSafe<ContextV7>> = Mutex::new(AssertUnwindSafe(ContextV7::new()));
+/// Keeps ids of one microsecond in the order in which they were made.
+static MADE: AtomicU32 = AtomicU32::new(0);
+/// As many bits of [`MADE`] as stand between the variant and the random ones.
+const MADE_BITS: u32 = 0x3fff_ffff;
 
 /// A task to insert.
 #[derive(Debug, Clone)]
@@ -220,10 +222,18 @@ impl Placed {
     }
 }
 
-/// An id whose time part is the database's clock: sorting by id is sorting by `created_at`.
+/// An id whose time part is the database's clock to the microsecond (RFC 9562, 6.2, method 3):
+/// sorting by id is sorting by `created_at`, whichever process or lane made it. The `uuid`
+/// crate's own context never goes back, and would date a batch that was overtaken later than its rows.
 fn new_id(now: Timestamp) -> TaskId {
-    let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
-    TaskId(Uuid::new_v7(uuid::Timestamp::from_unix(&IDS, seconds, now.timestamp_subsec_nanos())))
+    let millis = u64::try_from(now.timestamp_millis()).unwrap_or(0);
+    let fraction = now.timestamp_subsec_micros() % 1000 * 4096 / 1000;
+    let made = MADE.fetch_add(1, Ordering::Relaxed) & MADE_BITS;
+    let bits = u128::from(millis) << 80
+        | u128::from(fraction) << 64
+        | u128::from(made) << 32
+        | u128::from(rand::random::<u32>());
+    TaskId(Builder::from_u128(bits).with_version(Version::SortRand).with_variant(Variant::RFC4122).into_uuid())
 }
 
 fn later(now: Timestamp, span: Duration) -> Timestamp {
@@ -233,4 +243,22 @@ fn later(now: Timestamp, span: Duration) -> Timestamp {
 /// Whole milliseconds; a shorter time counts as one.
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_the_clock_even_where_it_goes_back_and_by_order_within_a_microsecond() {
+        let at = |us| Timestamp::from_timestamp_micros(1_700_000_000_000_000 + us).unwrap();
+        let made: Vec<(i64, TaskId)> = [5, 5, 2, 999, 1000, 3, 5].map(|us| (us, new_id(at(us)))).into();
+        let mut sorted = made.clone();
+        sorted.sort_by_key(|(us, _)| *us);
+        assert!(sorted.is_sorted_by_key(|(_, id)| *id), "{sorted:?}");
+        for (us, id) in made {
+            assert_eq!(i64::try_from(id.0.as_u128() >> 80).unwrap(), at(us).timestamp_millis());
+            assert_eq!((id.0.get_version_num(), id.0.get_variant()), (7, Variant::RFC4122));
+        }
+    }
 }
