@@ -8,10 +8,10 @@ use crate::store::sql::{Bind, select};
 use crate::task::{Status, Task, TaskId, Timestamp};
 use chrono::NaiveDateTime;
 use diesel::mysql::Mysql;
-use diesel::sql_types::{BigInt, Datetime, Nullable};
+use diesel::sql_types::{BigInt, Bool, Datetime, Nullable};
 use diesel::{
-    BoolExpressionMethods, ExpressionMethods, OptionalExtension, QueryDsl, QueryResult, SelectableHelper,
-    TextExpressionMethods,
+    BoolExpressionMethods, BoxableExpression, ExpressionMethods, OptionalExtension, QueryDsl, QueryResult,
+    SelectableHelper, TextExpressionMethods,
 };
 use diesel_async::RunQueryDsl;
 use futures_util::FutureExt;
@@ -127,6 +127,9 @@ impl Store {
     }
 }
 
+/// A condition of a listing.
+type Condition<'a> = Box<dyn BoxableExpression<dsl::tasks, Mysql, SqlType = Nullable<Bool>> + 'a>;
+
 async fn list(
     conn: &mut Connection,
     filter: &Filter,
@@ -169,9 +172,12 @@ async fn list(
     if !filter.ids.is_empty() {
         query = query.filter(dsl::id.eq_any(filter.ids.iter().map(|id| Key(id.0))));
     }
-    for tag in &filter.tags {
+    let has_tag = |tag: &String| -> Condition<'_> {
         // Tags hold no quote; `_` is a wildcard of LIKE.
-        query = query.filter(dsl::tags.like(format!("%\"{}\"%", tag.replace('_', "\\_"))));
+        Box::new(dsl::tags.like(format!("%\"{}\"%", tag.replace('_', "\\_"))))
+    };
+    if let Some(any) = filter.tags.iter().map(has_tag).reduce(|a, b| Box::new(a.or(b))) {
+        query = query.filter(any);
     }
     if let Some(at) = filter.created_after {
         query = query.filter(dsl::created_at.ge(at.naive_utc()));
