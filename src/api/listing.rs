@@ -59,7 +59,7 @@ impl Asked {
         match key {
             "status" => several(&mut filter.statuses, value, |word| {
                 let words = || Status::ALL.map(Status::as_str).join(", ");
-                Status::parse(word).ok_or_else(|| got(word, &words()))
+                Status::parse(word).ok_or_else(|| got(&name::quoted(word), &words()))
             }),
             "queue" => several(&mut filter.queues, value, |word| named(word, name::MAX_QUEUE)),
             "name" => several(&mut filter.names, value, |word| named(word, name::MAX_NAME)),
@@ -74,12 +74,14 @@ impl Asked {
                     self.limit = limit;
                     Ok(())
                 }
-                _ => Err(got(value, &format!("a whole number from 1 to {MAX_LIMIT}"))),
+                _ => Err(got(&name::quoted(value), &format!("a whole number from 1 to {MAX_LIMIT}"))),
             },
             "cursor" => {
                 let id = value.strip_prefix(CURSOR_PREFIX).and_then(|id| id.parse().ok());
                 self.before =
-                    Some(id.ok_or_else(|| got(value, "the next_cursor of an earlier page, as it was given"))?);
+                    Some(id.ok_or_else(|| {
+                        got(&name::quoted(value), "the next_cursor of an earlier page, as it was given")
+                    })?);
                 Ok(())
             }
             _ => Err(format!("is not a known parameter (known: {KNOWN})")),
@@ -110,7 +112,7 @@ fn instant(value: &str) -> Result<Timestamp, String> {
         .map(|at| at.with_timezone(&Utc))
         .ok()
         .filter(|at| (0..8_835_000_000).contains(&at.timestamp()))
-        .ok_or_else(|| got(value, takes))
+        .ok_or_else(|| got(&name::quoted(value), takes))
 }
 
 fn cursor(id: TaskId) -> String {
