@@ -1,3 +1,5 @@
+-- DDL is not transactional: each statement may be run again after an interrupted start.
+
 -- The state of every task. docs/architecture.md explains the layout.
 --
 -- One secondary index (`agenda`) serves the dispatcher, the sweep and the rescuer; every
@@ -6,7 +8,7 @@
 --   lane 1: scheduled                  position: run_at in microseconds
 --   lane 2: queued, in the backlog     position: priority, then run_at
 --   lane 3: queued in the stream, or running (a claim moves no index entry)
-CREATE TABLE tasks (
+CREATE TABLE IF NOT EXISTS tasks (
     id                  BINARY(16)        NOT NULL,
     name                VARCHAR(128)      NOT NULL,
     queue               VARCHAR(64)       NOT NULL,
@@ -40,7 +42,7 @@ CREATE TABLE tasks (
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- One row for each attempt that did not simply succeed.
-CREATE TABLE task_attempts (
+CREATE TABLE IF NOT EXISTS task_attempts (
     task_id     BINARY(16)   NOT NULL,
     attempt     INT UNSIGNED NOT NULL,
     worker_id   BINARY(16)   NULL,
@@ -52,7 +54,7 @@ CREATE TABLE task_attempts (
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- One row a worker process. Its lease covers every task that it runs.
-CREATE TABLE workers (
+CREATE TABLE IF NOT EXISTS workers (
     id          BINARY(16)   NOT NULL,
     host        VARCHAR(255) NOT NULL,
     pid         INT UNSIGNED NOT NULL,
@@ -65,7 +67,7 @@ CREATE TABLE workers (
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- The queues there are, and who dispatches each.
-CREATE TABLE queues (
+CREATE TABLE IF NOT EXISTS queues (
     name             VARCHAR(64) NOT NULL,
     created_at       DATETIME(6) NOT NULL,
     dispatcher_id    BINARY(16)  NULL,
@@ -74,7 +76,7 @@ CREATE TABLE queues (
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- What fires when. `version` rises with every change of the definition.
-CREATE TABLE schedules (
+CREATE TABLE IF NOT EXISTS schedules (
     name         VARCHAR(128) NOT NULL,
     cron         VARCHAR(255) NOT NULL,
     timezone     VARCHAR(64)  NOT NULL,
@@ -89,7 +91,7 @@ CREATE TABLE schedules (
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- The ledger: one row a schedule and instant. The key is what makes a second fire impossible.
-CREATE TABLE schedule_fires (
+CREATE TABLE IF NOT EXISTS schedule_fires (
     schedule    VARCHAR(128) NOT NULL,
     fire_at     DATETIME(6)  NOT NULL,
     outcome     VARCHAR(32)  NOT NULL,
@@ -99,4 +101,4 @@ CREATE TABLE schedule_fires (
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- The queue of tasks that name none: there from the start, so that the first task finds it served.
-INSERT INTO queues (name, created_at) VALUES ('default', UTC_TIMESTAMP(6));
+INSERT IGNORE INTO queues (name, created_at) VALUES ('default', UTC_TIMESTAMP(6));

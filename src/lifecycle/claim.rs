@@ -2,10 +2,10 @@
 //! acknowledged and forgotten, each for a reason.
 
 use crate::executor::Registry;
-use crate::store::tasks::Claim;
+use crate::store::tasks::{Claim, LostClaim};
 use crate::store::{Store, StoreError};
 use crate::stream::{Delivered, Entry};
-use crate::task::{Claimed, TaskId, WorkerId};
+use crate::task::{Claimed, Reason, TaskId, WorkerId};
 use crate::telemetry::Metrics;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -70,6 +70,12 @@ pub async fn claim(
     let claims = wanted.iter().map(|(entry, _)| Claim { id: entry.id, attempt: entry.attempt }).collect();
     let lost = store.claim(worker, claims).await?;
     for (id, why) in &lost {
+        if *why == LostClaim::Expired
+            && let Some((entry, _)) = wanted.iter().find(|(entry, _)| entry.id == *id)
+        {
+            let labels = [&*entry.queue, registry.label(&entry.name), Reason::Expired.as_str()];
+            metrics.tasks_finished.with_label_values(&labels).inc();
+        }
         tracing::debug!(task.id = %id, why = why.as_str(), "a claim was lost");
     }
     let large: Vec<TaskId> = wanted

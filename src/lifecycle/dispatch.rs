@@ -4,7 +4,7 @@
 use crate::store::tasks::Dispatched;
 use crate::store::{Store, StoreError};
 use crate::stream::{Entry, Stream, StreamError, StreamState};
-use crate::task::Timestamp;
+use crate::task::{TaskId, Timestamp};
 use crate::telemetry::Metrics;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,15 +82,20 @@ fn whole(value: f64) -> u64 {
 /// Takes up to `count` tasks from a queue's backlog into its stream; says how many.
 ///
 /// # Errors
-/// When either server cannot be reached. Tasks that were taken and did not reach the stream
-/// are found by the sweep.
+/// When either server cannot be reached. Tasks that were taken go back to the backlog; where that
+/// fails too, the sweep finds them.
 pub async fn fill(store: &Store, stream: &Stream, queue: &Arc<str>, count: u64) -> Result<usize, DispatchError> {
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     let taken = store.take_backlog(Arc::clone(queue), count).await?;
+    let ids: Vec<TaskId> = taken.iter().map(|task| task.id).collect();
+    let Some(dispatched_at) = taken.first().map(|task| task.dispatched_at) else { return Ok(0) };
     let entries: Vec<Entry> = taken.into_iter().map(|task| entry(queue, task)).collect();
-    let filled = entries.len();
-    stream.append(entries).await?;
-    Ok(filled)
+    if let Err(error) = stream.append(entries).await {
+        // Back at once: while Redis refuses entries, the backlog must not walk into flight.
+        store.put_back(ids, dispatched_at).await?;
+        return Err(error.into());
+    }
+    Ok(ids.len())
 }
 
 fn entry(queue: &Arc<str>, task: Dispatched) -> Entry {

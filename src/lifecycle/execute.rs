@@ -76,6 +76,8 @@ pub async fn execute(
     };
     let ended = match ended {
         Some(ended) => Some(ended),
+        // No grace: another worker may own the task already.
+        None if stopper.reason() == Some(Stop::Fenced) => None,
         // Told to stop: it may clean up, and whatever it returns no longer counts.
         None => tokio::time::timeout(STOP_GRACE, running).await.ok(),
     };

@@ -180,27 +180,23 @@ pub(super) fn record(id: TaskId, attempt: u32, worker: crate::task::WorkerId, ou
 fn settle(parts: &Parts, ended: Ended, record: &Record, applied: Applied) {
     let Ended { claimed, outcome, entry_id } = ended;
     parts.outbox.acknowledge(Arc::clone(&claimed.queue), entry_id);
-    let word = match (applied, record) {
-        (Applied::Fenced, _) => {
+    let word = match applied {
+        Applied::Fenced => {
             parts.metrics.tasks_fenced.inc();
             tracing::warn!(task.id = %claimed.id, attempt = claimed.attempt, outcome = outcome.as_str(), "an outcome was discarded: another attempt owns the task");
             return;
         }
-        (Applied::Cancelled, _) => "cancelled",
-        (Applied::Recorded, Record::Completed { .. }) => "completed",
-        (Applied::Recorded, Record::Retry { delay, .. }) => {
-            if is_soon(*delay) {
-                wake(parts, &claimed.queue);
-            }
-            "retried"
-        }
-        (Applied::Recorded, Record::Requeue { .. }) => {
-            wake(parts, &claimed.queue);
-            "interrupted"
-        }
-        (Applied::Recorded, Record::Failed { reason, .. }) => reason.as_str(),
-        (Applied::Recorded, Record::Cancelled { .. }) => "cancelled",
+        Applied::Cancelled => "cancelled",
+        Applied::Recorded => record.outcome(),
     };
+    let soon = match record {
+        Record::Retry { delay, .. } => is_soon(*delay),
+        Record::Requeue { .. } => true,
+        Record::Completed { .. } | Record::Failed { .. } | Record::Cancelled { .. } => false,
+    };
+    if soon {
+        wake(parts, &claimed.queue);
+    }
     if let Some(error) = outcome.error() {
         tracing::info!(task.id = %claimed.id, task.name = &*claimed.name, attempt = claimed.attempt, outcome = word, error, "attempt ended");
     } else {

@@ -3,7 +3,8 @@
 //! attempt; then its stream entries and its row go.
 
 use super::finish::record;
-use crate::store::tasks::{Applied, Held};
+use crate::executor::Registry;
+use crate::store::tasks::{Applied, Finish, Held};
 use crate::store::{Store, StoreError};
 use crate::stream::{Outbox, Stream, Wakes};
 use crate::task::{Outcome, Standing, WorkerId, decide};
@@ -20,6 +21,7 @@ pub struct Parts {
     pub stream: Stream,
     pub outbox: Outbox,
     pub wakes: Wakes,
+    pub registry: Arc<Registry>,
     pub metrics: Metrics,
 }
 
@@ -96,7 +98,7 @@ async fn lose(parts: &Parts, held: Vec<Held>, why: &str) -> Result<usize, StoreE
 }
 
 async fn requeue(parts: &Parts, held: Vec<Held>, outcome: &Outcome) -> Result<usize, StoreError> {
-    let finishes = held
+    let finishes: Vec<Finish> = held
         .iter()
         .map(|held| {
             let standing: &Standing = &held.standing;
@@ -105,11 +107,16 @@ async fn requeue(parts: &Parts, held: Vec<Held>, outcome: &Outcome) -> Result<us
         .collect();
     let mut moved = 0;
     let mut woken: Vec<&Arc<str>> = Vec::new();
-    for (held, applied) in held.iter().zip(parts.store.finish(finishes).await) {
-        if applied? == Applied::Fenced {
-            continue;
-        }
+    let words: Vec<&'static str> = finishes.iter().map(|finish: &Finish| finish.record.outcome()).collect();
+    for ((held, word), applied) in held.iter().zip(words).zip(parts.store.finish(finishes).await) {
+        let word = match applied? {
+            Applied::Fenced => continue,
+            Applied::Cancelled => "cancelled",
+            Applied::Recorded => word,
+        };
         moved += 1;
+        let name = parts.registry.label(&held.name);
+        parts.metrics.tasks_finished.with_label_values(&[&*held.queue, name, word]).inc();
         tracing::warn!(task.id = %held.id, task.name = &*held.name, attempt = held.standing.attempt, worker.id = %held.worker, outcome = outcome.as_str(), "task taken over");
         if !woken.contains(&&held.queue) {
             woken.push(&held.queue);

@@ -44,7 +44,17 @@ async fn tick(parts: &Parts) -> Result<Duration, StoreError> {
     parts.metrics.schedule_lag.set(behind);
     let full = u64::try_from(agenda.due.len()).is_ok_and(|n| n >= DUE_ROWS);
     for due in agenda.due {
-        fire_one(parts, due, agenda.now).await?;
+        match fire_one(parts, due.clone(), agenda.now).await {
+            Err(error) if !error.is_transient() => {
+                // Passed over, so that it does not hold up the others.
+                tracing::error!(schedule = &*due.name, fire_at = %due.fire_at, %error, "a schedule could not fire");
+                let next = Cron::parse(&due.cron, &due.timezone)
+                    .ok()
+                    .and_then(|cron| fire::following(&cron, due.fire_at, agenda.now));
+                parts.store.skip_fire(due, "failed", next).await?;
+            }
+            fired => fired?,
+        }
     }
     if full {
         return Ok(Duration::ZERO);

@@ -24,6 +24,9 @@ use tokio::runtime::Handle;
 /// Longest wait for one operation, connection included. After it the caller is answered and
 /// the connection is closed; what was sent may still be done by the server.
 pub const OPERATION_LIMIT: Duration = Duration::from_secs(10);
+/// The same for a claim: shorter than the sweep's grace, so that what a claim gave up on is not
+/// dispatched again while it may still commit.
+const CLAIM_LIMIT: Duration = Duration::from_secs(4);
 /// Connections at once, unless configured. More than a dozen writers only queue for InnoDB's locks.
 const DEFAULT_POOL: usize = 16;
 /// Tries of one operation that the server undid or whose connection broke.
@@ -31,11 +34,15 @@ const TRIES: u32 = 5;
 /// Wait before the second try; doubled each time, with full jitter.
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 
+/// The operation that has a limit of its own.
+pub(super) const CLAIM: &str = "claim";
+/// A connection whose server is silent for this long is probed, and given up if nothing answers.
+const KEEPALIVE_MS: u32 = 10_000;
+
 /// What each session is told. READ COMMITTED: guards are in the statements, and gap locks
 /// would only make batches collide. Short lock waits: a batch is retried, not queued for ever.
-const SESSION: [&str; 6] = [
+const SESSION: [&str; 5] = [
     "SET time_zone = '+00:00'",
-    "SET NAMES utf8mb4 COLLATE utf8mb4_bin",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
     "SET SESSION innodb_lock_wait_timeout = 3",
@@ -88,15 +95,12 @@ impl Store {
     {
         let started = Instant::now();
         let pool = self.pool.clone();
-        let mut task = self.runtime.spawn(async move { tries(&pool, work).await });
-        let result = match tokio::time::timeout(OPERATION_LIMIT, &mut task).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(join)) => Err(StoreError::Unexpected(join.to_string())),
-            Err(_elapsed) => {
-                task.abort();
-                Err(StoreError::TimedOut)
-            }
-        };
+        let limit = if op == CLAIM { CLAIM_LIMIT } else { OPERATION_LIMIT };
+        // The limit is inside the task: it holds even when the caller has gone.
+        let task = self.runtime.spawn(async move {
+            tokio::time::timeout(limit, tries(&pool, work)).await.unwrap_or(Err(StoreError::TimedOut))
+        });
+        let result = task.await.unwrap_or_else(|join| Err(StoreError::Unexpected(join.to_string())));
         self.metrics.store_seconds.with_label_values(&[op]).observe(started.elapsed().as_secs_f64());
         if let Err(error) = &result {
             self.metrics.store_errors.with_label_values(&[error.kind()]).inc();
@@ -154,6 +158,7 @@ async fn establish(url: String) -> Result<Connection, ConnectionError> {
     let opts = OptsBuilder::from_opts(opts)
         .init(SESSION.to_vec())
         .tcp_nodelay(true)
+        .tcp_keepalive(Some(KEEPALIVE_MS))
         .stmt_cache_size(0) // diesel-async has its own, and the two must not both close a statement
         .client_found_rows(true); // an UPDATE reports the rows it matched: `affected == named` is a guard
     let conn = Conn::new(opts).await.map_err(|e| ConnectionError::BadConnection(e.to_string()))?;
@@ -194,9 +199,10 @@ where
         return Err(StoreError::Unexpected("no connection".to_owned()));
     };
     let result = work(conn, tried).await.map_err(StoreError::from);
-    match result {
+    match &result {
         // In step: back to the pool.
-        Ok(_) | Err(StoreError::Refused(_) | StoreError::Contended(_)) => drop(lent.0.take()),
+        Ok(_) | Err(StoreError::Contended(_)) => drop(lent.0.take()),
+        Err(StoreError::Refused(why)) if !super::error::closes(why) => drop(lent.0.take()),
         // Perhaps out of step: `lent` closes it.
         Err(_) => {}
     }

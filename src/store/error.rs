@@ -85,7 +85,7 @@ const REFUSED: [&str; 8] = [
     "Incorrect string value",
     "Out of range value",
     "max_allowed_packet",
-    "Packet too large",
+    "acket too large",
     "Incorrect datetime value",
     "Data truncated",
     "Row size too large",
@@ -102,10 +102,18 @@ impl From<DieselError> for StoreError {
     }
 }
 
+/// Whether a refusal leaves the connection unusable: the server closes it after a statement
+/// that is larger than its `max_allowed_packet`, and the driver reports that as an I/O error.
+pub(super) fn closes(message: &str) -> bool {
+    message.contains("acket too large") || message.contains("max_allowed_packet")
+}
+
 fn classify(kind: &DatabaseErrorKind, message: &str) -> StoreError {
     let says = |list: &[&str]| list.iter().any(|part| message.contains(part));
     let text = message.to_owned();
-    if says(&CONTENDED) {
+    if closes(message) {
+        StoreError::Refused(text)
+    } else if says(&CONTENDED) {
         StoreError::Contended(text)
     } else if says(&LOST) {
         StoreError::Lost(text)
@@ -143,6 +151,9 @@ mod tests {
                 "The MySQL server is running with the --read-only option so it cannot execute this statement",
                 "unavailable",
             ),
+            ("Input/output error: Input/output error: packet too large", "refused"),
+            ("Got a packet bigger than 'max_allowed_packet' bytes", "refused"),
+            ("Can't create more than max_prepared_stmt_count statements (current value: 16382)", "unavailable"),
             ("Data too long for column 'backoff' at row 1", "refused"),
             ("You have an error in your SQL syntax", "unexpected"),
         ];

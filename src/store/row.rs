@@ -75,12 +75,6 @@ pub(super) struct TaskRow {
     last_error: Option<String>,
 }
 
-impl TaskRow {
-    pub(super) fn id(&self) -> TaskId {
-        self.id.into()
-    }
-}
-
 /// A row holds something that this program did not write.
 #[derive(Debug, thiserror::Error)]
 #[error("task {id}: column `{column}` holds {value:?}")]

@@ -70,7 +70,7 @@ const UPSERT: &str = "INSERT INTO schedules (name, cron, timezone, task, managed
      ON DUPLICATE KEY UPDATE \
      updated_at = IF(cron <> VALUES(cron) OR timezone <> VALUES(timezone) OR task <> VALUES(task), NOW(6), updated_at), \
      version = IF(cron <> VALUES(cron) OR timezone <> VALUES(timezone) OR task <> VALUES(task), version + 1, version), \
-     next_fire_at = IF(cron <> VALUES(cron) OR timezone <> VALUES(timezone), VALUES(next_fire_at), next_fire_at), \
+     next_fire_at = IF(next_fire_at IS NULL OR cron <> VALUES(cron) OR timezone <> VALUES(timezone), VALUES(next_fire_at), next_fire_at), \
      managed_by = 'config', cron = VALUES(cron), timezone = VALUES(timezone), task = VALUES(task)";
 pub(in crate::store) const DUE: &str = "SELECT name, cron, timezone, task, version, next_fire_at FROM schedules \
      WHERE next_fire_at <= ? ORDER BY next_fire_at LIMIT ?";
@@ -213,6 +213,9 @@ async fn record(conn: &mut Connection, fire: &Fire) -> QueryResult<Option<Task>>
     if !lock(conn, &fire.schedule, fire.version, fire.fire_at).await? {
         return Ok(None);
     }
+    // Workers serve the queues that the table has.
+    let queue = "INSERT IGNORE INTO queues (name, created_at) VALUES (?, NOW(6))";
+    statement(queue, vec![Bind::Text(&fire.task.queue)]).execute(conn).await?;
     let placed = Placed::new(fire.task.clone(), false, now(conn).await?);
     let fired = insert_fire(conn, &fire.schedule, fire.fire_at, "fired", Some(placed.task.id.0)).await?;
     if fired {

@@ -89,6 +89,10 @@ impl Stream {
                     .query_async(&mut conn)
                     .await?;
                 let first = delivered(&queue, &first).into_iter().next();
+                if first.is_none() {
+                    // What is left was read and acknowledged, and somebody did not delete it.
+                    state.unread = 0;
+                }
                 state.oldest_unread = first.and_then(|d| d.entry).map(|entry| entry.dispatched_at);
             }
             Ok(Some(state))

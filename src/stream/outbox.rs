@@ -14,6 +14,9 @@ use tokio::task::JoinHandle;
 
 /// Orders that may wait for a pipeline. What does not fit is left to the sweep and the polls.
 const WAITING: usize = 16_384;
+/// Failed acknowledgements of a queue that are kept for another try; more stay pending until
+/// their consumer is cleared.
+const UNACKNOWLEDGED: usize = 10_000;
 /// Most orders in one round.
 const ROUND: usize = 512;
 
@@ -69,8 +72,10 @@ impl Outbox {
 async fn serve(stream: Stream, gates: Gates, mut waiting: mpsc::Receiver<Order>) {
     let trouble = Episode::new("redis writer");
     let mut orders = Vec::new();
+    // Acknowledgements that failed: tried again with the next round.
+    let mut unacknowledged = Acknowledgements::new();
     while waiting.recv_many(&mut orders, ROUND).await > 0 {
-        match round(&stream, orders.drain(..)).await {
+        match round(&stream, orders.drain(..), &mut unacknowledged).await {
             Ok(()) => trouble.succeeded(),
             Err(error) => {
                 gates.close();
@@ -80,10 +85,16 @@ async fn serve(stream: Stream, gates: Gates, mut waiting: mpsc::Receiver<Order>)
     }
 }
 
-async fn round(stream: &Stream, orders: impl Iterator<Item = Order>) -> Result<(), StreamError> {
+/// Entry ids by queue.
+type Acknowledgements = HashMap<Arc<str>, Vec<String>>;
+
+async fn round(
+    stream: &Stream,
+    orders: impl Iterator<Item = Order>,
+    done: &mut Acknowledgements,
+) -> Result<(), StreamError> {
     let mut entries = Vec::new();
     let mut wakes: Vec<Arc<str>> = Vec::new();
-    let mut done: HashMap<Arc<str>, Vec<String>> = HashMap::new();
     let mut flushes = Vec::new();
     for order in orders {
         match order {
@@ -97,8 +108,12 @@ async fn round(stream: &Stream, orders: impl Iterator<Item = Order>) -> Result<(
     // Each is tried even where another fails: at its memory limit Redis refuses additions and
     // still takes acknowledgements, which is how it gets out of it.
     let mut result = stream.append(entries).await;
-    for (queue, entry_ids) in done {
-        result = result.and(stream.acknowledge(&queue, entry_ids).await);
+    for (queue, entry_ids) in std::mem::take(done) {
+        let acknowledged = stream.acknowledge(&queue, entry_ids.clone()).await;
+        if acknowledged.is_err() && entry_ids.len() < UNACKNOWLEDGED {
+            done.insert(queue, entry_ids);
+        }
+        result = result.and(acknowledged);
     }
     if !wakes.is_empty() {
         result = result.and(stream.publish_wake(wakes).await);

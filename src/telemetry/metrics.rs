@@ -88,7 +88,7 @@ impl Metrics {
             )?,
             tasks_finished: m.counters(
                 "tasks_finished_total",
-                "Attempts whose outcome was recorded; outcome is completed, retried, interrupted or a reason (worker)",
+                "Attempts whose outcome was recorded; outcome is completed, retried or a reason (worker)",
                 &["queue", "name", "outcome"],
             )?,
             task_wait: m.histograms(

@@ -6,7 +6,7 @@ use crate::lifecycle::claim::{self, Won};
 use crate::lifecycle::execute::{Stopper, execute};
 use crate::lifecycle::finish::Ended;
 use crate::stream::{Delivered, Reader};
-use crate::task::Claimed;
+use crate::task::{Claimed, TaskId};
 use crate::telemetry::Episode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ use tracing::Instrument;
 
 /// Longest wait of one read. A drain waits for it, and a new queue is read only after it.
 const BLOCK: Duration = Duration::from_millis(500);
+/// The next attempt of a task whose last outcome is still on its way is offered again after this time.
+const EARLY_DELAY: Duration = Duration::from_secs(1);
 /// Wait after a failed read: no hot loop while Redis is away.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
@@ -101,23 +103,34 @@ async fn read(
 /// and sends the claim for the rest.
 async fn admit(life: &Arc<Life>, delivered: Vec<Delivered>, free: usize, claims: &mut tokio::task::JoinSet<()>) {
     let mut wanted = Vec::with_capacity(delivered.len());
-    let mut surplus = Vec::new();
+    let (mut surplus, mut early) = (Vec::new(), Vec::new());
     for item in delivered {
         match &item.entry {
             Some(entry) if wanted.len() >= free => {
                 surplus.push(entry.id);
                 life.parts.outbox.acknowledge(item.queue, item.entry_id);
             }
-            Some(entry) if !life.held.take(entry.id) => {
-                tracing::debug!(task.id = %entry.id, "an entry came twice");
+            Some(entry) => match life.held.take(entry.id, entry.attempt) {
+                None => wanted.push(item),
+                Some(held) => {
+                    tracing::debug!(task.id = %entry.id, "an entry came twice");
+                    if entry.attempt > held {
+                        // The next attempt's, while this one's outcome is still on its way.
+                        early.push(entry.id);
+                    }
+                    life.parts.outbox.acknowledge(item.queue, item.entry_id);
+                }
+            },
+            None => {
+                tracing::warn!(queue = &*item.queue, entry_id = item.entry_id, "an entry that is not ours was deleted");
                 life.parts.outbox.acknowledge(item.queue, item.entry_id);
             }
-            _ => wanted.push(item),
         }
     }
-    if !surplus.is_empty() {
-        let moved = life.parts.store.hand_back(surplus, Duration::ZERO).await.unwrap_or(0);
-        life.parts.metrics.tasks_undispatched.inc_by(u64::try_from(moved).unwrap_or(0));
+    hand_back(life, surplus, Duration::ZERO).await;
+    hand_back(life, early, EARLY_DELAY).await;
+    if wanted.is_empty() {
+        return;
     }
     let count = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
     let slots = Arc::clone(&life.slots).acquire_many_owned(count).await;
@@ -127,6 +140,15 @@ async fn admit(life: &Arc<Life>, delivered: Vec<Delivered>, free: usize, claims:
     }
 }
 
+/// No attempt is spent. If it fails the sweep does it.
+async fn hand_back(life: &Life, ids: Vec<TaskId>, delay: Duration) {
+    if ids.is_empty() {
+        return;
+    }
+    let moved = life.parts.store.hand_back(ids, delay).await.unwrap_or(0);
+    life.parts.metrics.tasks_undispatched.inc_by(u64::try_from(moved).unwrap_or(0));
+}
+
 async fn claim(
     life: Arc<Life>,
     wanted: Vec<Delivered>,
@@ -134,13 +156,19 @@ async fn claim(
     mut unrecorded: OwnedSemaphorePermit,
 ) {
     let ids: Vec<_> = wanted.iter().filter_map(|item| item.entry.as_ref()).map(|entry| entry.id).collect();
+    let entries: Vec<_> = wanted.iter().map(|item| (Arc::clone(&item.queue), item.entry_id.clone())).collect();
     let parts = &life.parts;
     let claimed = claim::claim(&parts.store, &parts.registry, life.id, wanted, &parts.metrics).await;
     let claimings = match claimed {
         Ok(claimings) => claimings,
         Err(error) => {
             tracing::warn!(%error, tasks = ids.len(), "a claim failed; its tasks come back by the sweep or the heartbeat");
+            // What it claimed all the same is the heartbeat's, the rest is the sweep's: neither
+            // needs the entries, which would stay pending for this worker's life.
+            entries.into_iter().for_each(|(queue, entry_id)| parts.outbox.acknowledge(queue, entry_id));
             ids.into_iter().for_each(|id| life.held.release(id));
+            // No faster than this while the database is away: each round costs a claim's entries.
+            tokio::time::sleep(RETRY_WAIT).await;
             return;
         }
     };
@@ -164,29 +192,57 @@ async fn claim(
     }
 }
 
+/// Lets a task go at the end of its attempt, however that ends.
+struct Release<'a> {
+    life: &'a Life,
+    id: TaskId,
+}
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.life.held.release(self.id);
+    }
+}
+
+/// Counts a busy slot while it is one.
+struct Busy<'a>(&'a Life);
+
+impl<'a> Busy<'a> {
+    fn new(life: &'a Life) -> Self {
+        life.parts.metrics.worker_busy.inc();
+        Self(life)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.parts.metrics.worker_busy.dec();
+    }
+}
+
 /// One attempt: run it, free its slot, record its outcome, let it go.
 async fn attempt(life: Arc<Life>, won: Won, stopper: Stopper, slot: OwnedSemaphorePermit, room: OwnedSemaphorePermit) {
     let Won { claimed, entry_id } = won;
     let claimed = Arc::new(claimed);
-    let metrics = &life.parts.metrics;
-    metrics.worker_busy.inc();
-    let started = Instant::now();
+    let _release = Release { life: &life, id: claimed.id };
+    let _room = room;
+    let (registry, metrics, settings) = (&life.parts.registry, &life.parts.metrics, &life.parts.settings);
     let waited = (chrono::Utc::now() - claimed.run_at).to_std().unwrap_or_default();
     metrics.task_wait.with_label_values(&[&*claimed.queue]).observe(waited.as_secs_f64());
     let span =
         tracing::info_span!("attempt", task.id = %claimed.id, task.name = &*claimed.name, attempt = claimed.attempt);
-    let outcome = execute(&life.parts.registry, Arc::clone(&claimed), &stopper, life.parts.settings.max_result)
-        .instrument(span.clone())
-        .await;
-    let name = life.parts.registry.label(&claimed.name);
-    metrics.task_run.with_label_values(&[&*claimed.queue, name]).observe(started.elapsed().as_secs_f64());
-    metrics.worker_busy.dec();
-    drop(slot);
+    let outcome = {
+        let (_slot, _busy) = (slot, Busy::new(&life));
+        let started = Instant::now();
+        let attempt = execute(registry, Arc::clone(&claimed), &stopper, settings.max_result);
+        let outcome = attempt.instrument(span.clone()).await;
+        let labels = [&*claimed.queue, registry.label(&claimed.name)];
+        metrics.task_run.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
+        outcome
+    };
     if let Some(outcome) = outcome {
         finish(&life, &claimed, outcome, entry_id).instrument(span).await;
     }
-    life.held.release(claimed.id);
-    drop(room);
 }
 
 async fn finish(life: &Life, claimed: &Arc<Claimed>, outcome: crate::task::Outcome, entry_id: String) {

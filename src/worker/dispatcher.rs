@@ -6,12 +6,14 @@
 use super::incarnation::Life;
 use crate::lifecycle::dispatch::{self, DispatchError, StartRate, window};
 use crate::store::StoreError;
+use crate::store::tasks::Depth;
 use crate::stream::Opening;
-use crate::telemetry::Episode;
+use crate::telemetry::{Episode, Metrics};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A dispatcher's lease on its queue; taken over by another worker when it runs out.
@@ -38,19 +40,20 @@ type Slots = Mutex<HashMap<Arc<str>, u64>>;
 pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
     let trouble = Episode::new("dispatcher leases");
     let slots = Arc::new(Slots::default());
-    let mut running: HashMap<Arc<str>, DropGuard> = HashMap::new();
+    let mut running: HashMap<Arc<str>, (JoinHandle<()>, DropGuard)> = HashMap::new();
     let mut served = life.served.clone();
     loop {
         let queues = served.borrow_and_update().clone();
         match hold(&life, &queues, &slots).await {
             Ok(held) => {
                 trouble.succeeded();
-                running.retain(|queue, _| held.contains(queue));
+                // One that broke off is started again.
+                running.retain(|queue, (task, _)| held.contains(queue) && !task.is_finished());
                 for queue in held {
                     running.entry(Arc::clone(&queue)).or_insert_with(|| {
                         let token = stop.child_token();
-                        tokio::spawn(serve(Arc::clone(&life), queue, Arc::clone(&slots), token.clone()));
-                        token.drop_guard()
+                        let task = tokio::spawn(serve(Arc::clone(&life), queue, Arc::clone(&slots), token.clone()));
+                        (task, token.drop_guard())
                     });
                 }
             }
@@ -92,6 +95,7 @@ struct Dispatcher {
     rate: StartRate,
     sweep_at: Instant,
     depth_at: Instant,
+    counting: Option<JoinHandle<()>>,
 }
 
 async fn serve(life: Arc<Life>, queue: Arc<str>, slots: Arc<Slots>, stop: CancellationToken) {
@@ -99,7 +103,8 @@ async fn serve(life: Arc<Life>, queue: Arc<str>, slots: Arc<Slots>, stop: Cancel
     let trouble = Episode::new("dispatcher");
     let wake = life.parts.wakes.of(&queue);
     let now = Instant::now();
-    let mut dispatcher = Dispatcher { life, queue, slots, rate: StartRate::default(), sweep_at: now, depth_at: now };
+    let mut dispatcher =
+        Dispatcher { life, queue, slots, rate: StartRate::default(), sweep_at: now, depth_at: now, counting: None };
     loop {
         let began = Instant::now();
         let wait = match dispatcher.pass().await {
@@ -134,6 +139,14 @@ impl Dispatcher {
         self.rate.measure(Instant::now(), state.entries_read);
         let outlook = store.outlook(Arc::clone(queue)).await?;
         let mut backlog = outlook.backlog;
+        if Instant::now() >= self.sweep_at {
+            self.sweep_at = Instant::now() + parts.settings.sweep_interval;
+            let moved = dispatch::sweep(store, queue, &state, outlook.now, &parts.metrics).await?;
+            if moved > 0 {
+                tracing::warn!(queue = &**queue, tasks = moved, "the stream had lost tasks: they are dispatched again");
+                backlog = true;
+            }
+        }
         if outlook.next_due.is_some_and(|due| due <= outlook.now) {
             // What does not fit in one step is due at the next pass, which comes at once.
             backlog |= store.promote_due(Arc::clone(queue)).await? > 0;
@@ -149,15 +162,7 @@ impl Dispatcher {
         }
         let budget = if backlog { 0 } else { room };
         stream.publish_gate(queue, Opening { serial: next_serial(), budget }).await?;
-        if Instant::now() >= self.sweep_at {
-            self.sweep_at = Instant::now() + parts.settings.sweep_interval;
-            let moved = dispatch::sweep(store, queue, &state, outlook.now, &parts.metrics).await?;
-            if moved > 0 {
-                tracing::warn!(queue = &**queue, tasks = moved, "the stream had lost tasks: they are dispatched again");
-                backlog = true;
-            }
-        }
-        self.measure_depth().await?;
+        self.measure_depth();
         Ok(self.wait(backlog, outlook.next_due.map(|due| (due - outlook.now).to_std().unwrap_or_default())))
     }
 
@@ -166,33 +171,44 @@ impl Dispatcher {
         next_due.map_or(rhythm, |due| rhythm.min(due.max(Duration::from_millis(1))))
     }
 
-    async fn measure_depth(&mut self) -> Result<(), StoreError> {
-        let began = Instant::now();
-        if began < self.depth_at {
-            return Ok(());
+    /// Counts the queue beside the passes: a deep one takes its time, and none of theirs.
+    fn measure_depth(&mut self) {
+        if self.counting.as_ref().is_some_and(|count| !count.is_finished()) || Instant::now() < self.depth_at {
+            return;
         }
-        let depth = self.life.parts.store.depth(Arc::clone(&self.queue)).await?;
-        self.depth_at = Instant::now() + DEPTH_INTERVAL.max(began.elapsed() * DEPTH_COST);
-        let metrics = &self.life.parts.metrics;
-        for (status, count) in [("scheduled", depth.scheduled), ("queued", depth.queued), ("running", depth.running)] {
-            metrics
-                .queue_depth
-                .with_label_values(&[&*self.queue, status])
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-        let oldest = Duration::from_micros(depth.oldest_us.unwrap_or(0));
-        metrics.queue_oldest.with_label_values(&[&*self.queue]).set(oldest.as_secs_f64());
-        Ok(())
+        self.depth_at = Instant::now() + DEPTH_INTERVAL;
+        let (parts, queue) = (Arc::clone(&self.life.parts), Arc::clone(&self.queue));
+        self.counting = Some(tokio::spawn(async move {
+            let began = Instant::now();
+            match parts.store.depth(Arc::clone(&queue)).await {
+                Ok(depth) => show_depth(&parts.metrics, &queue, depth),
+                Err(error) => tracing::debug!(queue = &*queue, %error, "the queue could not be counted"),
+            }
+            // At most a hundredth of the time is spent on counting.
+            tokio::time::sleep(began.elapsed() * DEPTH_COST).await;
+        }));
     }
 
     /// The series belong to the process that dispatches the queue.
     fn forget_depth(&self) {
+        if let Some(counting) = &self.counting {
+            counting.abort();
+        }
         let metrics = &self.life.parts.metrics;
         for status in ["scheduled", "queued", "running"] {
             let _ = metrics.queue_depth.remove_label_values(&[&*self.queue, status]);
         }
         let _ = metrics.queue_oldest.remove_label_values(&[&*self.queue]);
     }
+}
+
+fn show_depth(metrics: &Metrics, queue: &str, depth: Depth) {
+    for (status, count) in [("scheduled", depth.scheduled), ("queued", depth.queued), ("running", depth.running)] {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        metrics.queue_depth.with_label_values(&[queue, status]).set(count);
+    }
+    let oldest = Duration::from_micros(depth.oldest_us.unwrap_or(0));
+    metrics.queue_oldest.with_label_values(&[queue]).set(oldest.as_secs_f64());
 }
 
 /// Publications are told apart by time and count: another dispatcher's never looks like ours.

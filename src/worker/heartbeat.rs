@@ -5,8 +5,9 @@ use crate::lifecycle::rescue;
 use crate::task::TaskId;
 use crate::telemetry::Episode;
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::lease::Moment;
@@ -25,7 +26,9 @@ pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) -> Result<(), 
         () = stop.cancelled() => Ok(()),
         // Watched apart from the beat: a beat may hang for as long as the database does.
         () = life.lease.expired() => Err(LeaseLost::Expired),
-        dead = beat(&life) => Err(dead),
+        dead = renew(&life) => Err(dead),
+        // Beside the renewals, so that a slow comparison does not delay them.
+        never = compare(&life) => match never {},
     }
 }
 
@@ -38,25 +41,33 @@ pub(super) enum LeaseLost {
     DeclaredDead,
 }
 
-async fn beat(life: &Life) -> LeaseLost {
+async fn renew(life: &Life) -> LeaseLost {
     let trouble = Episode::new("heartbeat");
-    let mut unknown = HashSet::new();
+    let rhythm = life.lease.length() / BEATS;
     loop {
-        let sent = Moment::now();
+        let (sent, began) = (Moment::now(), Instant::now());
         let wait = match life.parts.store.renew_worker(life.id, life.lease.length()).await {
             Ok(true) => {
                 life.lease.renewed(sent);
                 trouble.succeeded();
-                unknown = reconcile(life, unknown).await;
-                life.lease.length() / BEATS
+                rhythm.saturating_sub(began.elapsed())
             }
             Ok(false) => return LeaseLost::DeclaredDead,
             Err(error) => {
                 trouble.failed(&error);
-                RETRY_WAIT.min(life.lease.length() / BEATS)
+                RETRY_WAIT.min(rhythm)
             }
         };
         tokio::time::sleep(wait).await;
+    }
+}
+
+/// Compares at every beat, for as long as the heartbeat lasts.
+async fn compare(life: &Life) -> Infallible {
+    let mut unknown = HashSet::new();
+    loop {
+        tokio::time::sleep(life.lease.length() / BEATS).await;
+        unknown = reconcile(life, unknown).await;
     }
 }
 

@@ -10,28 +10,29 @@ use tokio::sync::Notify;
 /// What this worker holds.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    tasks: Mutex<HashMap<TaskId, Stopper>>,
+    tasks: Mutex<HashMap<TaskId, (u32, Stopper)>>,
     emptied: Notify,
 }
 
 impl Held {
-    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Stopper>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, (u32, Stopper)>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a task; false if it is held already.
-    pub(super) fn take(&self, id: TaskId) -> bool {
+    /// Takes a task under the attempt number that its entry says. None: taken. Some: it is held
+    /// already, under this number.
+    pub(super) fn take(&self, id: TaskId, attempt: u32) -> Option<u32> {
         let mut tasks = self.lock();
-        if tasks.contains_key(&id) {
-            return false;
+        if let Some((held, _)) = tasks.get(&id) {
+            return Some(*held);
         }
-        tasks.insert(id, Stopper::default());
-        true
+        tasks.insert(id, (attempt, Stopper::default()));
+        None
     }
 
     /// What stops the attempt of a held task.
     pub(super) fn stopper(&self, id: TaskId) -> Option<Stopper> {
-        self.lock().get(&id).cloned()
+        self.lock().get(&id).map(|(_, stopper)| stopper.clone())
     }
 
     /// Lets a task go.
@@ -51,7 +52,7 @@ impl Held {
     /// Stops every attempt.
     pub(super) fn stop_all(&self, reason: Stop) -> usize {
         let tasks = self.lock();
-        for stopper in tasks.values() {
+        for (_, stopper) in tasks.values() {
             stopper.stop(reason);
         }
         tasks.len()
@@ -80,7 +81,8 @@ mod tests {
     async fn a_task_is_taken_once_and_the_last_release_wakes_who_waits() {
         let held = std::sync::Arc::new(Held::default());
         let id = TaskId(uuid::Uuid::nil());
-        assert!(held.take(id) && !held.take(id) && held.contains(id));
+        assert_eq!((held.take(id, 3), held.take(id, 4)), (None, Some(3)));
+        assert!(held.contains(id));
         let waiting = tokio::spawn({
             let held = std::sync::Arc::clone(&held);
             async move { held.empty().await }
@@ -89,6 +91,6 @@ mod tests {
         assert!(!waiting.is_finished());
         held.release(id);
         waiting.await.unwrap();
-        assert!(held.take(id));
+        assert_eq!(held.take(id, 4), None);
     }
 }

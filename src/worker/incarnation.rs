@@ -99,15 +99,20 @@ impl Incarnation {
         let life = self.life;
         let (reading, beating, dispatching) = (stop.child_token(), CancellationToken::new(), stop.child_token());
         let mut heartbeat = tokio::spawn(heartbeat::run(Arc::clone(&life), beating.clone()));
-        let consumer = tokio::spawn(consume::run(Arc::clone(&life), reading.clone()));
+        let mut consumer = tokio::spawn(consume::run(Arc::clone(&life), reading.clone()));
         let dispatchers = tokio::spawn(dispatcher::run(Arc::clone(&life), dispatching.clone()));
-        let _ends = [reading.drop_guard(), dispatching.drop_guard()];
         let lost = tokio::select! {
-            () = stop.cancelled() => drain(&life, consumer, &mut heartbeat).await,
+            () = stop.cancelled() => drain(&life, &mut consumer, &mut heartbeat).await,
             ended = &mut heartbeat => Some(lost(ended)),
+            _ = &mut consumer => Some("its consumer broke off".to_owned()),
         };
         beating.cancel();
+        reading.cancel();
+        dispatching.cancel();
         if let Some(why) = lost {
+            // In this order: a claim that is under way drops what it wins from here on, and what
+            // was started before is stopped.
+            life.lease.revoke();
             let tasks = life.held.stop_all(Stop::Fenced);
             tracing::error!(worker.id = %life.id, tasks, "this worker lost its lease and stops what it runs: {why}");
             // Handlers that do not listen are dropped after their grace.
@@ -146,14 +151,17 @@ fn lost(ended: Result<Result<(), LeaseLost>, tokio::task::JoinError>) -> String 
 /// was lost meanwhile.
 async fn drain(
     life: &Life,
-    consumer: JoinHandle<()>,
+    consumer: &mut JoinHandle<()>,
     heartbeat: &mut JoinHandle<Result<(), LeaseLost>>,
 ) -> Option<String> {
     let limit = life.parts.settings.drain_timeout;
     let finished = async {
-        // What it was claiming is held by now.
-        let _ = consumer.await;
-        if tokio::time::timeout(limit, life.held.empty()).await.is_err() {
+        let at_rest = async {
+            // What it was claiming is held after this.
+            let _ = consumer.await;
+            life.held.empty().await;
+        };
+        if tokio::time::timeout(limit, at_rest).await.is_err() {
             let tasks = life.held.stop_all(Stop::Interrupted);
             tracing::warn!(tasks, "the drain's time is over: interrupting what still runs");
             if tokio::time::timeout(RECORD_LIMIT, life.held.empty()).await.is_err() {
@@ -177,7 +185,7 @@ async fn leave(life: &Life) {
     let queues = life.served.borrow().clone();
     for queue in queues.iter() {
         if let Err(error) = life.parts.stream.clear_consumer(queue, life.id).await {
-            tracing::warn!(%error, "the consumer could not be removed; it stays, without entries");
+            tracing::warn!(%error, "the consumer could not be removed; it stays, with whatever is pending under it");
             break;
         }
     }

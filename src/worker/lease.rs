@@ -5,7 +5,7 @@
 //! database's clock does so later than that. The clock here runs while the machine is
 //! suspended, which `Instant` does not on Linux.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The margin is this part of the lease.
@@ -37,12 +37,13 @@ pub(super) struct Lease {
     length: Duration,
     /// Microseconds on the clock of [`Moment`] until which it may be trusted.
     trusted_until: AtomicU64,
+    revoked: AtomicBool,
 }
 
 impl Lease {
     /// A lease of this length that was asked for at `sent`.
     pub(super) fn new(length: Duration, sent: Moment) -> Self {
-        let lease = Self { length, trusted_until: AtomicU64::new(0) };
+        let lease = Self { length, trusted_until: AtomicU64::new(0), revoked: AtomicBool::new(false) };
         lease.renewed(sent);
         lease
     }
@@ -58,9 +59,14 @@ impl Lease {
         self.trusted_until.fetch_max(micros(until), Ordering::Relaxed);
     }
 
+    /// It is lost: it may not be trusted any more, whatever comes.
+    pub(super) fn revoke(&self) {
+        self.revoked.store(true, Ordering::Relaxed);
+    }
+
     /// Whether it may be trusted at this moment.
     pub(super) fn holds_at(&self, now: Moment) -> bool {
-        micros(now.0) < self.trusted_until.load(Ordering::Relaxed)
+        !self.revoked.load(Ordering::Relaxed) && micros(now.0) < self.trusted_until.load(Ordering::Relaxed)
     }
 
     /// Whether it may be trusted now.
@@ -95,5 +101,8 @@ mod tests {
         // An older answer that arrives late takes nothing away.
         lease.renewed(at(105));
         assert!(lease.holds_at(at(121)));
+        lease.revoke();
+        lease.renewed(at(120));
+        assert!(!lease.holds_at(at(121)));
     }
 }

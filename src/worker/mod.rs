@@ -70,11 +70,12 @@ pub struct Parts {
     pub settings: Settings,
 }
 
-/// Runs the worker role until stopped, then drains. `ready` is called when the worker is
+/// Runs the worker role until stopped, then drains; returns earlier only if a part of it
+/// breaks off. `ready` is called when the worker is
 /// registered and reads.
 pub async fn run(parts: Parts, stop: CancellationToken, ready: impl Fn() + Send + Sync) {
     let parts = Arc::new(parts);
-    let (finisher, _finish_lanes) = Finisher::start(finish::Parts {
+    let (finisher, mut finish_lanes) = Finisher::start(finish::Parts {
         store: parts.store.clone(),
         outbox: parts.outbox.clone(),
         wakes: parts.wakes.clone(),
@@ -86,6 +87,7 @@ pub async fn run(parts: Parts, stop: CancellationToken, ready: impl Fn() + Send 
         stream: parts.stream.clone(),
         outbox: parts.outbox.clone(),
         wakes: parts.wakes.clone(),
+        registry: Arc::clone(&parts.registry),
         metrics: parts.metrics.clone(),
     };
     // These go on while the last incarnation drains: another's tasks do not wait for it.
@@ -105,7 +107,13 @@ pub async fn run(parts: Parts, stop: CancellationToken, ready: impl Fn() + Send 
             return;
         };
         ready();
-        match incarnation.run(&stop).await {
+        let ended = tokio::select! {
+            ended = incarnation.run(&stop) => ended,
+            // Neither ends while `background` lives. What runs is rescued: the process goes down.
+            _ = services.join_next() => return tracing::error!("a background service of the worker ended"),
+            _ = finish_lanes.join_next() => return tracing::error!("recording of outcomes ended"),
+        };
+        match ended {
             Ended::Drained => return,
             Ended::Fenced => tracing::warn!("this worker begins again under a new id"),
         }

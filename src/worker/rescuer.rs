@@ -10,10 +10,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// A pass this late means that this process, or the database, stood still.
 const GAP: Duration = Duration::from_secs(4);
 
+/// An answer that takes longer than this part of the lease is a slow one.
+const SLOW_PART: u32 = 3;
+
 /// Passes every second until stopped.
 ///
-/// It holds off for one lease after its own start, after a pass that failed and after a gap in
-/// its passes: while the database was away nobody could renew, and workers that live get the
+/// It holds off for one lease after its own start, after a pass that failed or a slow answer, and
+/// after a gap in its passes: while the database was away nobody could renew, and workers that live get the
 /// time to do so.
 pub(super) async fn run(parts: Parts, lease: Duration, stop: CancellationToken) {
     let trouble = Episode::new("rescue");
@@ -31,6 +34,13 @@ pub(super) async fn run(parts: Parts, lease: Duration, stop: CancellationToken) 
         }
         last = now;
         if now < hold_off {
+            continue;
+        }
+        // A database that answers slowly has kept everybody's renewals waiting too.
+        let asked = Instant::now();
+        if parts.store.now().await.is_err() || asked.elapsed() > lease / SLOW_PART {
+            hold_off = Instant::now() + lease;
+            last = Instant::now();
             continue;
         }
         let with_orphans = now >= orphans_at;

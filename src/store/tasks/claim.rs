@@ -1,7 +1,7 @@
 //! Claim: a worker becomes the owner of a batch of tasks, by one guarded UPDATE for each
 //! attempt number in it.
 
-use crate::store::connection::{Connection, Store, utc};
+use crate::store::connection::{CLAIM as CLAIM_OPERATION, Connection, Store, utc};
 use crate::store::error::StoreError;
 use crate::store::row::Key;
 use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, select, statement};
@@ -83,7 +83,7 @@ impl Store {
     pub async fn claim(&self, worker: WorkerId, claims: Vec<Claim>) -> Result<HashMap<TaskId, LostClaim>, StoreError> {
         self.saw_batch("claim", claims.len());
         let claims = Arc::new(claims);
-        self.run("claim", move |conn, _| {
+        self.run(CLAIM_OPERATION, move |conn, _| {
             let claims = Arc::clone(&claims);
             async move { claim(conn, worker, &claims).await }.boxed()
         })

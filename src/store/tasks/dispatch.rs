@@ -71,6 +71,12 @@ static UNDISPATCH: Texts = Texts::new(|ids| {
         marks(ids)
     )
 });
+static PUT_BACK: Texts = Texts::new(|ids| {
+    format!(
+        "UPDATE tasks SET lane = 2, dispatched_at = NULL WHERE id IN ({}) AND status = 'queued' AND dispatched_at = ?",
+        marks(ids)
+    )
+});
 static HAND_BACK: Texts = Texts::new(|ids| {
     format!(
         "UPDATE tasks SET lane = 1, dispatched_at = NULL, position = ? WHERE id IN ({}) AND status = 'queued'",
@@ -160,6 +166,28 @@ impl Store {
                     moved += statement(UNDISPATCH.of(ids.len()), binds).execute(conn).await?;
                 }
                 Ok(moved)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    /// Puts tasks back into the backlog that were taken at this instant and did not reach the
+    /// stream.
+    ///
+    /// # Errors
+    /// When the database cannot be reached; the sweep finds them.
+    pub async fn put_back(&self, ids: Vec<TaskId>, dispatched_at: Timestamp) -> Result<(), StoreError> {
+        let ids = Arc::new(ids);
+        self.run("undispatch", move |conn, _| {
+            let ids = Arc::clone(&ids);
+            async move {
+                for chunk in ids.chunks(MAX_ROWS) {
+                    let mut binds = padded(&chunk.iter().map(|id| Bind::Id(id.0)).collect::<Vec<_>>());
+                    binds.push(Bind::Time(dispatched_at.naive_utc()));
+                    statement(PUT_BACK.of(chunk.len()), binds).execute(conn).await?;
+                }
+                Ok(())
             }
             .boxed()
         })

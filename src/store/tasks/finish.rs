@@ -9,7 +9,6 @@ use crate::store::connection::{Connection, Store, now};
 use crate::store::error::StoreError;
 use crate::store::row::Key;
 use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, select, split, statement};
-use crate::task::decide::trim;
 use crate::task::{Reason, Status, TaskId, Timestamp, WorkerId, position};
 use diesel::QueryResult;
 use diesel::sql_types::{Binary, Integer, Nullable, Text, Unsigned};
@@ -48,6 +47,19 @@ pub enum Record {
     Cancelled { error: Option<String> },
 }
 
+impl Record {
+    /// The outcome in `tasks_finished_total`: `completed`, `retried` or the reason.
+    #[must_use]
+    pub const fn outcome(&self) -> &'static str {
+        match self {
+            Record::Completed { .. } => "completed",
+            Record::Retry { .. } | Record::Requeue { .. } => "retried",
+            Record::Failed { reason, .. } => reason.as_str(),
+            Record::Cancelled { .. } => Reason::Cancelled.as_str(),
+        }
+    }
+}
+
 /// What became of one finish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
@@ -58,6 +70,10 @@ pub enum Applied {
     /// Another attempt owns the task, or it has ended otherwise: discarded.
     Fenced,
 }
+
+/// Begins the error of a task whose outcome the database refused.
+const LAST_RESORT: &str = "the outcome could not be stored";
+const LAST_RESORT_CHARS: usize = 500;
 
 const OWNED: &str = "AND attempt = ? AND worker_id = ? AND status = 'running'";
 
@@ -86,7 +102,7 @@ static RETRY: Texts = Texts::new(|n| {
 });
 static REQUEUE: Texts = Texts::new(|n| {
     format!(
-        "UPDATE tasks SET status = 'queued', lane = 2, dispatched_at = NULL, forgiven = forgiven + {0}, \
+        "UPDATE tasks SET status = 'queued', lane = 2, dispatched_at = NULL, run_at = {0}, forgiven = forgiven + {0}, \
          last_error = COALESCE({0}, last_error), crash_count = crash_count + {0} \
          WHERE id IN ({1}) {OWNED} AND cancel_requested_at IS NULL",
         case(n),
@@ -156,6 +172,11 @@ impl Finish {
         }
     }
 
+    /// Whether this is what is recorded when an outcome could not be.
+    fn is_last_resort(&self) -> bool {
+        self.error().is_some_and(|error| error.starts_with(LAST_RESORT))
+    }
+
     fn error(&self) -> Option<&str> {
         match &self.record {
             Record::Completed { .. } => None,
@@ -193,8 +214,10 @@ impl Store {
                 (Ok(applied), all) => {
                     all.iter().map(|f| Ok(applied.get(&f.id).copied().unwrap_or(Applied::Recorded))).collect()
                 }
-                (Err(StoreError::Refused(why)), [only]) if only.which() == Move::CompleteWith => {
-                    let error = trim(&format!("the result could not be stored: {why}"));
+                (Err(StoreError::Refused(why) | StoreError::Unexpected(why)), [only]) if !only.is_last_resort() => {
+                    // The server's words may quote what it refused: only plain ones are kept.
+                    let why: String = why.chars().filter(char::is_ascii).take(LAST_RESORT_CHARS).collect();
+                    let error = format!("{LAST_RESORT}: {why}");
                     let failed = Finish {
                         record: Record::Failed { reason: Reason::Permanent, error: Some(error.clone()) },
                         history: Some(("permanent", Some(error))),
@@ -202,7 +225,7 @@ impl Store {
                     };
                     self.finish_part(vec![failed]).await
                 }
-                (Err(StoreError::Refused(_)), several) if several.len() > 1 => {
+                (Err(StoreError::Refused(_) | StoreError::Unexpected(_)), several) if several.len() > 1 => {
                     let (left, right) = several.split_at(several.len() / 2);
                     let mut answers = self.finish_part(left.to_vec()).await;
                     answers.extend(self.finish_part(right.to_vec()).await);
@@ -288,7 +311,7 @@ async fn apply(
         padded(&rows.iter().copied().zip(due.iter().copied()).collect::<Vec<_>>());
     let ids: Vec<Bind<'_>> = rows_padded.iter().map(|(finish, _)| Bind::Id(finish.id.0)).collect();
     let mut binds = Vec::with_capacity(ids.len() * 9 + 2);
-    bind_values(kind, &rows_padded, &mut binds);
+    bind_values(kind, &rows_padded, rows.len(), &mut binds);
     binds.extend(ids.iter().copied());
     binds.extend([Bind::Number(attempt.into()), Bind::Id(worker.0)]);
     let texts = match kind {
@@ -312,10 +335,16 @@ async fn apply(
 }
 
 /// The values of the CASE expressions, in the order in which the text has them.
-fn bind_values<'a>(kind: Move, rows: &[(&'a Finish, Timestamp)], binds: &mut Vec<Bind<'a>>) {
+/// Rows beyond `real` are padding: their ids stand further to the left already, where CASE finds
+/// them first, so that nothing large needs to be sent twice.
+fn bind_values<'a>(kind: Move, rows: &[(&'a Finish, Timestamp)], real: usize, binds: &mut Vec<Bind<'a>>) {
     let mut each = |value: &dyn Fn(&(&'a Finish, Timestamp)) -> Bind<'a>| {
-        for row in rows {
-            binds.extend([Bind::Id(row.0.id.0), value(row)]);
+        for (i, row) in rows.iter().enumerate() {
+            let value = match value(row) {
+                Bind::OptText(_) if i >= real => Bind::OptText(None),
+                value => value,
+            };
+            binds.extend([Bind::Id(row.0.id.0), value]);
         }
     };
     let crashed = |row: &(&'a Finish, Timestamp)| Bind::Number(row.0.crashed.into());
@@ -332,6 +361,8 @@ fn bind_values<'a>(kind: Move, rows: &[(&'a Finish, Timestamp)], binds: &mut Vec
             each(&crashed);
         }
         Move::Requeue => {
+            // Eligible again from now on; its position, and so its age among others, stays.
+            each(&|(_, due)| Bind::Time(due.naive_utc()));
             each(&|(finish, _)| Bind::Number(matches!(finish.record, Record::Requeue { forgiven: true, .. }).into()));
             each(&|(finish, _)| Bind::OptText(finish.error()));
             each(&crashed);

@@ -63,25 +63,30 @@ impl Store {
             Err(error) => return batch.iter().map(|_| Err(error.clone())).collect(),
         };
         let rows: Vec<Placed> = batch.into_iter().map(|insert| Placed::new(insert.task, insert.direct, now)).collect();
-        self.insert_placed(rows).await
+        self.insert_placed(rows, false).await
     }
 
-    fn insert_placed(&self, rows: Vec<Placed>) -> BoxFuture<'_, Vec<Result<Task, StoreError>>> {
+    /// `look_first`: an earlier statement may have inserted some of them.
+    fn insert_placed(&self, rows: Vec<Placed>, look_first: bool) -> BoxFuture<'_, Vec<Result<Task, StoreError>>> {
         async move {
             let rows = Arc::new(rows);
             let shared = Arc::clone(&rows);
             let result = self
                 .run("insert", move |conn, tries| {
                     let rows = Arc::clone(&shared);
-                    async move { insert_once(conn, &rows, tries).await }.boxed()
+                    async move { insert_once(conn, &rows, look_first || tries > 0).await }.boxed()
                 })
                 .await;
             match result {
                 Ok(()) => rows.iter().map(|row| Ok(row.task.clone())).collect(),
+                // Alone and not looked for yet: it may be refused because it is there.
+                Err(StoreError::Refused(_)) if !look_first && rows.len() == 1 => {
+                    self.insert_placed(rows.to_vec(), true).await
+                }
                 Err(StoreError::Refused(_)) if rows.len() > 1 => {
                     let (left, right) = rows.split_at(rows.len() / 2);
-                    let mut answers = self.insert_placed(left.to_vec()).await;
-                    answers.extend(self.insert_placed(right.to_vec()).await);
+                    let mut answers = self.insert_placed(left.to_vec(), true).await;
+                    answers.extend(self.insert_placed(right.to_vec(), true).await);
                     answers
                 }
                 Err(error) => rows.iter().map(|_| Err(error.clone())).collect(),
@@ -91,8 +96,8 @@ impl Store {
     }
 }
 
-async fn insert_once(conn: &mut Connection, rows: &[Placed], tries: u32) -> QueryResult<()> {
-    if tries == 0 {
+async fn insert_once(conn: &mut Connection, rows: &[Placed], look_first: bool) -> QueryResult<()> {
+    if !look_first {
         return insert_rows(conn, &rows.iter().collect::<Vec<_>>()).await;
     }
     // The answer of the try before may have been lost after its commit: insert what is missing.

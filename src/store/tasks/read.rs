@@ -7,6 +7,7 @@ use crate::store::schema::tasks::dsl;
 use crate::store::sql::{Bind, select};
 use crate::task::{Status, Task, TaskId, Timestamp};
 use chrono::NaiveDateTime;
+use diesel::dsl::sql;
 use diesel::mysql::Mysql;
 use diesel::sql_types::{BigInt, Bool, Datetime, Nullable};
 use diesel::{
@@ -21,6 +22,8 @@ use uuid::Uuid;
 /// Rows that one page looks at, at most: a filter that matches nothing still answers quickly,
 /// with a short page and a cursor.
 pub(super) const PAGE_SCAN: i64 = 10_000;
+/// Payloads and results in one page, at most; a page that would be larger is a short one.
+const PAGE_BYTES: u64 = 16 << 20;
 
 /// Which tasks to list. Several values of one kind mean any of them; different kinds all hold.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -154,8 +157,10 @@ async fn list(
     } else {
         None
     };
+    // First the ids and how large each answer will be, then only the rows that fit.
+    let size = sql::<BigInt>("OCTET_LENGTH(payload) + COALESCE(OCTET_LENGTH(result), 0)");
     let mut query = dsl::tasks
-        .select(TaskRow::as_select())
+        .select((dsl::id, size))
         .filter(dsl::id.lt(top).and(dsl::id.ge(floor.unwrap_or(bottom))))
         .order(dsl::id.desc())
         .limit(i64::from(limit) + 1)
@@ -185,15 +190,30 @@ async fn list(
     if let Some(at) = filter.created_before {
         query = query.filter(dsl::created_at.lt(at.naive_utc()));
     }
-    let mut rows: Vec<TaskRow> = query.load(conn).await?;
-    let full = usize::try_from(limit).is_ok_and(|limit| rows.len() > limit);
-    if full {
-        rows.pop();
-        let next = rows.last().map(TaskRow::id);
-        return Ok((rows, next));
-    }
-    // A short page that stopped at the floor goes on below it.
-    Ok((rows, floor.map(TaskId::from)))
+    let found: Vec<(Key, i64)> = query.load(conn).await?;
+    let fitting: Vec<Key> = fitting(&found, limit);
+    let next = match fitting.last() {
+        Some(last) if fitting.len() < found.len() => Some(TaskId::from(*last)),
+        // A short page that stopped at the floor goes on below it.
+        _ => floor.map(TaskId::from),
+    };
+    let rows = dsl::tasks
+        .select(TaskRow::as_select())
+        .filter(dsl::id.eq_any(fitting))
+        .order(dsl::id.desc())
+        .load(conn)
+        .await?;
+    Ok((rows, next))
+}
+
+/// The first ids up to `limit` whose rows stay within [`PAGE_BYTES`] together; one at least.
+fn fitting(found: &[(Key, i64)], limit: u32) -> Vec<Key> {
+    let mut bytes = 0;
+    let within = found.iter().enumerate().take_while(|(i, (_, size))| {
+        bytes += u64::try_from(*size).unwrap_or(0);
+        *i == 0 || bytes <= PAGE_BYTES
+    });
+    within.take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|(_, (id, _))| *id).collect()
 }
 
 impl Filter {
