@@ -76,8 +76,15 @@ const LOST: [&str; 10] = [
 ];
 
 /// Messages of a server that does not take work now (1040, 1203, 1290, 1836, 1021, 1114).
-const UNAVAILABLE: [&str; 6] =
-    ["Too many connections", "max_user_connections", "read-only", "read only", "Disk full", "is full"];
+const UNAVAILABLE: [&str; 7] = [
+    "max_prepared_stmt_count",
+    "Too many connections",
+    "max_user_connections",
+    "read-only",
+    "read only",
+    "Disk full",
+    "is full",
+];
 
 /// Messages about the row itself (1406, 1366, 1264, 1153, 3140, 1292, 1265).
 const REFUSED: [&str; 8] = [

@@ -102,6 +102,8 @@ impl Incarnation {
         let mut consumer = tokio::spawn(consume::run(Arc::clone(&life), reading.clone()));
         let dispatchers = tokio::spawn(dispatcher::run(Arc::clone(&life), dispatching.clone()));
         let lost = tokio::select! {
+            // First: the consumer ends once this is so.
+            biased;
             () = stop.cancelled() => drain(&life, &mut consumer, &mut heartbeat).await,
             ended = &mut heartbeat => Some(lost(ended)),
             _ = &mut consumer => Some("its consumer broke off".to_owned()),
