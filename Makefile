@@ -1,0 +1,44 @@
+# `make run` and `make test` are all that a fresh clone needs.
+
+# rustup's programs, also in a shell that has not read its profile since they were installed.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: setup ## Build, and run everything on a private database and Redis (Ctrl-C stops it)
+	cargo build --release --locked
+	target/release/taskrunnerx dev
+
+.PHONY: test
+test: setup ## Run all tests; they start their own database and Redis
+	cargo test --workspace --locked
+
+.PHONY: setup
+setup: ## Check what is needed, and install what is missing where apt can
+	@scripts/setup.sh
+
+.PHONY: build
+build: ## Build the release binary, target/release/taskrunnerx
+	cargo build --release --locked
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt
+
+.PHONY: lint
+lint: ## Check the formatting and the lints, as .ci/run does
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: bench
+bench: setup ## Measure throughput and latency on this machine
+	cargo bench --locked --bench load
+
+.PHONY: docs
+docs: ## Build the documentation of the code, target/doc/taskrunnerx
+	cargo doc --no-deps --locked

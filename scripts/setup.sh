@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Checks what building, testing and `taskrunnerx dev` need, and installs what is missing where
+# apt can. Safe to repeat: when everything is there it changes nothing and says nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Where servers live beyond PATH: Debian keeps them in /usr/sbin, Fedora in /usr/libexec. The
+# program looks in the same places.
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/usr/libexec:/opt/homebrew/bin:/opt/homebrew/opt/mariadb/bin:$HOME/.cargo/bin"
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+fail() {
+    say "$@"
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# MySQL makes its data directory by itself; MariaDB has an installer, which calls a program of
+# the client's package.
+have_database() {
+    if have mariadbd; then
+        { have mariadb-install-db || have mysql_install_db; } && have my_print_defaults
+    else
+        have mysqld
+    fi
+}
+
+have_redis() { have redis-server || have valkey-server; }
+
+# What is missing, in the words of whoever would look for it.
+missing() {
+    have cc || echo "a C compiler"
+    have curl || echo "curl"
+    have_database || echo "MariaDB or MySQL (the server's programs)"
+    have_redis || echo "Redis or Valkey (the server's program)"
+}
+
+# The first of these packages that apt knows, if any.
+known_to_apt() {
+    local package
+    for package in "$@"; do
+        if apt-cache show --no-all-versions "$package" >/dev/null 2>&1; then
+            echo "$package"
+            return
+        fi
+    done
+    echo "$1"
+}
+
+# The -core packages have the programs and no service. On Debian 12 mariadb-install-db fails
+# without my_print_defaults, which is in the client's core package and no dependency.
+packages() {
+    have cc || echo gcc libc6-dev
+    have curl || echo curl ca-certificates
+    if ! have_database; then
+        known_to_apt mariadb-server-core mariadb-server-core-10.6
+        known_to_apt mariadb-client-core mariadb-client-core-10.6
+    fi
+    have_redis || known_to_apt redis-server valkey-server
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif ! have sudo; then
+        fail "this needs root, and there is no sudo; as root run: apt-get install -y $(packages | xargs)"
+    elif [ -t 0 ]; then
+        sudo "$@"
+    else
+        # Nobody is there to type a password.
+        sudo -n "$@"
+    fi
+}
+
+apt_install() {
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+# Only the programs are wanted. The package would start a Redis on port 6379 and again at each
+# boot; masked for the moment of the installation it does neither.
+without_redis_service() {
+    if have_redis || [ ! -d /run/systemd/system ]; then
+        "$@"
+        return
+    fi
+    local status=0 unit units=(redis-server.service valkey-server.service)
+    as_root systemctl --quiet --runtime mask "${units[@]}" || true
+    # In a shell of its own: where it gives up, the units must be unmasked all the same.
+    ("$@") || status=$?
+    as_root systemctl --quiet --runtime unmask "${units[@]}" || true
+    # One by one: the one that was not installed must not keep the other enabled.
+    for unit in "${units[@]}"; do
+        as_root systemctl --quiet disable "$unit" 2>/dev/null || true
+    done
+    return "$status"
+}
+
+# The lists of a fresh machine are empty or old, so a failure is followed by one update.
+install_with_apt() {
+    local wanted
+    mapfile -t wanted < <(packages | xargs -n 1)
+    say "installing ${wanted[*]}"
+    if apt_install "${wanted[@]}"; then
+        return
+    fi
+    say "that failed; updating apt's lists and trying once more"
+    as_root apt-get update -qq >&2 || fail "apt-get update failed: is there a network, and may this user use sudo?
+  Without a network, install these by hand and start again: ${wanted[*]}"
+    mapfile -t wanted < <(packages | xargs -n 1)
+    apt_install "${wanted[@]}" || fail "apt-get install ${wanted[*]} failed; its own words are above"
+}
+
+install_missing() {
+    local lacks
+    lacks=$(missing | paste -sd ';' - | sed 's/;/; /g')
+    [ -n "$lacks" ] || return 0
+    say "missing: $lacks"
+    if have apt-get; then
+        without_redis_service install_with_apt
+        lacks=$(missing | paste -sd ';' - | sed 's/;/; /g')
+        [ -z "$lacks" ] || fail "still missing after the installation: $lacks"
+        return 0
+    fi
+    fail "install them and start again; the servers need not be running:
+  Fedora:  sudo dnf install gcc curl mariadb-server valkey
+  Arch:    sudo pacman -S gcc curl mariadb valkey
+  macOS:   xcode-select --install; brew install mariadb redis"
+}
+
+# rust-version of Cargo.toml against the compiler's own. Rust is not installed from here: which
+# toolchain a machine has is its owner's choice, and Debian's own is too old.
+check_rust() {
+    local needed found
+    needed=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    if ! have cargo || ! have rustc; then
+        fail "Rust $needed or later is needed, and there is no cargo. Install it and start again:
+  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile default"
+    fi
+    found=$(rustc --version | awk '{ print $2 }')
+    if [ "$(printf '%s\n' "$needed" "${found%%-*}" | sort -V | head -n 1)" != "$needed" ]; then
+        fail "Rust $needed or later is needed; this is $found. With rustup: rustup update stable"
+    fi
+}
+
+install_missing
+check_rust
