@@ -88,8 +88,8 @@ struct GreetAll {
     pause_ms: u64,
 }
 
-/// Takes its time, and listens: once the attempt is to end (its timeout passed, the worker
-/// drains or lost its lease) it has a second to return before it is dropped.
+/// Takes its time, and listens: once the attempt is to end (its timeout has passed, or the
+/// worker's drain is over) it has a second to return before it is dropped.
 async fn greet_all(context: Context, payload: GreetAll) -> Result<Vec<String>, TaskError> {
     let mut greetings = Vec::new();
     for name in &payload.names {
