@@ -59,7 +59,7 @@ impl fmt::Display for MissingPrograms {
             f,
             "the private database server and Redis need programs that were not found: {}.\n\
              Install them; they need not be running:\n  \
-             Debian, Ubuntu: apt install mariadb-server-core redis-server\n  \
+             Debian, Ubuntu: apt install mariadb-server-core mariadb-client-core redis-server\n  \
              Fedora:         dnf install mariadb-server valkey\n  \
              macOS:          brew install mariadb redis\n\
              Searched:",
