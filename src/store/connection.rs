@@ -10,6 +10,7 @@ use super::sql::select;
 use crate::task::Timestamp;
 use crate::telemetry::Metrics;
 use chrono::{DateTime, NaiveDateTime};
+use deadpool::managed::QueueMode;
 use diesel::sql_types::Datetime;
 use diesel::{ConnectionError, QueryResult};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
@@ -80,6 +81,8 @@ impl Store {
         let manager = AsyncDieselConnectionManager::new_with_config(url, config);
         let pool = Pool::builder(manager)
             .max_size(pool_size.unwrap_or(DEFAULT_POOL))
+            // The connection used last: those beyond the need stay without prepared statements.
+            .queue_mode(QueueMode::Lifo)
             .build()
             .map_err(|e| StoreError::Unexpected(e.to_string()))?;
         Ok(Self { pool, metrics, runtime: Handle::current() })

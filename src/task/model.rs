@@ -92,11 +92,3 @@ pub struct Claimed {
     /// When it became eligible; the wait is measured from here.
     pub run_at: Timestamp,
 }
-
-/// One due instant of a schedule.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Fire {
-    pub schedule: Arc<str>,
-    pub fire_at: Timestamp,
-    pub task_id: TaskId,
-}
