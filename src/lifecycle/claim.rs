@@ -1,12 +1,11 @@
 //! Claim: of the entries a worker has read, those it wins become its attempts; the others are
 //! acknowledged and forgotten, each for a reason.
 
-use crate::executor::Registry;
+use super::Tools;
+use crate::store::StoreError;
 use crate::store::tasks::{Claim, LostClaim};
-use crate::store::{Store, StoreError};
 use crate::stream::{Delivered, Entry};
 use crate::task::{Claimed, Reason, TaskId, WorkerId};
-use crate::telemetry::Metrics;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,13 +35,8 @@ pub struct Claimings {
 /// # Errors
 /// When the database cannot be reached; the entries are then left alone. What was claimed all
 /// the same is released by the heartbeat, what was not is swept.
-pub async fn claim(
-    store: &Store,
-    registry: &Registry,
-    worker: WorkerId,
-    delivered: Vec<Delivered>,
-    metrics: &Metrics,
-) -> Result<Claimings, StoreError> {
+pub async fn claim(tools: &Tools, worker: WorkerId, delivered: Vec<Delivered>) -> Result<Claimings, StoreError> {
+    let Tools { store, registry, metrics, .. } = tools;
     let mut result = Claimings::default();
     let mut wanted: Vec<(Entry, String)> = Vec::with_capacity(delivered.len());
     let mut foreign: Vec<TaskId> = Vec::new();

@@ -1,14 +1,13 @@
 //! Finish: outcomes of many attempts are decided, recorded in one transaction, and only then
 //! acknowledged.
 
+use super::Tools;
 use super::submit::is_soon;
-use crate::executor::Registry;
 use crate::store::batcher::{Batcher, Bounds, Stopped};
 use crate::store::tasks::{Applied, Finish, Held, Record};
 use crate::store::{Store, StoreError};
-use crate::stream::{Outbox, Wakes};
 use crate::task::{Claimed, Next, Outcome, Standing, TaskId, decide};
-use crate::telemetry::{Episode, Metrics};
+use crate::telemetry::Episode;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,26 +37,15 @@ pub struct Finisher {
     batcher: Batcher<Ended, ()>,
 }
 
-/// What a finisher works with.
-#[derive(Debug)]
-pub struct Parts {
-    pub store: Store,
-    pub outbox: Outbox,
-    pub wakes: Wakes,
-    pub registry: Arc<Registry>,
-    pub metrics: Metrics,
-}
-
 impl Finisher {
     /// Starts the finish lanes on the current runtime. They end when every clone is dropped.
     #[must_use]
-    pub fn start(parts: Parts) -> (Self, JoinSet<()>) {
-        let parts = Arc::new(parts);
+    pub fn start(tools: Tools) -> (Self, JoinSet<()>) {
         let (batcher, lanes) = Batcher::start(BOUNDS, move |batch: Vec<Ended>| {
-            let parts = Arc::clone(&parts);
+            let tools = tools.clone();
             async move {
                 let answers = vec![(); batch.len()];
-                flush(&parts, batch).await;
+                flush(&tools, batch).await;
                 answers
             }
         });
@@ -78,11 +66,11 @@ impl Finisher {
     }
 }
 
-async fn flush(parts: &Parts, mut batch: Vec<Ended>) {
+async fn flush(tools: &Tools, mut batch: Vec<Ended>) {
     let trouble = Episode::new("recording outcomes");
     let mut wait = FIRST_WAIT;
     loop {
-        match attempt(parts, batch).await {
+        match attempt(tools, batch).await {
             Ok(left) if left.is_empty() => {
                 trouble.succeeded();
                 return;
@@ -99,17 +87,17 @@ async fn flush(parts: &Parts, mut batch: Vec<Ended>) {
 }
 
 /// Tries to settle a batch; gives back what is to be tried again.
-async fn attempt(parts: &Parts, batch: Vec<Ended>) -> Result<Vec<Ended>, (StoreError, Vec<Ended>)> {
-    let finishes = match decide_all(&parts.store, &batch).await {
+async fn attempt(tools: &Tools, batch: Vec<Ended>) -> Result<Vec<Ended>, (StoreError, Vec<Ended>)> {
+    let finishes = match decide_all(&tools.store, &batch).await {
         Ok(finishes) => finishes,
         Err(error) => return Err((error, batch)),
     };
-    let applied = parts.store.finish(finishes.clone()).await;
+    let applied = tools.store.finish(finishes.clone()).await;
     let mut left = Vec::new();
     let mut trouble = None;
     for ((ended, finish), result) in batch.into_iter().zip(finishes).zip(applied) {
         match result {
-            Ok(applied) => settle(parts, ended, &finish.record, applied),
+            Ok(applied) => settle(tools, ended, &finish.record, applied),
             Err(error) if error.is_transient() => {
                 trouble = Some(error);
                 left.push(ended);
@@ -177,12 +165,12 @@ pub(super) fn record(id: TaskId, attempt: u32, worker: crate::task::WorkerId, ou
     Finish { id, attempt, worker, record, history, crashed: matches!(outcome, Outcome::Lost(_)) }
 }
 
-fn settle(parts: &Parts, ended: Ended, record: &Record, applied: Applied) {
+fn settle(tools: &Tools, ended: Ended, record: &Record, applied: Applied) {
     let Ended { claimed, outcome, entry_id } = ended;
-    parts.outbox.acknowledge(Arc::clone(&claimed.queue), entry_id);
+    tools.outbox.acknowledge(Arc::clone(&claimed.queue), entry_id);
     let word = match applied {
         Applied::Fenced => {
-            parts.metrics.tasks_fenced.inc();
+            tools.metrics.tasks_fenced.inc();
             tracing::warn!(task.id = %claimed.id, attempt = claimed.attempt, outcome = outcome.as_str(), "an outcome was discarded: another attempt owns the task");
             return;
         }
@@ -195,18 +183,13 @@ fn settle(parts: &Parts, ended: Ended, record: &Record, applied: Applied) {
         Record::Completed { .. } | Record::Failed { .. } | Record::Cancelled { .. } => false,
     };
     if soon {
-        wake(parts, &claimed.queue);
+        tools.wake(&claimed.queue);
     }
     if let Some(error) = outcome.error() {
         tracing::info!(task.id = %claimed.id, task.name = &*claimed.name, attempt = claimed.attempt, outcome = word, error, "attempt ended");
     } else {
         tracing::debug!(task.id = %claimed.id, task.name = &*claimed.name, attempt = claimed.attempt, outcome = word, "attempt ended");
     }
-    let name = parts.registry.label(&claimed.name);
-    parts.metrics.tasks_finished.with_label_values(&[&*claimed.queue, name, word]).inc();
-}
-
-fn wake(parts: &Parts, queue: &Arc<str>) {
-    parts.wakes.wake(queue);
-    parts.outbox.wake(Arc::clone(queue));
+    let name = tools.registry.label(&claimed.name);
+    tools.metrics.tasks_finished.with_label_values(&[&*claimed.queue, name, word]).inc();
 }

@@ -1,9 +1,9 @@
 //! Fire: a schedule's instant has come, and exactly one scheduler submits its task.
 
+use super::Tools;
 use super::submit::hand_over;
+use crate::store::StoreError;
 use crate::store::schedules::{Due, Fire};
-use crate::store::{Store, StoreError};
-use crate::stream::{Outbox, Wakes};
 use crate::task::cron::Cron;
 use crate::task::{NewTask, Task, Timestamp};
 
@@ -19,17 +19,15 @@ pub fn following(cron: &Cron, fire_at: Timestamp, now: Timestamp) -> Option<Time
 /// # Errors
 /// When the database cannot be reached; the next look finds the schedule as it then is.
 pub async fn fire(
-    store: &Store,
-    outbox: &Outbox,
-    wakes: &Wakes,
+    tools: &Tools,
     due: &Due,
     next_fire_at: Option<Timestamp>,
     task: NewTask,
 ) -> Result<Option<Task>, StoreError> {
     let fire = Fire { schedule: due.name.clone(), version: due.version, fire_at: due.fire_at, next_fire_at, task };
-    let fired = store.fire(fire).await?;
+    let fired = tools.store.fire(fire).await?;
     if let Some(task) = &fired {
-        hand_over(task, outbox, wakes);
+        hand_over(task, tools);
     }
     Ok(fired)
 }

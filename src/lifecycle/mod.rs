@@ -9,6 +9,31 @@
 //! Each verb knows the store and the stream, and none knows the services that call it: which
 //! process runs them, and when, is the business of `api`, `worker` and `scheduler`.
 
+use crate::executor::Registry;
+use crate::store::Store;
+use crate::stream::{Outbox, Stream, Wakes};
+use crate::telemetry::Metrics;
+use std::sync::Arc;
+
+/// What the verbs work with: one set a process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    pub store: Store,
+    pub stream: Stream,
+    pub outbox: Outbox,
+    pub wakes: Wakes,
+    pub registry: Arc<Registry>,
+    pub metrics: Metrics,
+}
+
+impl Tools {
+    /// Wakes a queue's dispatcher, in whichever process it runs.
+    pub fn wake(&self, queue: &Arc<str>) {
+        self.wakes.wake(queue);
+        self.outbox.wake(Arc::clone(queue));
+    }
+}
+
 pub mod claim;
 pub mod dispatch;
 pub mod execute;

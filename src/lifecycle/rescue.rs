@@ -2,47 +2,34 @@
 //! come back between; then its tasks move in bounded batches, each guarded by worker and
 //! attempt; then its stream entries and its row go.
 
+use super::Tools;
 use super::finish::record;
-use crate::executor::Registry;
+use crate::store::StoreError;
 use crate::store::tasks::{Applied, Finish, Held};
-use crate::store::{Store, StoreError};
-use crate::stream::{Outbox, Stream, Wakes};
 use crate::task::{Outcome, Standing, WorkerId, decide};
-use crate::telemetry::Metrics;
 use std::sync::Arc;
 
 /// Tasks moved in one batch.
 const BATCH: u32 = 200;
-
-/// What rescuers work with.
-#[derive(Debug, Clone)]
-pub struct Parts {
-    pub store: Store,
-    pub stream: Stream,
-    pub outbox: Outbox,
-    pub wakes: Wakes,
-    pub registry: Arc<Registry>,
-    pub metrics: Metrics,
-}
 
 /// Fences every worker whose lease has run out and takes over what dead workers ran; says how
 /// many tasks.
 ///
 /// # Errors
 /// When the database cannot be reached; the next pass goes on.
-pub async fn pass(parts: &Parts) -> Result<usize, StoreError> {
-    let fenced = parts.store.fence_expired_workers().await?;
+pub async fn pass(tools: &Tools) -> Result<usize, StoreError> {
+    let fenced = tools.store.fence_expired_workers().await?;
     if fenced > 0 {
         tracing::warn!(workers = fenced, "workers were declared dead: their leases ran out");
     }
     let mut rescued = 0;
-    for worker in parts.store.dead_workers().await? {
-        rescued += take_over(parts, worker).await?;
-        clear_entries(parts, worker).await;
+    for worker in tools.store.dead_workers().await? {
+        rescued += take_over(tools, worker).await?;
+        clear_entries(tools, worker).await;
         // Only when nothing names it as running any more.
-        if parts.store.running_under(worker, 1).await?.is_empty() {
-            parts.store.release_queues(worker).await?;
-            parts.store.remove_worker(worker).await?;
+        if tools.store.running_under(worker, 1).await?.is_empty() {
+            tools.store.release_queues(worker).await?;
+            tools.store.remove_worker(worker).await?;
         }
     }
     Ok(rescued)
@@ -53,12 +40,12 @@ pub async fn pass(parts: &Parts) -> Result<usize, StoreError> {
 ///
 /// # Errors
 /// When the database cannot be reached.
-pub async fn orphans(parts: &Parts) -> Result<usize, StoreError> {
+pub async fn orphans(tools: &Tools) -> Result<usize, StoreError> {
     let mut rescued = 0;
     loop {
-        let held = parts.store.orphans(BATCH).await?;
+        let held = tools.store.orphans(BATCH).await?;
         let full = held.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX);
-        let moved = lose(parts, held, "its worker is gone").await?;
+        let moved = lose(tools, held, "its worker is gone").await?;
         rescued += moved;
         if !full || moved == 0 {
             return Ok(rescued);
@@ -71,18 +58,18 @@ pub async fn orphans(parts: &Parts) -> Result<usize, StoreError> {
 ///
 /// # Errors
 /// When the database cannot be reached.
-pub async fn release(parts: &Parts, unknown: Vec<Held>) -> Result<usize, StoreError> {
-    requeue(parts, unknown, &Outcome::Interrupted).await
+pub async fn release(tools: &Tools, unknown: Vec<Held>) -> Result<usize, StoreError> {
+    requeue(tools, unknown, &Outcome::Interrupted).await
 }
 
-async fn take_over(parts: &Parts, worker: WorkerId) -> Result<usize, StoreError> {
+async fn take_over(tools: &Tools, worker: WorkerId) -> Result<usize, StoreError> {
     let mut rescued = 0;
     loop {
-        let held = parts.store.running_under(worker, BATCH).await?;
+        let held = tools.store.running_under(worker, BATCH).await?;
         if held.is_empty() {
             return Ok(rescued);
         }
-        let moved = lose(parts, held, &format!("worker {worker} died")).await?;
+        let moved = lose(tools, held, &format!("worker {worker} died")).await?;
         rescued += moved;
         if moved == 0 {
             // Others are at it, or a cancel stands in between: the next pass looks again.
@@ -91,13 +78,13 @@ async fn take_over(parts: &Parts, worker: WorkerId) -> Result<usize, StoreError>
     }
 }
 
-async fn lose(parts: &Parts, held: Vec<Held>, why: &str) -> Result<usize, StoreError> {
-    let moved = requeue(parts, held, &Outcome::Lost(why.to_owned())).await?;
-    parts.metrics.tasks_rescued.inc_by(u64::try_from(moved).unwrap_or(0));
+async fn lose(tools: &Tools, held: Vec<Held>, why: &str) -> Result<usize, StoreError> {
+    let moved = requeue(tools, held, &Outcome::Lost(why.to_owned())).await?;
+    tools.metrics.tasks_rescued.inc_by(u64::try_from(moved).unwrap_or(0));
     Ok(moved)
 }
 
-async fn requeue(parts: &Parts, held: Vec<Held>, outcome: &Outcome) -> Result<usize, StoreError> {
+async fn requeue(tools: &Tools, held: Vec<Held>, outcome: &Outcome) -> Result<usize, StoreError> {
     let finishes: Vec<Finish> = held
         .iter()
         .map(|held| {
@@ -108,20 +95,19 @@ async fn requeue(parts: &Parts, held: Vec<Held>, outcome: &Outcome) -> Result<us
     let mut moved = 0;
     let mut woken: Vec<&Arc<str>> = Vec::new();
     let words: Vec<&'static str> = finishes.iter().map(|finish: &Finish| finish.record.outcome()).collect();
-    for ((held, word), applied) in held.iter().zip(words).zip(parts.store.finish(finishes).await) {
+    for ((held, word), applied) in held.iter().zip(words).zip(tools.store.finish(finishes).await) {
         let word = match applied? {
             Applied::Fenced => continue,
             Applied::Cancelled => "cancelled",
             Applied::Recorded => word,
         };
         moved += 1;
-        let name = parts.registry.label(&held.name);
-        parts.metrics.tasks_finished.with_label_values(&[&*held.queue, name, word]).inc();
+        let name = tools.registry.label(&held.name);
+        tools.metrics.tasks_finished.with_label_values(&[&*held.queue, name, word]).inc();
         tracing::warn!(task.id = %held.id, task.name = &*held.name, attempt = held.standing.attempt, worker.id = %held.worker, outcome = outcome.as_str(), "task taken over");
         if !woken.contains(&&held.queue) {
             woken.push(&held.queue);
-            parts.wakes.wake(&held.queue);
-            parts.outbox.wake(Arc::clone(&held.queue));
+            tools.wake(&held.queue);
         }
     }
     Ok(moved)
@@ -129,10 +115,10 @@ async fn requeue(parts: &Parts, held: Vec<Held>, outcome: &Outcome) -> Result<us
 
 /// What is left pending under a dead worker's consumer goes, then the consumer. Redis may be
 /// away: nothing depends on it.
-async fn clear_entries(parts: &Parts, worker: WorkerId) {
-    let Ok(queues) = parts.store.queue_names().await else { return };
+async fn clear_entries(tools: &Tools, worker: WorkerId) {
+    let Ok(queues) = tools.store.queue_names().await else { return };
     for queue in queues {
-        if let Err(error) = parts.stream.clear_consumer(&queue, worker).await {
+        if let Err(error) = tools.stream.clear_consumer(&queue, worker).await {
             tracing::debug!(queue = &*queue, worker.id = %worker, %error, "a dead consumer could not be cleared");
             return;
         }

@@ -3,14 +3,14 @@
 //!
 //! The answer waits for the commit and for nothing else: with Redis away it is the same.
 
+use super::Tools;
 use crate::executor::Registry;
+use crate::store::StoreError;
 use crate::store::batcher::{Batcher, Bounds};
 use crate::store::tasks::{Insert, MAX_ENTRY_PAYLOAD};
-use crate::store::{Store, StoreError};
-use crate::stream::{Entry, Gates, Outbox, Wakes};
+use crate::stream::{Entry, Gates};
 use crate::task::name::quoted;
 use crate::task::{Backoff, Fault, NewTask, Submission, Task, When};
-use crate::telemetry::Metrics;
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -46,42 +46,24 @@ pub struct Submitter {
 
 #[derive(Debug)]
 struct Shared {
-    store: Store,
+    tools: Tools,
     gates: Gates,
-    outbox: Outbox,
-    wakes: Wakes,
-    registry: Arc<Registry>,
-    metrics: Metrics,
     /// The queues that are known to exist.
     queues: RwLock<HashSet<Arc<str>>>,
     max_queues: usize,
 }
 
-/// What a submitter works with.
-#[derive(Debug)]
-pub struct Parts {
-    pub store: Store,
-    pub gates: Gates,
-    pub outbox: Outbox,
-    pub wakes: Wakes,
-    pub registry: Arc<Registry>,
-    pub metrics: Metrics,
-    /// `limits.queues`.
-    pub max_queues: usize,
-}
-
 impl Submitter {
-    /// Starts the insert lanes on the current runtime. They end when every clone is dropped.
+    /// Starts the insert lanes on the current runtime; at most `max_queues` queues may come to
+    /// be. They end when every clone is dropped.
     #[must_use]
-    pub fn start(parts: Parts) -> (Self, JoinSet<()>) {
-        let Parts { store, gates, outbox, wakes, registry, metrics, max_queues } = parts;
-        let inserter = store.clone();
+    pub fn start(tools: Tools, gates: Gates, max_queues: usize) -> (Self, JoinSet<()>) {
+        let inserter = tools.store.clone();
         let (batcher, lanes) = Batcher::start(BOUNDS, move |batch| {
             let store = inserter.clone();
             async move { store.insert_tasks(batch).await }
         });
-        let queues = RwLock::default();
-        let shared = Shared { store, gates, outbox, wakes, registry, metrics, queues, max_queues };
+        let shared = Shared { tools, gates, queues: RwLock::default(), max_queues };
         (Self { shared: Arc::new(shared), batcher }, lanes)
     }
 
@@ -96,9 +78,9 @@ impl Submitter {
         let direct = task.when == When::Now && shared.gates.pass(&task.queue);
         let bytes = task.payload.len() + ROW_BYTES;
         let task = self.batcher.submit(Insert { task, direct }, bytes).await.map_err(|_| SubmitError::Stopping)??;
-        shared.hand_over(&task);
-        let name = shared.registry.label(&task.name);
-        shared.metrics.tasks_submitted.with_label_values(&[&*task.queue, name]).inc();
+        hand_over(&task, &shared.tools);
+        let name = shared.tools.registry.label(&task.name);
+        shared.tools.metrics.tasks_submitted.with_label_values(&[&*task.queue, name]).inc();
         Ok(task)
     }
 }
@@ -109,30 +91,26 @@ impl Shared {
         if known(queue) {
             return Ok(());
         }
-        let existing = self.store.queue_names().await?;
+        let existing = self.tools.store.queue_names().await?;
         if !existing.contains(queue) {
             if existing.len() >= self.max_queues {
                 return Err(SubmitError::TooManyQueues { queue: Arc::clone(queue), limit: self.max_queues });
             }
-            self.store.ensure_queues(vec![Arc::clone(queue)]).await?;
+            self.tools.store.ensure_queues(vec![Arc::clone(queue)]).await?;
         }
         let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
         queues.extend(existing);
         queues.insert(Arc::clone(queue));
         Ok(())
     }
-
-    fn hand_over(&self, task: &Task) {
-        hand_over(task, &self.outbox, &self.wakes);
-    }
 }
 
 /// After the commit: the entry of a task that was inserted as dispatched, else a wake-up for
 /// its dispatcher.
-pub(super) fn hand_over(task: &Task, outbox: &Outbox, wakes: &Wakes) {
+pub(super) fn hand_over(task: &Task, tools: &Tools) {
     if let Some(dispatched_at) = task.dispatched_at {
         let small = task.payload.len() <= MAX_ENTRY_PAYLOAD;
-        outbox.append(Entry {
+        tools.outbox.append(Entry {
             queue: Arc::clone(&task.queue),
             id: task.id,
             name: Arc::clone(&task.name),
@@ -144,8 +122,7 @@ pub(super) fn hand_over(task: &Task, outbox: &Outbox, wakes: &Wakes) {
             payload: small.then(|| Arc::clone(&task.payload)),
         });
     } else if task.run_at - task.created_at < SOON {
-        wakes.wake(&task.queue);
-        outbox.wake(Arc::clone(&task.queue));
+        tools.wake(&task.queue);
     }
 }
 

@@ -10,13 +10,10 @@ mod ticker;
 
 pub use definition::ScheduleSpec;
 
-use crate::executor::Registry;
+use crate::lifecycle::Tools;
 use crate::lifecycle::submit::Defaults;
-use crate::store::Store;
 use crate::store::tasks::Retention;
-use crate::stream::{Outbox, Wakes};
-use crate::telemetry::{Episode, Metrics};
-use std::sync::Arc;
+use crate::telemetry::Episode;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -26,11 +23,7 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// What the scheduler works with.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    pub store: Store,
-    pub outbox: Outbox,
-    pub wakes: Wakes,
-    pub registry: Arc<Registry>,
-    pub metrics: Metrics,
+    pub tools: Tools,
     pub defaults: Defaults,
     /// Largest payload, in bytes.
     pub max_payload: usize,
@@ -55,9 +48,9 @@ async fn apply(parts: &Parts, stop: &CancellationToken) -> bool {
     let trouble = Episode::new("applying schedules");
     loop {
         let applied = async {
-            let now = parts.store.now().await?;
+            let now = parts.tools.store.now().await?;
             let definitions = parts.schedules.iter().map(|spec| spec.definition(now)).collect();
-            parts.store.apply_schedules(definitions).await
+            parts.tools.store.apply_schedules(definitions).await
         };
         match applied.await {
             Ok(()) => {

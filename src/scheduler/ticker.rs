@@ -39,9 +39,9 @@ pub(super) async fn run(parts: &Parts, stop: &CancellationToken) {
 
 /// Fires what is due; says how long until the next.
 async fn tick(parts: &Parts) -> Result<Duration, StoreError> {
-    let agenda = parts.store.schedule_agenda().await?;
+    let agenda = parts.tools.store.schedule_agenda().await?;
     let behind = agenda.due.first().map_or(0.0, |due| seconds(agenda.now - due.fire_at));
-    parts.metrics.schedule_lag.set(behind);
+    parts.tools.metrics.schedule_lag.set(behind);
     let full = u64::try_from(agenda.due.len()).is_ok_and(|n| n >= DUE_ROWS);
     for due in agenda.due {
         match fire_one(parts, due.clone(), agenda.now).await {
@@ -51,7 +51,7 @@ async fn tick(parts: &Parts) -> Result<Duration, StoreError> {
                 let next = Cron::parse(&due.cron, &due.timezone)
                     .ok()
                     .and_then(|cron| fire::following(&cron, due.fire_at, agenda.now));
-                parts.store.skip_fire(due, "failed", next).await?;
+                parts.tools.store.skip_fire(due, "failed", next).await?;
             }
             fired => fired?,
         }
@@ -64,23 +64,23 @@ async fn tick(parts: &Parts) -> Result<Duration, StoreError> {
 }
 
 async fn fire_one(parts: &Parts, due: Due, now: Timestamp) -> Result<(), StoreError> {
-    let counted = |outcome: &str| parts.metrics.schedule_fires.with_label_values(&[&*due.name, outcome]).inc();
+    let counted = |outcome: &str| parts.tools.metrics.schedule_fires.with_label_values(&[&*due.name, outcome]).inc();
     let (next, task) = match prepare(parts, &due, now) {
         Ok(prepared) => prepared,
         Err((next, why)) => {
             tracing::error!(schedule = &*due.name, fire_at = %due.fire_at, why, "a schedule could not fire");
-            parts.store.skip_fire(due.clone(), "refused", next).await?;
+            parts.tools.store.skip_fire(due.clone(), "refused", next).await?;
             counted("refused");
             return Ok(());
         }
     };
-    if let Some(task) = fire::fire(&parts.store, &parts.outbox, &parts.wakes, &due, next, task).await? {
+    if let Some(task) = fire::fire(&parts.tools, &due, next, task).await? {
         tracing::info!(schedule = &*due.name, fire_at = %due.fire_at, task.id = %task.id, "schedule fired");
         counted("fired");
         let at = task.created_at.signed_duration_since(Timestamp::UNIX_EPOCH);
-        parts.metrics.schedule_last_success.with_label_values(&[&due.name]).set(seconds(at));
-        let name = parts.registry.label(&task.name);
-        parts.metrics.tasks_submitted.with_label_values(&[&*task.queue, name]).inc();
+        parts.tools.metrics.schedule_last_success.with_label_values(&[&due.name]).set(seconds(at));
+        let name = parts.tools.registry.label(&task.name);
+        parts.tools.metrics.tasks_submitted.with_label_values(&[&*task.queue, name]).inc();
     }
     Ok(())
 }
@@ -101,7 +101,8 @@ fn prepare(
         let all = found.into_iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
         return Err((next, faults(all)));
     }
-    let mut task = submit::admit(submission, &parts.registry, &parts.defaults).map_err(|fault| (next, fault.detail))?;
+    let mut task =
+        submit::admit(submission, &parts.tools.registry, &parts.defaults).map_err(|fault| (next, fault.detail))?;
     task.schedule = Some(Arc::clone(&due.name));
     Ok((next, task))
 }

@@ -24,7 +24,7 @@ const RETRY_WAIT: Duration = Duration::from_millis(500);
 /// Reads until stopped. Returns when every claim that was sent has been answered.
 pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
     let trouble = Episode::new("redis reader");
-    let mut reader = life.parts.stream.reader(life.id);
+    let mut reader = life.parts.tools.stream.reader(life.id);
     let mut served = life.served.clone();
     let mut claims = tokio::task::JoinSet::new();
     while let Some((slots, unrecorded)) = free(&life, &stop).await {
@@ -108,7 +108,7 @@ async fn admit(life: &Arc<Life>, delivered: Vec<Delivered>, free: usize, claims:
         match &item.entry {
             Some(entry) if wanted.len() >= free => {
                 surplus.push(entry.id);
-                life.parts.outbox.acknowledge(item.queue, item.entry_id);
+                life.parts.tools.outbox.acknowledge(item.queue, item.entry_id);
             }
             Some(entry) => match life.held.take(entry.id, entry.attempt) {
                 None => wanted.push(item),
@@ -118,12 +118,12 @@ async fn admit(life: &Arc<Life>, delivered: Vec<Delivered>, free: usize, claims:
                         // The next attempt's, while this one's outcome is still on its way.
                         early.push(entry.id);
                     }
-                    life.parts.outbox.acknowledge(item.queue, item.entry_id);
+                    life.parts.tools.outbox.acknowledge(item.queue, item.entry_id);
                 }
             },
             None => {
                 tracing::warn!(queue = &*item.queue, entry_id = item.entry_id, "an entry that is not ours was deleted");
-                life.parts.outbox.acknowledge(item.queue, item.entry_id);
+                life.parts.tools.outbox.acknowledge(item.queue, item.entry_id);
             }
         }
     }
@@ -145,8 +145,8 @@ async fn hand_back(life: &Life, ids: Vec<TaskId>, delay: Duration) {
     if ids.is_empty() {
         return;
     }
-    let moved = life.parts.store.hand_back(ids, delay).await.unwrap_or(0);
-    life.parts.metrics.tasks_undispatched.inc_by(u64::try_from(moved).unwrap_or(0));
+    let moved = life.parts.tools.store.hand_back(ids, delay).await.unwrap_or(0);
+    life.parts.tools.metrics.tasks_undispatched.inc_by(u64::try_from(moved).unwrap_or(0));
 }
 
 async fn claim(
@@ -158,14 +158,14 @@ async fn claim(
     let ids: Vec<_> = wanted.iter().filter_map(|item| item.entry.as_ref()).map(|entry| entry.id).collect();
     let entries: Vec<_> = wanted.iter().map(|item| (Arc::clone(&item.queue), item.entry_id.clone())).collect();
     let parts = &life.parts;
-    let claimed = claim::claim(&parts.store, &parts.registry, life.id, wanted, &parts.metrics).await;
+    let claimed = claim::claim(&parts.tools, life.id, wanted).await;
     let claimings = match claimed {
         Ok(claimings) => claimings,
         Err(error) => {
             tracing::warn!(%error, tasks = ids.len(), "a claim failed; its tasks come back by the sweep or the heartbeat");
             // What it claimed all the same is the heartbeat's, the rest is the sweep's: neither
             // needs the entries, which would stay pending for this worker's life.
-            entries.into_iter().for_each(|(queue, entry_id)| parts.outbox.acknowledge(queue, entry_id));
+            entries.into_iter().for_each(|(queue, entry_id)| parts.tools.outbox.acknowledge(queue, entry_id));
             ids.into_iter().for_each(|id| life.held.release(id));
             // No faster than this while the database is away: each round costs a claim's entries.
             tokio::time::sleep(RETRY_WAIT).await;
@@ -173,7 +173,7 @@ async fn claim(
         }
     };
     for (queue, entry_id) in claimings.done {
-        parts.outbox.acknowledge(queue, entry_id);
+        parts.tools.outbox.acknowledge(queue, entry_id);
     }
     for id in ids {
         if !claimings.won.iter().any(|won| won.claimed.id == id) {
@@ -209,14 +209,14 @@ struct Busy<'a>(&'a Life);
 
 impl<'a> Busy<'a> {
     fn new(life: &'a Life) -> Self {
-        life.parts.metrics.worker_busy.inc();
+        life.parts.tools.metrics.worker_busy.inc();
         Self(life)
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.parts.metrics.worker_busy.dec();
+        self.0.parts.tools.metrics.worker_busy.dec();
     }
 }
 
@@ -226,7 +226,7 @@ async fn attempt(life: Arc<Life>, won: Won, stopper: Stopper, slot: OwnedSemapho
     let claimed = Arc::new(claimed);
     let _release = Release { life: &life, id: claimed.id };
     let _room = room;
-    let (registry, metrics, settings) = (&life.parts.registry, &life.parts.metrics, &life.parts.settings);
+    let (registry, metrics, settings) = (&life.parts.tools.registry, &life.parts.tools.metrics, &life.parts.settings);
     let waited = (chrono::Utc::now() - claimed.run_at).to_std().unwrap_or_default();
     metrics.task_wait.with_label_values(&[&*claimed.queue]).observe(waited.as_secs_f64());
     let span =

@@ -72,8 +72,8 @@ async fn hold(life: &Life, queues: &[Arc<str>], slots: &Slots) -> Result<Vec<Arc
     if queues.is_empty() {
         return Ok(Vec::new());
     }
-    let held = life.parts.store.lease_queues(life.id, queues.to_vec(), LEASE).await?;
-    let workers = life.parts.store.live_workers().await?;
+    let held = life.parts.tools.store.lease_queues(life.id, queues.to_vec(), LEASE).await?;
+    let workers = life.parts.tools.store.live_workers().await?;
     let mut counted = HashMap::new();
     for queue in &held {
         let serves = |names: &str| {
@@ -101,7 +101,7 @@ struct Dispatcher {
 async fn serve(life: Arc<Life>, queue: Arc<str>, slots: Arc<Slots>, stop: CancellationToken) {
     tracing::info!(queue = &*queue, "dispatching this queue");
     let trouble = Episode::new("dispatcher");
-    let wake = life.parts.wakes.of(&queue);
+    let wake = life.parts.tools.wakes.of(&queue);
     let now = Instant::now();
     let mut dispatcher =
         Dispatcher { life, queue, slots, rate: StartRate::default(), sweep_at: now, depth_at: now, counting: None };
@@ -134,14 +134,14 @@ impl Dispatcher {
     /// Looks, fills, publishes, sweeps; says when to look again.
     async fn pass(&mut self) -> Result<Duration, DispatchError> {
         let parts = Arc::clone(&self.life.parts);
-        let (store, stream, queue) = (&parts.store, &parts.stream, &self.queue);
+        let (store, stream, queue) = (&parts.tools.store, &parts.tools.stream, &self.queue);
         let state = stream.state(queue).await?;
         self.rate.measure(Instant::now(), state.entries_read);
         let outlook = store.outlook(Arc::clone(queue)).await?;
         let mut backlog = outlook.backlog;
         if Instant::now() >= self.sweep_at {
             self.sweep_at = Instant::now() + parts.settings.sweep_interval;
-            let moved = dispatch::sweep(store, queue, &state, outlook.now, &parts.metrics).await?;
+            let moved = dispatch::sweep(store, queue, &state, outlook.now, &parts.tools.metrics).await?;
             if moved > 0 {
                 tracing::warn!(queue = &**queue, tasks = moved, "the stream had lost tasks: they are dispatched again");
                 backlog = true;
@@ -180,8 +180,8 @@ impl Dispatcher {
         let (parts, queue) = (Arc::clone(&self.life.parts), Arc::clone(&self.queue));
         self.counting = Some(tokio::spawn(async move {
             let began = Instant::now();
-            match parts.store.depth(Arc::clone(&queue)).await {
-                Ok(depth) => show_depth(&parts.metrics, &queue, depth),
+            match parts.tools.store.depth(Arc::clone(&queue)).await {
+                Ok(depth) => show_depth(&parts.tools.metrics, &queue, depth),
                 Err(error) => tracing::debug!(queue = &*queue, %error, "the queue could not be counted"),
             }
             // At most a hundredth of the time is spent on counting.
@@ -194,7 +194,7 @@ impl Dispatcher {
         if let Some(counting) = &self.counting {
             counting.abort();
         }
-        let metrics = &self.life.parts.metrics;
+        let metrics = &self.life.parts.tools.metrics;
         for status in ["scheduled", "queued", "running"] {
             let _ = metrics.queue_depth.remove_label_values(&[&*self.queue, status]);
         }

@@ -46,7 +46,7 @@ async fn renew(life: &Life) -> LeaseLost {
     let rhythm = life.lease.length() / BEATS;
     loop {
         let (sent, began) = (Moment::now(), Instant::now());
-        let wait = match life.parts.store.renew_worker(life.id, life.lease.length()).await {
+        let wait = match life.parts.tools.store.renew_worker(life.id, life.lease.length()).await {
             Ok(true) => {
                 life.lease.renewed(sent);
                 trouble.succeeded();
@@ -76,7 +76,7 @@ async fn compare(life: &Life) -> Infallible {
 /// rows that are unknown for the first time.
 async fn reconcile(life: &Life, unknown_before: HashSet<(TaskId, u32)>) -> HashSet<(TaskId, u32)> {
     let limit = life.parts.settings.concurrency.saturating_add(SPARE_ROWS);
-    let Ok(rows) = life.parts.store.running_under(life.id, limit).await else {
+    let Ok(rows) = life.parts.tools.store.running_under(life.id, limit).await else {
         return unknown_before;
     };
     let unknown: Vec<_> = rows.into_iter().filter(|row| !life.held.contains(row.id)).collect();
@@ -85,7 +85,7 @@ async fn reconcile(life: &Life, unknown_before: HashSet<(TaskId, u32)>) -> HashS
     let mut remembered: HashSet<(TaskId, u32)> = first.iter().map(|row| (row.id, row.standing.attempt)).collect();
     if !again.is_empty() {
         let keys: Vec<_> = again.iter().map(|row| (row.id, row.standing.attempt)).collect();
-        if let Err(error) = rescue::release(&life.rescue, again).await {
+        if let Err(error) = rescue::release(&life.parts.tools, again).await {
             tracing::warn!(%error, "unknown tasks could not be released; the next beat tries again");
             remembered.extend(keys);
         }

@@ -7,7 +7,6 @@ use super::queues::Queues;
 use super::{Parts, Served, consume, dispatcher, heartbeat};
 use crate::lifecycle::execute::{STOP_GRACE, Stop};
 use crate::lifecycle::finish::Finisher;
-use crate::lifecycle::rescue;
 use crate::store::workers::NewWorker;
 use crate::task::WorkerId;
 use crate::telemetry::Episode;
@@ -30,7 +29,6 @@ pub(super) struct Life {
     pub(super) id: WorkerId,
     pub(super) parts: Arc<Parts>,
     pub(super) finisher: Finisher,
-    pub(super) rescue: rescue::Parts,
     pub(super) lease: Lease,
     pub(super) held: Held,
     /// Attempts that may run at once.
@@ -58,7 +56,6 @@ impl Incarnation {
     pub(super) async fn begin(
         parts: &Arc<Parts>,
         finisher: &Finisher,
-        rescue: &rescue::Parts,
         served: watch::Receiver<Queues>,
         stop: &CancellationToken,
     ) -> Option<Self> {
@@ -67,7 +64,7 @@ impl Incarnation {
         let concurrency = usize::try_from(parts.settings.concurrency).unwrap_or(usize::MAX >> 4);
         loop {
             let sent = Moment::now();
-            let registered = parts.store.register_worker(row(id, parts), parts.settings.lease);
+            let registered = parts.tools.store.register_worker(row(id, parts), parts.settings.lease);
             match registered.await {
                 Ok(()) => {
                     trouble.succeeded();
@@ -76,7 +73,6 @@ impl Incarnation {
                         id,
                         parts: Arc::clone(parts),
                         finisher: finisher.clone(),
-                        rescue: rescue.clone(),
                         lease: Lease::new(parts.settings.lease, sent),
                         held: Held::default(),
                         slots: Arc::new(Semaphore::new(concurrency)),
@@ -180,13 +176,13 @@ async fn drain(
 /// Leaves nothing behind: dispatcher leases, consumers, the worker's row. All of it is also
 /// cleaned up by others, later.
 async fn leave(life: &Life) {
-    let store = &life.parts.store;
+    let store = &life.parts.tools.store;
     if let Err(error) = store.release_queues(life.id).await {
         tracing::warn!(%error, "dispatcher leases could not be given up; they run out by themselves");
     }
     let queues = life.served.borrow().clone();
     for queue in queues.iter() {
-        if let Err(error) = life.parts.stream.clear_consumer(queue, life.id).await {
+        if let Err(error) = life.parts.tools.stream.clear_consumer(queue, life.id).await {
             tracing::warn!(%error, "the consumer could not be removed; it stays, with whatever is pending under it");
             break;
         }

@@ -21,12 +21,8 @@ mod lease;
 mod queues;
 mod rescuer;
 
-use crate::executor::Registry;
-use crate::lifecycle::finish::{self, Finisher};
-use crate::lifecycle::rescue;
-use crate::store::Store;
-use crate::stream::{Outbox, Stream, Wakes};
-use crate::telemetry::Metrics;
+use crate::lifecycle::Tools;
+use crate::lifecycle::finish::Finisher;
 use incarnation::{Ended, Incarnation};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,12 +57,7 @@ pub struct Settings {
 /// What the worker works with.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    pub store: Store,
-    pub stream: Stream,
-    pub outbox: Outbox,
-    pub wakes: Wakes,
-    pub registry: Arc<Registry>,
-    pub metrics: Metrics,
+    pub tools: Tools,
     pub settings: Settings,
 }
 
@@ -75,35 +66,21 @@ pub struct Parts {
 /// registered and reads.
 pub async fn run(parts: Parts, stop: CancellationToken, ready: impl Fn() + Send + Sync) {
     let parts = Arc::new(parts);
-    let (finisher, mut finish_lanes) = Finisher::start(finish::Parts {
-        store: parts.store.clone(),
-        outbox: parts.outbox.clone(),
-        wakes: parts.wakes.clone(),
-        registry: Arc::clone(&parts.registry),
-        metrics: parts.metrics.clone(),
-    });
-    let rescue_parts = rescue::Parts {
-        store: parts.store.clone(),
-        stream: parts.stream.clone(),
-        outbox: parts.outbox.clone(),
-        wakes: parts.wakes.clone(),
-        registry: Arc::clone(&parts.registry),
-        metrics: parts.metrics.clone(),
-    };
+    let tools = &parts.tools;
+    let (finisher, mut finish_lanes) = Finisher::start(tools.clone());
     // These go on while the last incarnation drains: another's tasks do not wait for it.
     let background = CancellationToken::new();
     let _stop_background = background.clone().drop_guard();
     let mut services = JoinSet::new();
-    services.spawn(rescuer::run(rescue_parts.clone(), parts.settings.lease, background.clone()));
+    services.spawn(rescuer::run(tools.clone(), parts.settings.lease, background.clone()));
     services.spawn({
-        let (stream, wakes, background) = (parts.stream.clone(), parts.wakes.clone(), background.clone());
+        let (stream, wakes, background) = (tools.stream.clone(), tools.wakes.clone(), background.clone());
         async move { stream.listen(wakes, background).await }
     });
     let served = queues::watch(&parts, background.clone(), &mut services);
-    parts.metrics.worker_slots.set(i64::from(parts.settings.concurrency));
+    tools.metrics.worker_slots.set(i64::from(parts.settings.concurrency));
     loop {
-        let Some(incarnation) = Incarnation::begin(&parts, &finisher, &rescue_parts, served.clone(), &stop).await
-        else {
+        let Some(incarnation) = Incarnation::begin(&parts, &finisher, served.clone(), &stop).await else {
             return;
         };
         ready();

@@ -41,7 +41,7 @@ pub(super) fn watch(
             // A wake-up may be of a new queue; many of them must not make this a hot loop.
             let woken = async {
                 tokio::time::sleep(LEAST).await;
-                parts.wakes.other().await;
+                parts.tools.wakes.other().await;
             };
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -55,10 +55,10 @@ pub(super) fn watch(
 
 async fn look(parts: &Parts) -> Result<Queues, crate::store::StoreError> {
     match &parts.settings.queues {
-        Served::All => Ok(parts.store.queue_names().await?.into()),
+        Served::All => Ok(parts.tools.store.queue_names().await?.into()),
         Served::Only(names) => {
             // They must be there for the dispatcher's lease.
-            parts.store.ensure_queues(names.clone()).await?;
+            parts.tools.store.ensure_queues(names.clone()).await?;
             Ok(names.clone().into())
         }
     }

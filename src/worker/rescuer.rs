@@ -1,6 +1,6 @@
 //! The rescuer's rhythm: every worker, every second; but not right after an outage.
 
-use crate::lifecycle::rescue::{self, Parts};
+use crate::lifecycle::{Tools, rescue};
 use crate::telemetry::Episode;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ const SLOW_PART: u32 = 3;
 /// It holds off for one lease after its own start, after a pass that failed or a slow answer, and
 /// after a gap in its passes: while the database was away nobody could renew, and workers that live get the
 /// time to do so.
-pub(super) async fn run(parts: Parts, lease: Duration, stop: CancellationToken) {
+pub(super) async fn run(tools: Tools, lease: Duration, stop: CancellationToken) {
     let trouble = Episode::new("rescue");
     let mut hold_off = Instant::now() + lease;
     let mut last = Instant::now();
@@ -38,16 +38,16 @@ pub(super) async fn run(parts: Parts, lease: Duration, stop: CancellationToken) 
         }
         // A database that answers slowly has kept everybody's renewals waiting too.
         let asked = Instant::now();
-        if parts.store.now().await.is_err() || asked.elapsed() > lease / SLOW_PART {
+        if tools.store.now().await.is_err() || asked.elapsed() > lease / SLOW_PART {
             hold_off = Instant::now() + lease;
             last = Instant::now();
             continue;
         }
         let with_orphans = now >= orphans_at;
         let result = async {
-            rescue::pass(&parts).await?;
+            rescue::pass(&tools).await?;
             if with_orphans {
-                rescue::orphans(&parts).await?;
+                rescue::orphans(&tools).await?;
             }
             Ok::<(), crate::store::StoreError>(())
         };

@@ -5,7 +5,8 @@ use super::DaemonError;
 use crate::api::{self, Services, State};
 use crate::config::{Config, Queues, Roles, ScheduledTask, TaskDefaults};
 use crate::executor::{Defaults as TypeDefaults, Registry};
-use crate::lifecycle::submit::{self, Defaults, Submitter};
+use crate::lifecycle::Tools;
+use crate::lifecycle::submit::{Defaults, Submitter};
 use crate::scheduler::{self, ScheduleSpec};
 use crate::store::Store;
 use crate::store::tasks::Retention;
@@ -74,7 +75,7 @@ impl Running {
     /// Starts the services of every role.
     pub(super) fn start_services(&mut self, parts: Parts<'_>, state: &Arc<State>, stop: &CancellationToken) {
         let Parts { config, registry, store, stream, metrics, schedules } = parts;
-        let (gates, wakes) = (Gates::default(), Wakes::default());
+        let gates = Gates::default();
         let (outbox, outbox_service) = Outbox::start(stream.clone(), gates.clone());
         self.outbox = Some(outbox.clone());
         self.residents.spawn(async move {
@@ -84,55 +85,26 @@ impl Running {
             let (state, store, stream, stop) = (Arc::clone(state), store.clone(), stream.clone(), stop.clone());
             async move { api::monitor(&state.health, &store, &stream, stop).await }
         });
-        let defaults = defaults(config);
+        let tools = Tools {
+            store: store.clone(),
+            stream: stream.clone(),
+            outbox,
+            wakes: Wakes::default(),
+            registry,
+            metrics: metrics.clone(),
+        };
         if config.roles.api {
-            self.spawn("gate watch", {
-                let (stream, gates, stop) = (stream.clone(), gates.clone(), stop.clone());
-                async move { stream.watch_gates(gates, stop).await }
-            });
-            let (submitter, mut lanes) = Submitter::start(submit::Parts {
-                store: store.clone(),
-                gates,
-                outbox: outbox.clone(),
-                wakes: wakes.clone(),
-                registry: Arc::clone(&registry),
-                metrics: metrics.clone(),
-                max_queues: config.limits.queues,
-            });
-            self.residents.spawn(async move {
-                // The first lane that ends is one too many.
-                lanes.join_next().await;
-                ("submission", String::new())
-            });
-            state.serve(Services {
-                store: store.clone(),
-                submitter,
-                registry: Arc::clone(&registry),
-                defaults: defaults.clone(),
-                max_payload: config.limits.payload,
-            });
+            self.start_api(&tools, gates, config, state, stop);
         }
         if config.roles.worker {
-            let parts = worker::Parts {
-                store: store.clone(),
-                stream: stream.clone(),
-                outbox: outbox.clone(),
-                wakes: wakes.clone(),
-                registry: Arc::clone(&registry),
-                metrics: metrics.clone(),
-                settings: settings(config),
-            };
+            let parts = worker::Parts { tools: tools.clone(), settings: settings(config) };
             let (up, stop) = (self.await_role(), stop.clone());
             self.spawn("worker", async move { worker::run(parts, stop, move || _ = up.try_send(())).await });
         }
         if config.roles.scheduler {
             let parts = scheduler::Parts {
-                store: store.clone(),
-                outbox,
-                wakes,
-                registry,
-                metrics: metrics.clone(),
-                defaults,
+                tools,
+                defaults: defaults(config),
                 max_payload: config.limits.payload,
                 retention: Retention { completed: config.retention.completed, failed: config.retention.failed },
                 retain_fires: config.retention.fires,
@@ -141,6 +113,26 @@ impl Running {
             let (up, stop) = (self.await_role(), stop.clone());
             self.spawn("scheduler", async move { scheduler::run(parts, stop, move || _ = up.try_send(())).await });
         }
+    }
+
+    fn start_api(&mut self, tools: &Tools, gates: Gates, config: &Config, state: &State, stop: &CancellationToken) {
+        self.spawn("gate watch", {
+            let (stream, gates, stop) = (tools.stream.clone(), gates.clone(), stop.clone());
+            async move { stream.watch_gates(gates, stop).await }
+        });
+        let (submitter, mut lanes) = Submitter::start(tools.clone(), gates, config.limits.queues);
+        self.residents.spawn(async move {
+            // The first lane that ends is one too many.
+            lanes.join_next().await;
+            ("submission", String::new())
+        });
+        state.serve(Services {
+            store: tools.store.clone(),
+            submitter,
+            registry: Arc::clone(&tools.registry),
+            defaults: defaults(config),
+            max_payload: config.limits.payload,
+        });
     }
 
     fn await_role(&mut self) -> mpsc::Sender<()> {
