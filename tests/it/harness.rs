@@ -309,3 +309,8 @@ pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -
 pub(crate) fn noop(queue: &str) -> Value {
     json!({"name": "noop", "queue": queue})
 }
+
+/// The repository's root.
+pub(crate) fn root() -> std::path::PathBuf {
+    env!("CARGO_MANIFEST_DIR").into()
+}

@@ -1,7 +1,7 @@
 //! What the REST interface and the command line around it promise: answers, faults, pages,
 //! access, configuration.
 
-use crate::harness::{Daemon, DaemonBuilder, LIMIT, World, eventually, noop};
+use crate::harness::{Daemon, DaemonBuilder, LIMIT, World, eventually, noop, root};
 use chrono::DateTime;
 use mysql_async::prelude::Queryable;
 use reqwest::header::HeaderMap;
@@ -982,16 +982,17 @@ async fn migrate_brings_the_schema_and_its_status_says_what_is_there() {
         builder.env("DATABASE_URL", &world.database_url);
         builder.output()
     };
+    let count = std::fs::read_dir(root().join("migrations")).unwrap().count();
     let (code, text, errors) = migrate(&["migrate", "--status"]);
-    assert_eq!((code, text.matches("pending").count()), (1, 1), "{text}{errors}");
-    assert!(errors.contains("1 of 1 migrations"), "{errors}");
+    assert_eq!((code, text.matches("pending").count()), (1, count), "{text}{errors}");
+    assert!(errors.contains(&format!("{count} of {count} migrations")), "{errors}");
     let (code, text, errors) = migrate(&["migrate"]);
     assert_eq!(code, 0, "{errors}");
     assert!(text.starts_with("applied ") && text.contains("foundation"), "{text}");
     let (code, text, _) = migrate(&["migrate"]);
     assert_eq!((code, &*text), (0, "the database is up to date\n"));
     let (code, text, errors) = migrate(&["migrate", "--status"]);
-    assert_eq!((code, text.matches("applied").count(), &*errors), (0, 1, ""), "{text}");
+    assert_eq!((code, text.matches("applied").count(), &*errors), (0, count, ""), "{text}");
 
     let mut nowhere = DaemonBuilder::new(&["migrate"]);
     nowhere.env("DATABASE_URL", "mysql://root@127.0.0.1:1/x");

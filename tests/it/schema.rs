@@ -1,1 +1,203 @@
-//! to come
+//! The schema: the migrations, and the tables as Diesel sees them, which are kept by hand.
+
+use crate::harness::{DaemonBuilder, World, root};
+use mysql_async::prelude::Queryable;
+use std::collections::BTreeMap;
+use taskrunnerx::store::Store;
+use taskrunnerx::store::migrations::MigrateError;
+
+/// What Diesel keeps its own books in.
+const LEDGER: &str = "__diesel_schema_migrations";
+
+/// A table: its columns in order, each with its Diesel type, and its primary key.
+#[derive(Debug, Default, PartialEq)]
+struct Table {
+    columns: Vec<(String, String)>,
+    key: Vec<String>,
+}
+
+/// The tables of `src/store/schema.rs`.
+fn by_hand() -> BTreeMap<String, Table> {
+    let text = include_str!("../../src/store/schema.rs");
+    let mut tables: BTreeMap<String, Table> = BTreeMap::new();
+    let mut current = None;
+    for line in text.lines().map(str::trim) {
+        if let Some((name, key)) = line.strip_suffix(") {").and_then(|head| head.split_once(" (")) {
+            let key = key.split(", ").map(str::to_owned).collect();
+            tables.insert(name.to_owned(), Table { columns: Vec::new(), key });
+            current = Some(name.to_owned());
+        } else if let Some((column, kind)) = line.split_once(" -> ") {
+            let table = tables.get_mut(current.as_ref().unwrap()).unwrap();
+            table.columns.push((column.to_owned(), kind.trim_end_matches(',').to_owned()));
+        } else {
+            let other = line.starts_with("//!") || ["", "diesel::table! {", "}"].contains(&line);
+            assert!(other, "this test does not understand {line:?}");
+        }
+    }
+    tables
+}
+
+/// The tables of the database.
+async fn in_database(sql: &mut mysql_async::Conn) -> BTreeMap<String, Table> {
+    let columns: Vec<(String, String, String, String, String)> = sql
+        .query(
+            "SELECT table_name, column_name, data_type, column_type, is_nullable FROM information_schema.columns \
+             WHERE table_schema = DATABASE() AND table_name <> '__diesel_schema_migrations' ORDER BY table_name, ordinal_position",
+        )
+        .await
+        .unwrap();
+    let mut tables: BTreeMap<String, Table> = BTreeMap::new();
+    for (table, column, data_type, column_type, nullable) in columns {
+        let kind = match &*data_type {
+            "binary" => "Binary",
+            "varchar" | "text" | "mediumtext" | "enum" => "Text",
+            "tinyint" => "Tinyint",
+            "int" => "Integer",
+            "bigint" => "Bigint",
+            "datetime" => "Datetime",
+            other => panic!("{table}.{column} is {other}, which this test does not know"),
+        };
+        let kind = if column_type.contains("unsigned") { format!("Unsigned<{kind}>") } else { kind.to_owned() };
+        let kind = if nullable == "YES" { format!("Nullable<{kind}>") } else { kind };
+        tables.entry(table).or_default().columns.push((column, kind));
+    }
+    let keys: Vec<(String, String)> = sql
+        .query(
+            "SELECT table_name, column_name FROM information_schema.key_column_usage \
+             WHERE table_schema = DATABASE() AND constraint_name = 'PRIMARY' ORDER BY table_name, ordinal_position",
+        )
+        .await
+        .unwrap();
+    for (table, column) in keys.into_iter().filter(|(table, _)| table != LEDGER) {
+        tables.get_mut(&table).unwrap().key.push(column);
+    }
+    tables
+}
+
+/// The folders of `migrations`, in order.
+fn folders() -> Vec<std::path::PathBuf> {
+    let mut folders: Vec<_> =
+        std::fs::read_dir(root().join("migrations")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    folders
+}
+
+/// A folder's version as the database has it: its time stamp and number without the dashes.
+fn version(folder: &std::path::Path) -> String {
+    let name = folder.file_name().unwrap().to_str().unwrap();
+    name.split('_').next().unwrap().replace('-', "")
+}
+
+async fn versions(sql: &mut mysql_async::Conn) -> Vec<String> {
+    sql.query(format!("SELECT version FROM {LEDGER} ORDER BY version")).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schema_matches_migrations() {
+    let world = World::new().await;
+    world.store().await;
+    let mut sql = world.sql().await;
+    let (written, found) = (by_hand(), in_database(&mut sql).await);
+    assert_eq!(written.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>());
+    for (name, table) in &written {
+        assert_eq!(table, &found[name], "src/store/schema.rs is on the left");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_is_innodb_in_utf8mb4_bin_with_microseconds() {
+    let world = World::new().await;
+    world.store().await;
+    let mut sql = world.sql().await;
+    let odd: Vec<(String, String, String)> = sql
+        .query(format!(
+            "SELECT table_name, engine, table_collation FROM information_schema.tables WHERE table_schema = DATABASE() \
+             AND table_name <> '{LEDGER}' AND (engine <> 'InnoDB' OR table_collation <> 'utf8mb4_bin')"
+        ))
+        .await
+        .unwrap();
+    assert_eq!(odd, []);
+    let odd: Vec<(String, String)> = sql
+        .query(format!(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE() \
+             AND table_name <> '{LEDGER}' AND ((data_type = 'datetime' AND datetime_precision <> 6) \
+             OR data_type = 'timestamp' OR collation_name <> 'utf8mb4_bin')"
+        ))
+        .await
+        .unwrap();
+    assert_eq!(odd, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn eight_that_migrate_at_once_leave_one_clean_result() {
+    let world = World::new().await;
+    let mut stores = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let store = Store::new(&world.database_url, Some(1), world.metrics.clone()).unwrap();
+        stores.spawn(async move { store.migrate().await.unwrap() });
+    }
+    let mut done = Vec::new();
+    while let Some(names) = stores.join_next().await {
+        done.push(names.unwrap());
+    }
+    done.sort();
+    let names: Vec<String> =
+        folders().iter().map(|folder| folder.file_name().unwrap().to_str().unwrap().to_owned()).collect();
+    assert_eq!(done.pop(), Some(names));
+    assert_eq!(done, vec![Vec::<String>::new(); 7]);
+    let mut sql = world.sql().await;
+    assert_eq!(versions(&mut sql).await, folders().iter().map(|f| version(f)).collect::<Vec<_>>());
+    assert_eq!(in_database(&mut sql).await, by_hand());
+    let queues: Vec<String> = sql.query("SELECT name FROM queues").await.unwrap();
+    assert_eq!(queues, ["default"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_newer_than_the_binary_is_refused_and_left_as_it_is() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let mut sql = world.sql().await;
+    sql.query_drop(format!("INSERT INTO {LEDGER} (version) VALUES ('20991231000001')")).await.unwrap();
+    let error = store.migrate().await.unwrap_err();
+    assert!(matches!(&error, MigrateError::Newer(versions) if versions == &["20991231000001"]), "{error:?}");
+    let text = error.to_string();
+    for part in ["newer than this binary", "20991231000001", "start a newer taskrunnerx"] {
+        assert!(text.contains(part), "{text}");
+    }
+    // So for every command, and the daemon does not wait for it to pass.
+    let run = |args: &[&str]| {
+        let mut builder = DaemonBuilder::new(args);
+        builder.env("DATABASE_URL", &world.database_url).env("REDIS_URL", &world.redis_url);
+        builder.output()
+    };
+    for args in [&["migrate"][..], &["serve", "--bind", "127.0.0.1:0"]] {
+        let (code, _, errors) = run(args);
+        assert_eq!(code, 1, "{args:?}: {errors}");
+        assert!(errors.contains("newer than this binary"), "{args:?}: {errors}");
+    }
+    let (code, text, _) = run(&["migrate", "--status"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(
+        text.lines().any(|line| line.contains("20991231000001") && line.contains("by a newer taskrunnerx")),
+        "{text}"
+    );
+    assert_eq!(in_database(&mut sql).await, by_hand());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn down_leads_to_an_empty_database_and_up_works_again() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let mut sql = world.sql().await;
+    for folder in folders().iter().rev() {
+        let down = std::fs::read_to_string(folder.join("down.sql")).unwrap();
+        for statement in down.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+            sql.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        }
+        sql.exec_drop(format!("DELETE FROM {LEDGER} WHERE version = ?"), (version(folder),)).await.unwrap();
+    }
+    assert_eq!(versions(&mut sql).await, Vec::<String>::new());
+    assert_eq!(in_database(&mut sql).await, BTreeMap::new());
+    assert_eq!(store.migrate().await.unwrap().len(), folders().len());
+    assert_eq!(in_database(&mut sql).await, by_hand());
+}
