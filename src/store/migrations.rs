@@ -18,7 +18,8 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations");
 /// Longest wait for another instance's migration, in seconds.
 const LOCK_WAIT_SECONDS: u64 = 60;
 /// GET_LOCK names are the server's, not the database's, and at most 64 characters long.
-const LOCK_NAME: &str = "CONCAT('taskrunnerx:', LEFT(SHA1(DATABASE()), 40))";
+/// Not SHA1(): MySQL 9.7 no longer has it.
+const LOCK_NAME: &str = "CONCAT('taskrunnerx:', LEFT(SHA2(DATABASE(), 256), 40))";
 
 /// One migration and whether the database has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
