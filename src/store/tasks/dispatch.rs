@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// Payloads up to this many bytes travel in the stream entry; larger ones stay in the row.
 pub const MAX_ENTRY_PAYLOAD: usize = 4096;
-/// Most due tasks moved to the backlog in one statement.
+/// Most due tasks moved to the backlog at a time.
 const PROMOTE_ROWS: u64 = 1000;
 
 /// A queue's near future.
@@ -48,36 +48,44 @@ pub struct Dispatched {
 pub(in crate::store) const OUTLOOK: &str = "SELECT NOW(6), \
      (SELECT CAST(position AS SIGNED) FROM tasks WHERE queue = ? AND lane = 1 ORDER BY position LIMIT 1), \
      CAST(EXISTS(SELECT 1 FROM tasks WHERE queue = ? AND lane = 2) AS SIGNED)";
-pub(in crate::store) const PROMOTE: &str = "UPDATE tasks SET status = 'queued', lane = 2, \
-     position = (9 - priority) * 9007199254740992 + position \
-     WHERE queue = ? AND lane = 1 AND position <= ? ORDER BY position LIMIT ?";
+/// From the index alone. An UPDATE that orders by a column it changes would read, lock and sort
+/// everything that is due to move a batch of it.
+pub(in crate::store) const DUE: &str =
+    "SELECT id FROM tasks WHERE queue = ? AND lane = 1 AND position <= ? ORDER BY position LIMIT ?";
+pub(in crate::store) static PROMOTE: Texts = Texts::new(|ids| {
+    format!(
+        "UPDATE tasks SET status = 'queued', lane = 2, position = (9 - priority) * 9007199254740992 + position \
+         WHERE id IN ({}) AND lane = 1 AND position <= ?",
+        marks(ids)
+    )
+});
 pub(in crate::store) const BACKLOG: &str = "SELECT id, name, attempt, max_attempts, timeout_ms, run_at, \
      IF(OCTET_LENGTH(payload) <= 4096, payload, NULL) \
      FROM tasks WHERE queue = ? AND lane = 2 ORDER BY position LIMIT ?";
-static TAKE: Texts = Texts::new(|ids| {
+pub(in crate::store) static TAKE: Texts = Texts::new(|ids| {
     format!(
         "UPDATE tasks SET lane = 3, dispatched_at = ? WHERE id IN ({}) AND status = 'queued' AND dispatched_at IS NULL",
         marks(ids)
     )
 });
-static TAKEN: Texts = Texts::new(|ids| {
+pub(in crate::store) static TAKEN: Texts = Texts::new(|ids| {
     format!("SELECT id FROM tasks WHERE id IN ({}) AND status = 'queued' AND dispatched_at = ?", marks(ids))
 });
 pub(in crate::store) const STALE: &str = "SELECT id FROM tasks \
      WHERE queue = ? AND lane = 3 AND status = 'queued' AND dispatched_at < ? LIMIT ?";
-static UNDISPATCH: Texts = Texts::new(|ids| {
+pub(in crate::store) static UNDISPATCH: Texts = Texts::new(|ids| {
     format!(
         "UPDATE tasks SET lane = 2, dispatched_at = NULL WHERE id IN ({}) AND status = 'queued' AND dispatched_at < ?",
         marks(ids)
     )
 });
-static PUT_BACK: Texts = Texts::new(|ids| {
+pub(in crate::store) static PUT_BACK: Texts = Texts::new(|ids| {
     format!(
         "UPDATE tasks SET lane = 2, dispatched_at = NULL WHERE id IN ({}) AND status = 'queued' AND dispatched_at = ?",
         marks(ids)
     )
 });
-static HAND_BACK: Texts = Texts::new(|ids| {
+pub(in crate::store) static HAND_BACK: Texts = Texts::new(|ids| {
     format!(
         "UPDATE tasks SET lane = 1, dispatched_at = NULL, position = ? WHERE id IN ({}) AND status = 'queued'",
         marks(ids)
@@ -118,7 +126,14 @@ impl Store {
             async move {
                 let due = position::scheduled(now(conn).await?);
                 let binds = vec![Bind::Text(&queue), Bind::Number(due), Bind::Number(PROMOTE_ROWS)];
-                statement(PROMOTE, binds).execute(conn).await
+                let ids: Vec<Key> = select::<Binary>(DUE, binds).load(conn).await?;
+                let mut moved = 0;
+                for chunk in ids.chunks(MAX_ROWS) {
+                    let mut binds = padded(&chunk.iter().map(|key| Bind::Id(key.0)).collect::<Vec<_>>());
+                    binds.push(Bind::Number(due));
+                    moved += statement(PROMOTE.of(chunk.len()), binds).execute(conn).await?;
+                }
+                Ok(moved)
             }
             .boxed()
         })
