@@ -11,7 +11,7 @@ use crate::task::Timestamp;
 use crate::telemetry::Metrics;
 use chrono::{DateTime, NaiveDateTime};
 use deadpool::managed::QueueMode;
-use diesel::sql_types::Datetime;
+use diesel::sql_types::{Datetime, Text};
 use diesel::{ConnectionError, QueryResult};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
@@ -19,6 +19,7 @@ use diesel_async::{AsyncMysqlConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mysql_async::{Conn, Opts, OptsBuilder};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
@@ -137,6 +138,24 @@ impl Store {
     /// When the database cannot be reached.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.now().await.map(|_| ())
+    }
+
+    /// The server's counters of a pooled connection whose names begin with `prefix`: for the
+    /// tests that count what a pool of one connection has done.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    #[doc(hidden)]
+    pub async fn session_counters(&self, prefix: &'static str) -> Result<BTreeMap<String, u64>, StoreError> {
+        self.run("counters", move |conn, _| {
+            async move {
+                let text = format!("SHOW SESSION STATUS LIKE '{prefix}%'");
+                let rows: Vec<(String, String)> = select::<(Text, Text)>(&text, vec![]).load(conn).await?;
+                Ok(rows.into_iter().filter_map(|(name, value)| Some((name, value.parse().ok()?))).collect())
+            }
+            .boxed()
+        })
+        .await
     }
 
     /// Closes idle connections and refuses new work.

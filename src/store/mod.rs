@@ -16,6 +16,8 @@ mod row;
 pub mod schedules;
 mod schema;
 mod sql;
+#[doc(hidden)]
+pub mod statements;
 pub mod tasks;
 pub mod workers;
 

@@ -1,1 +1,406 @@
-//! to come
+//! What the database does for each statement of the running system, on a table of 100,000
+//! rows: the plan it names, the rows it touches, and what it has to prepare.
+
+use crate::harness::{World, root};
+use mysql_async::prelude::Queryable;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use taskrunnerx::store::Store;
+use taskrunnerx::store::statements::statements;
+use taskrunnerx::store::tasks::{Claim, Filter, Finish, Insert, Record, Retention};
+use taskrunnerx::task::{Backoff, NewTask, Status, Task, TaskId, When, WorkerId};
+
+const ROWS: u64 = 100_000;
+/// The queue that has everything: a backlog, a future, a stream.
+const BUSY: &str = "q1";
+const WAITING: u64 = 4_000;
+const BACKLOG: u64 = 4_000;
+/// In the stream or running.
+const FLIGHT: u64 = 800;
+/// The worker that every running task names, but for a few that name none.
+const WORKER: &str = "0190163d8694739baea5966c26f8ad91";
+
+/// 100,000 tasks in ten queues: most have ended, a few thousand in [`BUSY`] have not.
+async fn fill(world: &World) -> mysql_async::Conn {
+    world.store().await;
+    let mut sql = world.sql().await;
+    let digits = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 \
+                  UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
+    let (waits, stands, flies) = (WAITING, WAITING + BACKLOG, WAITING + BACKLOG + FLIGHT);
+    for statement in [
+        "SET time_zone = '+00:00'".to_owned(),
+        format!(
+            "INSERT INTO tasks (id, name, queue, priority, status, lane, position, attempt, max_attempts, timeout_ms, \
+               backoff, run_at, dispatched_at, worker_id, created_at, started_at, finished_at, payload) \
+             SELECT UNHEX(CONCAT(LPAD(HEX(1700000000000 + n * 10), 12, '0'), '70008000', LPAD(HEX(n), 12, '0'))), 'noop', \
+               queue, 0, status, lane, \
+               CASE lane WHEN 1 THEN 1700000000000000 + n ELSE 9 * 9007199254740992 + 1700000000000000 + n END, \
+               IF(status = 'running', 1, 0), 5, 600000, '{{}}', made, IF(lane = 3, made, NULL), \
+               IF(status = 'running', IF(n % 50 = 0, UNHEX('00'), UNHEX('{WORKER}')), NULL), made, \
+               IF(lane IN (0, 3), made, NULL), IF(lane = 0, made, NULL), REPEAT('x', 200) \
+             FROM (SELECT n, FROM_UNIXTIME(1700000000 + n / 100) made, IF(n < {flies}, '{BUSY}', CONCAT('q', n % 10)) queue, \
+                 CASE WHEN n < {waits} THEN 1 WHEN n < {stands} THEN 2 WHEN n < {flies} THEN 3 ELSE 0 END lane, \
+                 CASE WHEN n < {waits} THEN 'scheduled' WHEN n < {stands} THEN 'queued' \
+                      WHEN n < {flies} THEN IF(n % 2 = 0, 'running', 'queued') \
+                      WHEN n % 20 = 0 THEN 'failed' ELSE 'completed' END status \
+               FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d + 10000 * e.d n \
+                 FROM {digits} a, {digits} b, {digits} c, {digits} d, {digits} e) numbers) rows_to_be"
+        ),
+        "INSERT IGNORE INTO queues (name, created_at) SELECT DISTINCT queue, NOW(6) FROM tasks".to_owned(),
+        format!(
+            "INSERT INTO workers (id, host, pid, queues, slots, started_at, lease_until) \
+             VALUES (UNHEX('{WORKER}'), 'here', 1, '[\"*\"]', 64, NOW(6), NOW(6) + INTERVAL 1 DAY)"
+        ),
+        "INSERT INTO task_attempts (task_id, attempt, finished_at, outcome) \
+         SELECT id, 1, NOW(6), 'error' FROM tasks WHERE status IN ('failed', 'completed')"
+            .to_owned(),
+        format!(
+            "INSERT INTO schedules (name, cron, timezone, task, managed_by, version, next_fire_at, created_at, updated_at) \
+             SELECT CONCAT('s', n), '0 0 * * * *', 'UTC', '{{}}', 'config', 1, NOW(6) + INTERVAL n - 100 SECOND, NOW(6), NOW(6) \
+             FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d n FROM {digits} a, {digits} b, {digits} c, {digits} d) numbers"
+        ),
+        "ANALYZE TABLE tasks, task_attempts, queues, workers, schedules".to_owned(),
+    ] {
+        sql.query_drop(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+    let count: u64 = sql.query_first("SELECT COUNT(*) FROM tasks").await.unwrap().unwrap();
+    assert_eq!(count, ROWS);
+    sql
+}
+
+/// What a statement's plan must be.
+struct Plan {
+    /// The values of its marks, as SQL.
+    values: Vec<String>,
+    /// The table that this is about.
+    table: &'static str,
+    /// Every access to that table goes by this key.
+    key: &'static str,
+    /// The most rows that the optimizer may expect of one access; `LIMIT` does not count there.
+    rows: u64,
+}
+
+/// The plan of each statement for batches of these tasks (as SQL literals).
+fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
+    let n = u64::try_from(ids.len()).unwrap();
+    let text = |value: &str| format!("'{value}'");
+    let time = || text("2030-01-01 00:00:00.000000");
+    let (worker, queue) = (|| format!("x'{WORKER}'"), || text(BUSY));
+    let owner = || vec!["1".to_owned(), worker()];
+    // `CASE id WHEN ? THEN ? …`, as often as the statement has it.
+    let cases = |values: &[&str]| -> Vec<String> {
+        let each = |value: &str| ids.iter().flat_map(|id| [id.clone(), value.to_owned()]).collect::<Vec<_>>();
+        values.iter().flat_map(|value| each(value)).collect()
+    };
+    let by_id = |before: Vec<String>, after: Vec<String>| {
+        let values = [before, ids.to_vec(), after].concat();
+        Plan { values, table: "tasks", key: "PRIMARY", rows: n }
+    };
+    // A part of one queue, which statistics of the index mistake for a larger or smaller one. What
+    // is really read another test counts.
+    let by_agenda =
+        |values: Vec<String>| Plan { values, table: "tasks", key: "agenda", rows: WAITING + BACKLOG + FLIGHT };
+    let none = Vec::new;
+    let history =
+        ids.iter().flat_map(|id| [time(), text("error"), text("why"), id.clone(), "1".to_owned(), worker()]).collect();
+    BTreeMap::from([
+        ("insert::EXISTING", by_id(none(), none())),
+        ("dispatch::OUTLOOK", by_agenda(vec![queue(), queue()])),
+        ("dispatch::DUE", by_agenda(vec![queue(), "1700000000002000".into(), "1000".into()])),
+        ("dispatch::PROMOTE", by_id(none(), vec!["1700000000002000".into()])),
+        ("dispatch::BACKLOG", by_agenda(vec![queue(), n.to_string()])),
+        ("dispatch::TAKE", by_id(vec![time()], none())),
+        ("dispatch::TAKEN", by_id(none(), vec![time()])),
+        ("dispatch::STALE", by_agenda(vec![queue(), time(), "1000".into()])),
+        ("dispatch::UNDISPATCH", by_id(none(), vec![time()])),
+        ("dispatch::PUT_BACK", by_id(none(), vec![time()])),
+        ("dispatch::HAND_BACK", by_id(vec!["1".into()], none())),
+        ("claim::CLAIM", by_id(vec![worker()], vec!["0".into()])),
+        ("claim::STANDING", by_id(none(), none())),
+        ("claim::EXPIRE", by_id(none(), none())),
+        ("claim::PAYLOADS", by_id(none(), none())),
+        ("finish::COMPLETE", by_id(none(), owner())),
+        ("finish::COMPLETE_WITH", by_id(cases(&["'1'"]), owner())),
+        ("finish::RETRY", by_id(cases(&["NOW(6)", "1", "'why'", "0"]), owner())),
+        ("finish::REQUEUE", by_id(cases(&["NOW(6)", "1", "'why'", "0"]), owner())),
+        ("finish::END", by_id(cases(&["'failed'", "'error'", "'why'", "0"]), owner())),
+        ("finish::CANCEL_ASKED", by_id(none(), owner())),
+        ("finish::OWNERS", by_id(none(), none())),
+        ("finish::HISTORY", Plan { values: history, table: "tasks", key: "PRIMARY", rows: 1 }),
+        ("rescue::OF_WORKER", by_agenda(vec![worker(), "1000".into()])),
+        ("rescue::ORPHANS", by_agenda(vec!["1000".into()])),
+        ("rescue::BY_ID", by_id(none(), none())),
+        // It reads upward from an id for as long as its LIMIT says, whatever the optimizer expects.
+        (
+            "purge::WALK",
+            Plan { values: vec![ids[0].clone(), "1000".into()], table: "tasks", key: "PRIMARY", rows: ROWS },
+        ),
+        ("purge::PURGE", by_id(none(), none())),
+        (
+            "purge::PURGE_HISTORY",
+            // As many attempts as a task may have had.
+            Plan { values: ids.to_vec(), table: "task_attempts", key: "PRIMARY", rows: 2 * n },
+        ),
+        ("read::DEPTH", by_agenda(vec![queue(); 6])),
+        (
+            "schedules::DUE",
+            Plan { values: vec!["NOW(6)".into(), "100".into()], table: "schedules", key: "due", rows: 500 },
+        ),
+        // Everything in the future is in its range: the LIMIT ends it after one.
+        ("schedules::NEXT", Plan { values: vec!["NOW(6)".into()], table: "schedules", key: "due", rows: 10_000 }),
+    ])
+}
+
+/// A statement with values in place of its marks.
+fn bound(text: &str, values: &[String]) -> String {
+    let mut pieces = text.split('?');
+    let mut bound = pieces.next().unwrap().to_owned();
+    let mut values = values.iter();
+    for piece in pieces {
+        bound.push_str(values.next().unwrap_or_else(|| panic!("too few values: {text:.200}")));
+        bound.push_str(piece);
+    }
+    assert_eq!(values.next(), None, "too many values: {text:.200}");
+    bound
+}
+
+/// One line of a plan.
+#[derive(Debug)]
+struct Access {
+    table: String,
+    kind: String,
+    key: String,
+    rows: u64,
+    extra: String,
+}
+
+async fn explain(sql: &mut mysql_async::Conn, statement: &str) -> Vec<Access> {
+    let lines: Vec<mysql_async::Row> = sql
+        .query(format!("EXPLAIN FORMAT=TRADITIONAL {statement}"))
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {statement:.300}"));
+    let access = |row: mysql_async::Row| {
+        let text = |column: &str| row.get::<Option<String>, _>(column).flatten().unwrap_or_default();
+        Access {
+            table: text("table"),
+            kind: text("type"),
+            key: text("key"),
+            rows: text("rows").parse().unwrap_or(0),
+            extra: text("Extra"),
+        }
+    };
+    lines.into_iter().map(access).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_statement_of_the_running_system_goes_by_its_index() {
+    let world = World::new().await;
+    let mut sql = fill(&world).await;
+    for size in [1, 16, 256] {
+        // Spread over the whole table, so that no short range of it would do.
+        let step = usize::try_from(ROWS).unwrap() / size;
+        let ids: Vec<String> = sql.query("SELECT HEX(id) FROM tasks ORDER BY id").await.unwrap();
+        let ids: Vec<String> = ids.iter().step_by(step).take(size).map(|id| format!("x'{id}'")).collect();
+        let mut plans = plans(&ids);
+        for (name, text) in statements(size) {
+            // An insert of values has no plan.
+            if name == "insert::INSERT" {
+                continue;
+            }
+            let plan = plans.remove(name).unwrap_or_else(|| panic!("{name} has no expected plan"));
+            let lines = explain(&mut sql, &bound(&text, &plan.values)).await;
+            let on_table: Vec<&Access> =
+                lines.iter().filter(|line| line.table == plan.table || line.table == "t").collect();
+            let of_batch = format!("{name} with {size}: {lines:#?}");
+            assert!(!on_table.is_empty() || lines.iter().any(|line| line.extra.contains("const table")), "{of_batch}");
+            for access in &on_table {
+                assert!(["const", "eq_ref", "ref", "range"].contains(&&*access.kind), "{of_batch}");
+                assert_eq!(access.key, plan.key, "{of_batch}");
+                // Estimates: a dive into an index is off by a little, statistics by more.
+                assert!(access.rows <= plan.rows * 3 / 2 + 10, "{of_batch}");
+            }
+            for access in &lines {
+                assert!(!access.extra.contains("filesort"), "{of_batch}");
+            }
+        }
+        assert!(plans.is_empty(), "plans of no statement: {:?}", plans.keys());
+    }
+}
+
+/// The constants and statics of the store's task and schedule files that begin as SQL does.
+#[test]
+fn no_statement_on_tasks_is_left_out_of_the_list() {
+    let listed: BTreeSet<String> =
+        statements(1).iter().map(|(name, _)| name.split_once("::").unwrap().1.to_owned()).collect();
+    let folder = root().join("src/store/tasks");
+    let mut missing = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let code = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = code.lines().map(str::trim).collect();
+        for (line, next) in lines.iter().zip(lines.iter().skip(1).chain([&""])) {
+            let line = line.strip_prefix("pub(in crate::store) ").unwrap_or(line);
+            let made = line.strip_prefix("static ").filter(|rest| rest.contains(": Texts"));
+            let written = line.strip_prefix("const ").filter(|rest| {
+                let begins =
+                    |word: &str| rest.contains(&format!("\"{word} ")) || next.starts_with(&format!("\"{word} "));
+                rest.contains(": &str") && ["SELECT", "UPDATE", "DELETE", "INSERT"].into_iter().any(begins)
+            });
+            if let Some(rest) = made.or(written) {
+                let name = rest.split(':').next().unwrap();
+                if !listed.contains(name) {
+                    missing.push(format!("{name} of {}", path.display()));
+                }
+            }
+            // What is written in place would escape this test.
+            assert!(!line.contains("statement(\"") && !line.contains("select::<Binary>(\""), "{line}");
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+// --- what calls really do ---
+
+fn new_task(queue: &str) -> NewTask {
+    NewTask {
+        name: "noop".into(),
+        queue: queue.into(),
+        priority: 0,
+        payload: "null".into(),
+        when: When::Now,
+        timeout: Duration::from_secs(60),
+        max_attempts: 5,
+        backoff: Backoff::default(),
+        expires_in: None,
+        schedule: None,
+        tags: Vec::new(),
+        metadata: None,
+    }
+}
+
+/// A store of one connection, so that the connection's counters are the store's.
+fn single(world: &World) -> Store {
+    Store::new(&world.database_url, Some(1), world.metrics.clone()).unwrap()
+}
+
+/// Rows read so far: in key order, and in a scan.
+async fn reads(store: &Store) -> (u64, u64) {
+    let counters = store.session_counters("Handler_read").await.unwrap();
+    let of = |name: &str| counters[name];
+    (of("Handler_read_next") + of("Handler_read_prev") + of("Handler_read_key"), of("Handler_read_rnd_next"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_reads_more_rows_than_it_is_bounded_to() {
+    let world = World::new().await;
+    let _sql = fill(&world).await;
+    let store = single(&world);
+    let queue: Arc<str> = BUSY.into();
+    let worker: WorkerId = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
+    // Asking for the counters reads rows too.
+    let (_, first) = reads(&store).await;
+    let (_, second) = reads(&store).await;
+    let asking = second - first;
+
+    macro_rules! bounded {
+        ($most:expr, $call:expr) => {{
+            let (keyed, scanned) = reads(&store).await;
+            let value = $call.await;
+            let (keyed_after, scanned_after) = reads(&store).await;
+            let (keyed, scanned) = (keyed_after - keyed, (scanned_after - scanned).saturating_sub(asking));
+            // The tables beside `tasks` have a dozen rows here.
+            assert!(keyed <= $most && scanned <= 100, "{}: {keyed} by key, {scanned} scanned", stringify!($call));
+            value
+        }};
+    }
+
+    bounded!(20, store.outlook(Arc::clone(&queue))).unwrap();
+    assert_eq!(bounded!(2_100, store.promote_due(Arc::clone(&queue))).unwrap(), 1_000);
+    let taken = bounded!(500, store.take_backlog(Arc::clone(&queue), 200)).unwrap();
+    assert_eq!(taken.len(), 200);
+    let claims: Vec<Claim> = taken.iter().map(|task| Claim { id: task.id, attempt: task.attempt }).collect();
+    assert_eq!(bounded!(600, store.claim(worker, claims.clone())).unwrap().len(), 0);
+    // Every one lost: it is read once more to say why.
+    assert_eq!(bounded!(1_200, store.claim(WorkerId::fresh(), claims.clone())).unwrap().len(), 200);
+    let done: Vec<Finish> =
+        claims.iter().map(|claim| finish(claim.id, worker, Record::Completed { result: None })).collect();
+    assert!(bounded!(600, store.finish(done)).iter().all(Result::is_ok));
+    let now = store.now().await.unwrap();
+    bounded!(FLIGHT + 1_500, store.undispatch_stale(Arc::clone(&queue), now, 1_000)).unwrap();
+    // Every row in flight in any queue, and no other.
+    bounded!(2 * FLIGHT + 100, store.running_under(worker, 1_000)).unwrap();
+    bounded!(4 * FLIGHT + 100, store.orphans(1_000)).unwrap();
+    bounded!(2 * (WAITING + BACKLOG + FLIGHT) + 100, store.depth(Arc::clone(&queue))).unwrap();
+    let long = Duration::from_secs(3650 * 86_400);
+    bounded!(1_100, store.purge_step(None, Retention { completed: long, failed: long })).unwrap();
+    bounded!(200, store.schedule_agenda()).unwrap();
+
+    // Listings look at 10,000 rows at most for a page (and once before, for where that ends, and
+    // after for the page's own).
+    let id: TaskId = claims[0].id;
+    bounded!(20, store.task(id)).unwrap();
+    bounded!(200, store.list(Filter::default(), None, 50)).unwrap();
+    bounded!(30, store.list(Filter { ids: vec![id], statuses: vec![Status::Failed], ..Filter::default() }, None, 50))
+        .unwrap();
+    for filter in [
+        Filter { names: vec!["rare".into()], ..Filter::default() },
+        Filter { queues: vec!["rare".into()], statuses: vec![Status::Running], ..Filter::default() },
+        Filter { tags: vec!["a".into(), "b".into()], ..Filter::default() },
+    ] {
+        let page = bounded!(20_200, store.list(filter, None, 50)).unwrap();
+        assert!(page.tasks.is_empty() && page.next.is_some());
+    }
+    // So does one that many rows match, where the other index looks inviting.
+    for status in [Status::Completed, Status::Running] {
+        let filter = Filter { queues: vec![BUSY.into(), "q2".into()], statuses: vec![status], ..Filter::default() };
+        bounded!(20_200, store.list(filter, None, 50)).unwrap();
+    }
+}
+
+fn finish(id: TaskId, worker: WorkerId, record: Record) -> Finish {
+    let history = match &record {
+        Record::Completed { .. } => None,
+        _ => Some(("error", Some("why".to_owned()))),
+    };
+    Finish { id, attempt: 1, worker, record, history, crashed: false }
+}
+
+/// One batch through its whole life, a third of it each way.
+async fn live(store: &Store, size: usize) {
+    let worker = WorkerId::fresh();
+    let queue: Arc<str> = "default".into();
+    let batch = (0..size).map(|_| Insert { task: new_task(&queue), direct: false }).collect();
+    let tasks: Vec<Task> = store.insert_tasks(batch).await.into_iter().map(Result::unwrap).collect();
+    store.outlook(Arc::clone(&queue)).await.unwrap();
+    store.promote_due(Arc::clone(&queue)).await.unwrap();
+    assert_eq!(store.take_backlog(Arc::clone(&queue), size).await.unwrap().len(), size);
+    let claims: Vec<Claim> = tasks.iter().map(|task| Claim { id: task.id, attempt: 0 }).collect();
+    assert!(store.claim(worker, claims.clone()).await.unwrap().is_empty());
+    assert_eq!(store.claim(WorkerId::fresh(), claims).await.unwrap().len(), size);
+    let record = |i: usize| match i % 3 {
+        0 => Record::Completed { result: None },
+        1 => Record::Completed { result: Some("1".into()) },
+        _ => Record::Failed { reason: taskrunnerx::task::Reason::Error, error: Some("why".to_owned()) },
+    };
+    let batch = tasks.iter().enumerate().map(|(i, task)| finish(task.id, worker, record(i))).collect();
+    assert!(store.finish(batch).await.iter().all(Result::is_ok));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hot_path_prepares_each_statement_once_whatever_the_batch_sizes() {
+    let world = World::new().await;
+    world.store().await;
+    let store = single(&world);
+    let prepared = async || store.session_counters("Com_stmt_prepare").await.unwrap()["Com_stmt_prepare"];
+    // So that each part of a batch has had each size that has a text of its own.
+    for size in (1..=16).chain([32, 64, 127]) {
+        live(&store, size).await;
+    }
+    let before = prepared().await;
+    assert!(before > 10, "{before} prepared: this counter does not count");
+    for size in [3, 17, 21, 33, 60, 100, 120, 127] {
+        live(&store, size).await;
+    }
+    assert_eq!(prepared().await, before);
+}

@@ -14,17 +14,17 @@ use futures_util::FutureExt;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-static CLAIM: Texts = Texts::new(|ids| {
+pub(in crate::store) static CLAIM: Texts = Texts::new(|ids| {
     format!(
         "UPDATE tasks SET status = 'running', lane = 3, attempt = attempt + 1, worker_id = ?, started_at = NOW(6) \
          WHERE id IN ({}) AND status = 'queued' AND attempt = ? AND (expires_at IS NULL OR expires_at > NOW(6))",
         marks(ids)
     )
 });
-static STANDING: Texts = Texts::new(|ids| {
+pub(in crate::store) static STANDING: Texts = Texts::new(|ids| {
     format!("SELECT id, status, attempt, worker_id, expires_at, NOW(6) FROM tasks WHERE id IN ({})", marks(ids))
 });
-static EXPIRE: Texts = Texts::new(|ids| {
+pub(in crate::store) static EXPIRE: Texts = Texts::new(|ids| {
     format!(
         "UPDATE tasks SET status = 'cancelled', reason = 'expired', lane = 0, dispatched_at = NULL, \
          finished_at = NOW(6), last_error = 'expired before it started' \
@@ -32,7 +32,8 @@ static EXPIRE: Texts = Texts::new(|ids| {
         marks(ids)
     )
 });
-static PAYLOADS: Texts = Texts::new(|ids| format!("SELECT id, payload FROM tasks WHERE id IN ({})", marks(ids)));
+pub(in crate::store) static PAYLOADS: Texts =
+    Texts::new(|ids| format!("SELECT id, payload FROM tasks WHERE id IN ({})", marks(ids)));
 
 /// A claim of one task: the attempt number as its stream entry says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

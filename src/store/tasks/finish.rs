@@ -77,14 +77,14 @@ const LAST_RESORT_CHARS: usize = 500;
 
 const OWNED: &str = "AND attempt = ? AND worker_id = ? AND status = 'running'";
 
-static COMPLETE: Texts = Texts::new(|n| {
+pub(in crate::store) static COMPLETE: Texts = Texts::new(|n| {
     format!(
         "UPDATE tasks SET status = 'completed', lane = 0, finished_at = NOW(6), last_error = NULL \
          WHERE id IN ({}) {OWNED}",
         marks(n)
     )
 });
-static COMPLETE_WITH: Texts = Texts::new(|n| {
+pub(in crate::store) static COMPLETE_WITH: Texts = Texts::new(|n| {
     format!(
         "UPDATE tasks SET status = 'completed', lane = 0, finished_at = NOW(6), last_error = NULL, result = {} \
          WHERE id IN ({}) {OWNED}",
@@ -92,7 +92,7 @@ static COMPLETE_WITH: Texts = Texts::new(|n| {
         marks(n)
     )
 });
-static RETRY: Texts = Texts::new(|n| {
+pub(in crate::store) static RETRY: Texts = Texts::new(|n| {
     format!(
         "UPDATE tasks SET status = 'scheduled', lane = 1, dispatched_at = NULL, run_at = {0}, position = {0}, \
          last_error = {0}, crash_count = crash_count + {0} WHERE id IN ({1}) {OWNED} AND cancel_requested_at IS NULL",
@@ -100,7 +100,7 @@ static RETRY: Texts = Texts::new(|n| {
         marks(n)
     )
 });
-static REQUEUE: Texts = Texts::new(|n| {
+pub(in crate::store) static REQUEUE: Texts = Texts::new(|n| {
     format!(
         "UPDATE tasks SET status = 'queued', lane = 2, dispatched_at = NULL, run_at = {0}, forgiven = forgiven + {0}, \
          last_error = COALESCE({0}, last_error), crash_count = crash_count + {0} \
@@ -109,7 +109,7 @@ static REQUEUE: Texts = Texts::new(|n| {
         marks(n)
     )
 });
-static END: Texts = Texts::new(|n| {
+pub(in crate::store) static END: Texts = Texts::new(|n| {
     format!(
         "UPDATE tasks SET status = {0}, reason = {0}, lane = 0, finished_at = NOW(6), last_error = {0}, \
          crash_count = crash_count + {0} WHERE id IN ({1}) {OWNED}",
@@ -117,16 +117,16 @@ static END: Texts = Texts::new(|n| {
         marks(n)
     )
 });
-static CANCEL_ASKED: Texts = Texts::new(|n| {
+pub(in crate::store) static CANCEL_ASKED: Texts = Texts::new(|n| {
     format!(
         "UPDATE tasks SET status = 'cancelled', reason = 'cancelled', lane = 0, finished_at = NOW(6), \
          last_error = 'cancelled while running' WHERE id IN ({}) {OWNED} AND cancel_requested_at IS NOT NULL",
         marks(n)
     )
 });
-static OWNERS: Texts =
+pub(in crate::store) static OWNERS: Texts =
     Texts::new(|n| format!("SELECT id, status, attempt, worker_id FROM tasks WHERE id IN ({})", marks(n)));
-static HISTORY: Texts = Texts::new(|n| {
+pub(in crate::store) static HISTORY: Texts = Texts::new(|n| {
     // INSERT IGNORE: a finish that is sent again finds its own row.
     let row =
         "SELECT id, attempt, worker_id, started_at, ?, ?, ? FROM tasks WHERE id = ? AND attempt = ? AND worker_id = ?";

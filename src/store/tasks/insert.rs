@@ -20,11 +20,12 @@ use uuid::{Builder, Variant, Version};
 const COLUMNS: &str = "id, name, queue, priority, status, lane, position, max_attempts, timeout_ms, backoff, run_at, \
                        expires_at, dispatched_at, created_at, schedule, tags, metadata, payload";
 
-static INSERT: Texts = Texts::new(|rows| {
+pub(in crate::store) static INSERT: Texts = Texts::new(|rows| {
     let row = format!("({})", marks(18));
     format!("INSERT INTO tasks ({COLUMNS}) VALUES {}", vec![row; rows].join(","))
 });
-static EXISTING: Texts = Texts::new(|ids| format!("SELECT id FROM tasks WHERE id IN ({})", marks(ids)));
+pub(in crate::store) static EXISTING: Texts =
+    Texts::new(|ids| format!("SELECT id FROM tasks WHERE id IN ({})", marks(ids)));
 
 /// Keeps ids of one microsecond in the order in which they were made.
 static MADE: AtomicU32 = AtomicU32::new(0);

@@ -1,12 +1,12 @@
 //! The tasks table, one file a verb, in the order of a task's life.
 
-mod claim;
-mod dispatch;
-mod finish;
-mod insert;
-mod purge;
-mod read;
-mod rescue;
+pub(super) mod claim;
+pub(super) mod dispatch;
+pub(super) mod finish;
+pub(super) mod insert;
+pub(super) mod purge;
+pub(super) mod read;
+pub(super) mod rescue;
 
 pub use claim::{Claim, LostClaim};
 pub use dispatch::{Dispatched, MAX_ENTRY_PAYLOAD, Outlook};

@@ -40,8 +40,10 @@ const STEP_ROWS: u64 = 1000;
 pub(in crate::store) const WALK: &str = "SELECT id, status, finished_at, \
      TIMESTAMPDIFF(MICROSECOND, COALESCE(finished_at, NOW(6)), NOW(6)), NOW(6) \
      FROM tasks WHERE id > ? ORDER BY id LIMIT ?";
-static PURGE: Texts = Texts::new(|n| format!("DELETE FROM tasks WHERE id IN ({}) AND lane = 0", marks(n)));
-static PURGE_HISTORY: Texts = Texts::new(|n| format!("DELETE FROM task_attempts WHERE task_id IN ({})", marks(n)));
+pub(in crate::store) static PURGE: Texts =
+    Texts::new(|n| format!("DELETE FROM tasks WHERE id IN ({}) AND lane = 0", marks(n)));
+pub(in crate::store) static PURGE_HISTORY: Texts =
+    Texts::new(|n| format!("DELETE FROM task_attempts WHERE task_id IN ({})", marks(n)));
 
 type Row = (Key, String, Option<NaiveDateTime>, i64, NaiveDateTime);
 type Sql = (Binary, Text, Nullable<Datetime>, BigInt, Datetime);

@@ -36,7 +36,8 @@ pub(in crate::store) const ORPHANS: &str = "SELECT STRAIGHT_JOIN \
      FROM queues q JOIN tasks t FORCE INDEX (agenda) ON t.queue = q.name AND t.lane = 3 \
      LEFT JOIN workers w ON w.id = t.worker_id \
      WHERE t.status = 'running' AND w.id IS NULL LIMIT ?";
-static BY_ID: Texts = Texts::new(|n| format!("SELECT {COLUMNS} FROM tasks t WHERE t.id IN ({})", marks(n)));
+pub(in crate::store) static BY_ID: Texts =
+    Texts::new(|n| format!("SELECT {COLUMNS} FROM tasks t WHERE t.id IN ({})", marks(n)));
 
 type Row = (Key, Option<Key>, String, String, u32, u32, u32, u32, String, Option<NaiveDateTime>);
 type Sql = (
