@@ -773,6 +773,20 @@ async fn a_rare_match_gives_short_pages_until_the_cursors_reach_it() {
     assert_eq!((page["tasks"].as_array().unwrap().len(), &page["next_cursor"]), (3, &Value::Null));
 }
 
+#[tokio::test]
+async fn a_page_of_large_payloads_is_a_short_one_and_nothing_is_left_out() {
+    let world = World::new().await;
+    let daemon = world.daemon("api").ready().await;
+    let mut sql = world.sql().await;
+    insert_history(&mut sql, 40, 60, "large", "noop").await;
+    sql.query_drop(format!("UPDATE tasks SET payload = CONCAT('\"', REPEAT('x', {}), '\"')", MIB - 2)).await.unwrap();
+    let found = pages(&daemon, "limit=500&queue=large").await;
+    assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [16, 16, 8]);
+    let all: Vec<Value> = found.into_iter().flatten().collect();
+    assert_eq!(all.len(), 40);
+    assert!(ids(&all).is_sorted_by(|newer, older| newer > older));
+}
+
 // --- who may ask ---
 
 const KEY: &str = "trx_0123456789abcdef";
