@@ -24,7 +24,7 @@ use crate::store::Store;
 use crate::telemetry::Metrics;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, HttpServer, guard, web};
 use problem::Problem;
 use serving::Serving;
 use std::net::SocketAddr;
@@ -109,17 +109,19 @@ pub fn server(bind: SocketAddr, workers: usize, state: Arc<State>) -> std::io::R
 }
 
 fn routes(config: &mut web::ServiceConfig) {
-    let only_get = || web::to(|| problem::method_not_allowed("GET"));
+    // HEAD is what load balancers probe with; the server leaves the body out.
+    let get = || web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
+    let only_get = || web::to(|| problem::method_not_allowed("GET, HEAD"));
     config
-        .service(web::resource("/livez").route(web::get().to(ops::livez)).default_service(only_get()))
-        .service(web::resource("/readyz").route(web::get().to(ops::readyz)).default_service(only_get()))
-        .service(web::resource("/health").route(web::get().to(ops::health)).default_service(only_get()))
-        .service(web::resource("/metrics").route(web::get().to(ops::metrics)).default_service(only_get()))
+        .service(web::resource("/livez").route(get().to(ops::livez)).default_service(only_get()))
+        .service(web::resource("/readyz").route(get().to(ops::readyz)).default_service(only_get()))
+        .service(web::resource("/health").route(get().to(ops::health)).default_service(only_get()))
+        .service(web::resource("/metrics").route(get().to(ops::metrics)).default_service(only_get()))
         .service(
             web::resource("/api/tasks")
-                .route(web::get().to(listing::list))
+                .route(get().to(listing::list))
                 .route(web::post().to(tasks::submit))
-                .default_service(web::to(|| problem::method_not_allowed("GET, POST"))),
+                .default_service(web::to(|| problem::method_not_allowed("GET, HEAD, POST"))),
         )
-        .service(web::resource("/api/tasks/{id}").route(web::get().to(tasks::get)).default_service(only_get()));
+        .service(web::resource("/api/tasks/{id}").route(get().to(tasks::get)).default_service(only_get()));
 }

@@ -81,7 +81,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Serve(args) => serve::run(args, config, registry).await,
             Command::Dev(args) => dev::run(args, config, registry).await,
             Command::Migrate(args) => migrate::run(args, config).await,
-            Command::Config(args) => show_config::run(&args, config),
+            Command::Config(args) => show_config::run(&args, config, registry),
         }
     });
     // What still blocks (a handler's thread) must not keep the process.

@@ -1,7 +1,8 @@
 //! `config`: the values in force.
 
-use super::{Failure, load, say};
+use super::{Failure, daemon, load, say};
 use crate::config::{Environment, Flags};
+use crate::executor::Registry;
 use std::path::PathBuf;
 
 /// Show the configuration in force and where each value came from; secrets are hidden.
@@ -12,9 +13,10 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args, config: Option<PathBuf>) -> Result<(), Failure> {
+pub(super) fn run(args: &Args, config: Option<PathBuf>, registry: Registry) -> Result<(), Failure> {
     let flags = Flags { config, ..Flags::default() };
     let (config, warnings) = load(&flags, &Environment::of_process())?;
+    daemon::check(registry, &config).map_err(|error| Failure::with_code(error.exit_code(), error))?;
     let rows = config.effective();
     if args.json {
         for row in &rows {

@@ -37,8 +37,9 @@ pub enum LoggingError {
 /// # Errors
 /// When `level` is not a filter such as `info` or `taskrunnerx=debug`, or on a second call.
 pub fn start(format: Format, level: &str) -> Result<(), LoggingError> {
-    // The HTTP server narrates its start; what comes after in the list overrides it.
-    let filter = EnvFilter::try_new(format!("actix_server=warn,{level}"))?;
+    // The HTTP server narrates its start, and complains of every client that speaks no HTTP;
+    // what comes after in the list overrides this.
+    let filter = EnvFilter::try_new(format!("actix_server=warn,actix_http=off,{level}"))?;
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         Format::Text => {

@@ -28,6 +28,8 @@ async fn every_role_has_the_open_endpoints() {
     for roles in ["api", "worker", "scheduler", "api,scheduler", "all"] {
         let daemon = world.daemon(roles).ready().await;
         assert_eq!(daemon.get("/livez").await.0, 200, "{roles}");
+        let head = daemon.client.head(format!("{}/livez", daemon.url)).send().await.unwrap();
+        assert_eq!((head.status().as_u16(), head.text().await.unwrap()), (200, String::new()));
         eventually("health ok", async || (daemon.get("/health").await.1["status"] == "ok").then_some(())).await;
         let (status, metrics) = daemon.get("/metrics").await;
         let metrics = metrics.as_str().unwrap();
@@ -175,6 +177,20 @@ async fn a_start_that_cannot_be_says_why() {
     let (code, _, error) = builder.output();
     assert_eq!(code, 2, "{error}");
     assert!(error.contains("cannot be bound") && error.contains("--bind"), "{error}");
+
+    // What needs the task types is checked with them, all at once; `config` says the same.
+    for command in [&["serve", "--bind", "127.0.0.1:0"][..], &["config"]] {
+        let mut builder = DaemonBuilder::new(command);
+        builder.env("DATABASE_URL", &world.database_url).env("REDIS_URL", &world.redis_url);
+        builder.file(
+            "[tasks.nope]\nqueue = \"q\"\n[tasks.nada]\n[schedules.s]\ncron = \"@daily\"\ntask = { name = \"nil\" }\n",
+        );
+        let (code, _, error) = builder.output();
+        assert_eq!(code, 2, "{error}");
+        for fault in ["tasks.nope:", "tasks.nada:", "schedules.s.task.name: nil"] {
+            assert!(error.contains(fault), "{fault} in {error}");
+        }
+    }
 
     // A database that does not exist will not come by waiting.
     let missing = world.database_url.replace(&world.prefix, "nowhere");

@@ -312,15 +312,15 @@ async fn unknown_routes_wrong_methods_and_wrong_ids_are_problems() {
     assert_eq!(get(&daemon, &format!("/api/tasks/{}", id.to_uppercase())).await.json()["id"], id);
 
     for (method, path, allow) in [
-        ("DELETE", "/api/tasks", "GET, POST"),
-        ("PUT", "/api/tasks", "GET, POST"),
-        ("POST", &*format!("/api/tasks/{id}"), "GET"),
-        ("PATCH", &*format!("/api/tasks/{id}"), "GET"),
-        ("POST", "/livez", "GET"),
-        ("POST", "/readyz", "GET"),
-        ("POST", "/health", "GET"),
-        ("DELETE", "/metrics", "GET"),
-        ("BREW", "/api/tasks", "GET, POST"),
+        ("DELETE", "/api/tasks", "GET, HEAD, POST"),
+        ("PUT", "/api/tasks", "GET, HEAD, POST"),
+        ("POST", &*format!("/api/tasks/{id}"), "GET, HEAD"),
+        ("PATCH", &*format!("/api/tasks/{id}"), "GET, HEAD"),
+        ("POST", "/livez", "GET, HEAD"),
+        ("POST", "/readyz", "GET, HEAD"),
+        ("POST", "/health", "GET, HEAD"),
+        ("DELETE", "/metrics", "GET, HEAD"),
+        ("BREW", "/api/tasks", "GET, HEAD, POST"),
     ] {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let answer = Answer::of(daemon.client.request(method, format!("{}{path}", daemon.url))).await;

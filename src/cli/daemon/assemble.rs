@@ -194,14 +194,19 @@ pub(super) fn role_names(roles: &Roles) -> Vec<&'static str> {
     named.into_iter().filter(|(has, _)| *has).map(|(_, name)| name).collect()
 }
 
-/// Lays `[tasks.NAME]` over the types' own defaults.
-pub(super) fn configure(registry: &mut Registry, config: &Config) -> Result<(), DaemonError> {
+/// Lays `[tasks.NAME]` over the types' own defaults, and reads the schedules: what of the
+/// configuration needs the registry. Every fault at once, each with its key.
+pub(super) fn set_up(registry: &mut Registry, config: &Config) -> Result<Vec<ScheduleSpec>, DaemonError> {
+    let mut faults = Vec::new();
     for (name, over) in &config.tasks {
         let TaskDefaults { queue, timeout, max_attempts, backoff, priority } = over.clone();
         let over = TypeDefaults { queue: queue.map(Arc::from), priority, timeout, max_attempts, backoff };
-        registry.configure(name, over)?;
+        if let Err(unknown) = registry.configure(name, over) {
+            faults.push(unknown.to_string());
+        }
     }
-    Ok(())
+    let specs = schedules(config, registry, &mut faults);
+    if faults.is_empty() { Ok(specs) } else { Err(DaemonError::SetUp(faults.join("\n"))) }
 }
 
 fn defaults(config: &Config) -> Defaults {
@@ -225,29 +230,33 @@ fn settings(config: &Config) -> Settings {
 }
 
 /// The configuration's schedules and the built-in heartbeat, unless a schedule has its name.
-pub(super) fn schedules(config: &Config, registry: &Registry) -> Result<Vec<ScheduleSpec>, DaemonError> {
+fn schedules(config: &Config, registry: &Registry, faults: &mut Vec<String>) -> Vec<ScheduleSpec> {
     let mut specs = Vec::new();
     for schedule in &config.schedules {
-        let fault = |detail: String| DaemonError::Schedule { name: schedule.name.clone(), detail };
+        let name = &schedule.name;
         if registry.get(&schedule.task.name).is_none() {
             let known = registry.known();
-            return Err(fault(format!(
-                "task.name: {} is no task type of this binary; it has {known}",
-                schedule.task.name
-            )));
+            let got = &schedule.task.name;
+            faults.push(format!("schedules.{name}.task.name: {got} is no task type of this binary; it has {known}"));
         }
-        let cron = parse(&schedule.cron, &schedule.timezone).map_err(fault)?;
-        let task = task_json(&schedule.task).map_err(|error| fault(error.to_string()))?;
-        specs.push(ScheduleSpec { name: schedule.name.clone(), cron, task });
+        match (parse(&schedule.cron, &schedule.timezone), task_json(&schedule.task)) {
+            (Ok(cron), Ok(task)) => specs.push(ScheduleSpec { name: name.clone(), cron, task }),
+            (cron, task) => {
+                faults.extend(cron.err().map(|fault| format!("schedules.{name}.cron: {fault}")));
+                faults.extend(task.err().map(|fault| format!("schedules.{name}.task: {fault}")));
+            }
+        }
     }
     if let Some(expression) = &config.scheduler.heartbeat
         && !specs.iter().any(|spec| spec.name == HEARTBEAT)
     {
-        let fault = |detail| DaemonError::Schedule { name: HEARTBEAT.to_owned(), detail };
         let task = format!(r#"{{"name":"{HEARTBEAT}"}}"#);
-        specs.push(ScheduleSpec { name: HEARTBEAT.to_owned(), cron: parse(expression, "UTC").map_err(fault)?, task });
+        match parse(expression, "UTC") {
+            Ok(cron) => specs.push(ScheduleSpec { name: HEARTBEAT.to_owned(), cron, task }),
+            Err(fault) => faults.push(format!("scheduler.heartbeat: {fault}")),
+        }
     }
-    Ok(specs)
+    specs
 }
 
 fn parse(expression: &str, zone: &str) -> Result<Cron, String> {

@@ -6,7 +6,7 @@ mod signals;
 
 use crate::api::{self, Access, Health, State};
 use crate::config::{Config, ConfigError, Log, LogFormat};
-use crate::executor::{Registry, UnknownTaskType};
+use crate::executor::Registry;
 use crate::store::migrations::MigrateError;
 use crate::store::{Store, StoreError};
 use crate::stream::{Stream, StreamError};
@@ -28,10 +28,9 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 pub enum DaemonError {
     #[error("the configuration is wrong:\n{0}")]
     Config(#[from] ConfigError),
+    /// A line for each fault.
     #[error("the configuration is wrong:\n{0}")]
-    Registry(#[from] UnknownTaskType),
-    #[error("the configuration is wrong:\nschedules.{name}: {detail}")]
-    Schedule { name: String, detail: String },
+    SetUp(String),
     #[error(
         "listening on {0} beyond this machine needs API keys, and there are none; set TASKRUNNERX_API_KEY to a secret of your choice, or bind to 127.0.0.1"
     )]
@@ -56,8 +55,7 @@ impl DaemonError {
     pub fn exit_code(&self) -> u8 {
         match self {
             DaemonError::Config(_)
-            | DaemonError::Registry(_)
-            | DaemonError::Schedule { .. }
+            | DaemonError::SetUp(_)
             | DaemonError::Open(_)
             | DaemonError::Bind(..)
             | DaemonError::Stream(_) => super::EXIT_USAGE,
@@ -82,6 +80,14 @@ pub fn start_logging(log: &Log) -> Result<(), LoggingError> {
     logging::start(format, &log.level)
 }
 
+/// Checks what of the configuration needs the task types.
+///
+/// # Errors
+/// [`DaemonError::SetUp`], with every fault.
+pub fn check(mut registry: Registry, config: &Config) -> Result<(), DaemonError> {
+    assemble::set_up(&mut registry, config).map(|_| ())
+}
+
 /// Runs the process's roles until stopped, then drains. `ready` is called with the bound
 /// address when every service is up.
 ///
@@ -94,8 +100,7 @@ pub async fn run(
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), DaemonError> {
     let (database_url, redis_url) = config.require_servers()?;
-    assemble::configure(&mut registry, &config)?;
-    let schedules = assemble::schedules(&config, &registry)?;
+    let schedules = assemble::set_up(&mut registry, &config)?;
     if config.roles.api && config.api_key.is_none() && !config.bind.ip().is_loopback() {
         return Err(DaemonError::Open(config.bind));
     }
