@@ -103,11 +103,9 @@ async fn attempt(tools: &Tools, batch: Vec<Ended>) -> Result<Vec<Ended>, (StoreE
                 left.push(ended);
             }
             Err(error) => {
-                // Nothing this attempt could say will be taken. Its lease will not save it: say
-                // so, and let the task be seen as running under this worker until it is drained.
+                // Nothing that this attempt could say was taken. Let go, it is a row that says
+                // `running` and that nobody holds: the heartbeat releases it.
                 tracing::error!(task.id = %ended.claimed.id, attempt = ended.claimed.attempt, %error, "an outcome could not be recorded");
-                left.push(ended);
-                trouble = Some(error);
             }
         }
     }

@@ -225,7 +225,10 @@ impl Store {
                     };
                     self.finish_part(vec![failed]).await
                 }
-                (Err(StoreError::Refused(_) | StoreError::Unexpected(_)), several) if several.len() > 1 => {
+                // Lost at every try, with a server that takes connections: it may be the batch.
+                (Err(StoreError::Refused(_) | StoreError::Unexpected(_) | StoreError::Lost(_)), several)
+                    if several.len() > 1 =>
+                {
                     let (left, right) = several.split_at(several.len() / 2);
                     let mut answers = self.finish_part(left.to_vec()).await;
                     answers.extend(self.finish_part(right.to_vec()).await);

@@ -84,7 +84,8 @@ impl Store {
                 Err(StoreError::Refused(_)) if !look_first && rows.len() == 1 => {
                     self.insert_placed(rows.to_vec(), true).await
                 }
-                Err(StoreError::Refused(_)) if rows.len() > 1 => {
+                // Lost at every try, with a server that takes connections: it may be the batch.
+                Err(StoreError::Refused(_) | StoreError::Lost(_)) if rows.len() > 1 => {
                     let (left, right) = rows.split_at(rows.len() / 2);
                     let mut answers = self.insert_placed(left.to_vec(), true).await;
                     answers.extend(self.insert_placed(right.to_vec(), true).await);
