@@ -6,7 +6,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -43,13 +43,16 @@ pub(super) async fn observe(
         if ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"].contains(&method) { method } else { "other" };
     state.metrics.http_requests.with_label_values(&[method, &route, status.as_str()]).inc();
     state.metrics.http_seconds.with_label_values(&[method, &route]).observe(seconds.as_secs_f64());
-    span.in_scope(|| {
-        tracing::debug!(http.status = status.as_u16(), duration_ms = seconds.as_secs_f64() * 1e3, "request answered")
-    });
+    span.in_scope(|| tracing::debug!(http.status = status.as_u16(), duration_ms = millis(seconds), "request answered"));
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     Ok(response)
+}
+
+/// Milliseconds with three decimals.
+fn millis(span: Duration) -> f64 {
+    f64::from(u32::try_from(span.as_micros()).unwrap_or(u32::MAX)) / 1e3
 }
 
 /// The client's id where it is a sensible one, else a new one.

@@ -12,8 +12,8 @@ use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use uuid::{Builder, Variant, Version};
 
@@ -27,8 +27,9 @@ pub(in crate::store) static INSERT: Texts = Texts::new(|rows| {
 pub(in crate::store) static EXISTING: Texts =
     Texts::new(|ids| format!("SELECT id FROM tasks WHERE id IN ({})", marks(ids)));
 
-/// Keeps ids of one microsecond in the order in which they were made.
-static MADE: AtomicU32 = AtomicU32::new(0);
+/// Keeps ids of one microsecond in the order in which they were made. Each process begins
+/// somewhere else in the lower half of the range: ids of two of them meet by neither part.
+static MADE: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random::<u32>() >> 3));
 /// As many bits of [`MADE`] as stand between the variant and the random ones.
 const MADE_BITS: u32 = 0x3fff_ffff;
 
