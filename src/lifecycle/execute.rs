@@ -55,6 +55,10 @@ pub async fn execute(
     stopper: &Stopper,
     max_result: usize,
 ) -> Option<Outcome> {
+    if stopper.reason() == Some(Stop::Fenced) {
+        // Lost between the claim and here: it must not even begin.
+        return None;
+    }
     let Some(task_type) = registry.get(&claimed.name) else {
         return Some(Outcome::Retryable(format!("this worker has no task type {:?}", claimed.name)));
     };

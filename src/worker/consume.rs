@@ -37,13 +37,10 @@ pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
                 () = tokio::time::sleep(BLOCK) => continue,
             }
         }
-        let free = slots.min(unrecorded);
-        let read = tokio::select! {
-            // Nothing is in flight yet that dropping the read would lose: an entry that was
-            // delivered into it stays pending, and its row is swept.
-            () = stop.cancelled() => break,
-            read = read(&mut reader, &queues, free) => read,
-        };
+        // Not dropped by a stop: Redis would go on delivering into it for the rest of its BLOCK.
+        let read = read(&mut reader, &queues, slots.min(unrecorded)).await;
+        // What came while it was told to stop goes back at once.
+        let free = if stop.is_cancelled() { 0 } else { slots.min(unrecorded) };
         match read {
             Ok(delivered) => {
                 trouble.succeeded();

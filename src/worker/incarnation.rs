@@ -100,7 +100,14 @@ impl Incarnation {
         let lost = tokio::select! {
             // First: the consumer ends once this is so.
             biased;
-            () = stop.cancelled() => drain(&life, &mut consumer, &mut heartbeat).await,
+            () = stop.cancelled() => {
+                // Another worker takes the queues over at once; what runs here may take its time.
+                let (lost, ()) = tokio::join!(
+                    drain(&life, &mut consumer, &mut heartbeat),
+                    give_up_queues(&life, dispatchers),
+                );
+                lost
+            }
             ended = &mut heartbeat => Some(lost(ended)),
             _ = &mut consumer => Some("its consumer broke off".to_owned()),
         };
@@ -117,7 +124,6 @@ impl Incarnation {
             let _ = tokio::time::timeout(STOP_GRACE * 2, life.held.empty()).await;
             return Ended::Fenced;
         }
-        let _ = dispatchers.await;
         leave(&life).await;
         Ended::Drained
     }
@@ -173,13 +179,17 @@ async fn drain(
     }
 }
 
-/// Leaves nothing behind: dispatcher leases, consumers, the worker's row. All of it is also
+async fn give_up_queues(life: &Life, dispatchers: JoinHandle<()>) {
+    let _ = dispatchers.await;
+    if let Err(error) = life.parts.tools.store.release_queues(life.id).await {
+        tracing::warn!(%error, "dispatcher leases could not be given up; they run out by themselves");
+    }
+}
+
+/// Leaves nothing behind: consumers, the worker's row. All of it is also
 /// cleaned up by others, later.
 async fn leave(life: &Life) {
     let store = &life.parts.tools.store;
-    if let Err(error) = store.release_queues(life.id).await {
-        tracing::warn!(%error, "dispatcher leases could not be given up; they run out by themselves");
-    }
     let queues = life.served.borrow().clone();
     for queue in queues.iter() {
         if let Err(error) = life.parts.tools.stream.clear_consumer(queue, life.id).await {
