@@ -184,3 +184,40 @@ async fn several_processes_share_the_work_and_each_task_runs_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_worker_that_names_its_queues_serves_only_those() {
+    let world = World::new().await;
+    let api = world.daemon("api").ready().await;
+    let mut worker = world.daemon("worker");
+    worker.env("TASKRUNNERX_WORKER__QUEUES", "mail,reports");
+    let _worker = worker.ready().await;
+    let other = api.submit(noop("other")).await;
+    assert!(other["warnings"][0].as_str().unwrap().contains("queue other"), "{other}");
+    for queue in ["mail", "reports"] {
+        let task = api.submit(noop(queue)).await;
+        assert_eq!(task["warnings"], json!(null), "{queue} is served");
+        api.until(&task["id"], "completed").await;
+    }
+    assert_eq!(api.task(&other["id"]).await["status"], "queued");
+    // Who serves it may come later.
+    let _all = world.daemon("worker").ready().await;
+    api.until(&other["id"], "completed").await;
+}
+
+#[tokio::test]
+async fn more_queues_than_slots_are_all_served() {
+    let world = World::new().await;
+    let mut daemon = world.daemon("all");
+    daemon.env("TASKRUNNERX_WORKER__CONCURRENCY", "2");
+    let daemon = daemon.ready().await;
+    let mut tasks = Vec::new();
+    for i in 0..60 {
+        let body = json!({"name": "sleep", "payload": {"ms": 5}, "queue": format!("q{}", i % 6)});
+        tasks.push(daemon.submit(body).await);
+    }
+    for task in tasks {
+        let task = daemon.until(&task["id"], "completed").await;
+        assert_eq!(task["attempt"], 1);
+    }
+}
