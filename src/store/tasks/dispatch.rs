@@ -64,7 +64,7 @@ pub(in crate::store) const BACKLOG: &str = "SELECT id, name, attempt, max_attemp
      FROM tasks WHERE queue = ? AND lane = 2 ORDER BY position LIMIT ?";
 pub(in crate::store) static TAKE: Texts = Texts::new(|ids| {
     format!(
-        "UPDATE tasks SET lane = 3, dispatched_at = ? WHERE id IN ({}) AND status = 'queued' AND dispatched_at IS NULL",
+        "UPDATE tasks SET lane = 3, dispatched_at = ? WHERE id IN ({}) AND status = 'queued' AND lane = 2",
         marks(ids)
     )
 });
