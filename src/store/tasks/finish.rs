@@ -102,7 +102,8 @@ pub(in crate::store) static RETRY: Texts = Texts::new(|n| {
 });
 pub(in crate::store) static REQUEUE: Texts = Texts::new(|n| {
     format!(
-        "UPDATE tasks SET status = 'queued', lane = 2, dispatched_at = NULL, run_at = {0}, forgiven = forgiven + {0}, \
+        "UPDATE tasks SET status = 'queued', lane = 2, dispatched_at = NULL, \
+         position = (9 - priority) * 9007199254740992 + position % 9007199254740992, run_at = {0}, forgiven = forgiven + {0}, \
          last_error = COALESCE({0}, last_error), crash_count = crash_count + {0} \
          WHERE id IN ({1}) {OWNED} AND cancel_requested_at IS NULL",
         case(n),
@@ -364,7 +365,8 @@ fn bind_values<'a>(kind: Move, rows: &[(&'a Finish, Timestamp)], real: usize, bi
             each(&crashed);
         }
         Move::Requeue => {
-            // Eligible again from now on; its position, and so its age among others, stays.
+            // Eligible again from now on; its age among others stays. The position may lack its
+            // priority: a late entry was claimed after the task had been handed back.
             each(&|(_, due)| Bind::Time(due.naive_utc()));
             each(&|(finish, _)| Bind::Number(matches!(finish.record, Record::Requeue { forgiven: true, .. }).into()));
             each(&|(finish, _)| Bind::OptText(finish.error()));
