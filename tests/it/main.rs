@@ -15,6 +15,7 @@
 mod harness;
 
 mod explain;
+mod guards;
 mod lifecycle;
 mod process;
 mod recovery;

@@ -1,0 +1,111 @@
+//! Insert: each task once, and a bad one alone.
+
+use super::proxy::Proxy;
+use super::{Ground, noop};
+use crate::harness::{World, eventually};
+use mysql_async::prelude::Queryable;
+use taskrunnerx::store::tasks::Insert;
+use taskrunnerx::store::{Store, StoreError};
+use taskrunnerx::task::{NewTask, Task};
+
+type Answers = Vec<Result<Task, StoreError>>;
+
+fn batch(count: usize) -> Vec<Insert> {
+    let payload = |i| format!("\"needle {i}\"").into();
+    (0..count).map(|i| Insert { task: NewTask { payload: payload(i), ..noop() }, direct: false }).collect()
+}
+
+impl Ground {
+    /// Each answer is a row, and each row is one of the answers'.
+    async fn holds_exactly(&mut self, answers: Answers) {
+        let count = u64::try_from(answers.len()).unwrap();
+        for (i, answer) in answers.into_iter().enumerate() {
+            let task = answer.unwrap();
+            assert_eq!(*task.payload, format!("\"needle {i}\""));
+            assert_eq!(self.task(task.id).await, task, "as it was answered");
+        }
+        assert_eq!(self.number("SELECT COUNT(*) FROM tasks").await, count);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_row_is_refused_and_its_neighbours_are_in() {
+    let ground = Ground::new().await;
+    for count in [1, 2, 7, 130] {
+        for bad in [0, count / 2, count - 1] {
+            let mut batch = batch(count);
+            batch[bad].task.name = "x".repeat(129).into();
+            for (i, answer) in ground.store.insert_tasks(batch).await.into_iter().enumerate() {
+                if i == bad {
+                    let refused = matches!(&answer, Err(StoreError::Refused(why)) if why.contains("Data too long"));
+                    assert!(refused, "{answer:?}");
+                } else {
+                    ground.task(answer.unwrap().id).await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_whose_answer_was_lost_are_in_once() {
+    // One statement, and several in a transaction.
+    for (count, lost) in [(1, &b"needle 0"[..]), (4, b"needle 2"), (7, b"\x03COMMIT"), (7, b"needle 6")] {
+        let mut ground = Ground::new().await;
+        let proxy = Proxy::new(&ground.world).await;
+        proxy.lose(lost, 1);
+        let answers = proxy.store.insert_tasks(batch(count)).await;
+        assert_eq!(proxy.left(), 0);
+        ground.holds_exactly(answers).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_whose_connection_is_killed_while_they_wait_are_in_once() {
+    let mut ground = Ground::new().await;
+    let mut operator = ground.world.sql().await;
+    operator.query_drop("LOCK TABLES tasks WRITE").await.unwrap();
+    let store = ground.store.clone();
+    let inserting = tokio::spawn(async move { store.insert_tasks(batch(3)).await });
+    let waiting = ground.until_shut_out().await;
+    ground.sql.query_drop(format!("KILL {waiting}")).await.unwrap();
+    eventually("it waits again, on another connection", async || {
+        (ground.until_shut_out().await != waiting).then_some(())
+    })
+    .await;
+    operator.query_drop("UNLOCK TABLES").await.unwrap();
+    ground.holds_exactly(inserting.await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_instances_that_start_at_once_migrate_once() {
+    let world = World::new().await;
+    let mut starts = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let store = Store::new(&world.database_url, Some(1), world.metrics.clone()).unwrap();
+        starts.spawn(async move { store.migrate().await.unwrap().len() });
+    }
+    let ran: Vec<usize> = starts.join_all().await;
+    assert_eq!(ran.iter().filter(|count| **count > 0).count(), 1, "{ran:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_migrates_while_another_does() {
+    let world = World::new().await;
+    let mut operator = world.sql().await;
+    let name = "CONCAT('taskrunnerx:', LEFT(SHA1(DATABASE()), 40))";
+    operator.query_drop(format!("DO GET_LOCK({name}, 0)")).await.unwrap();
+    let store = Store::new(&world.database_url, Some(1), world.metrics.clone()).unwrap();
+    let migrating = tokio::spawn(async move { store.migrate().await.unwrap() });
+    let mut sql = world.sql().await;
+    eventually("it waits for the lock, or is done", async || {
+        let query = "SELECT 1 FROM information_schema.processlist WHERE db = DATABASE() AND state LIKE 'User lock%'";
+        let waits = sql.query_first::<u8, _>(query).await.unwrap().is_some();
+        (waits || migrating.is_finished()).then_some(())
+    })
+    .await;
+    let tables = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()";
+    assert_eq!(sql.query_first::<u64, _>(tables).await.unwrap(), Some(0));
+    operator.query_drop(format!("DO RELEASE_LOCK({name})")).await.unwrap();
+    assert!(!migrating.await.unwrap().is_empty());
+}

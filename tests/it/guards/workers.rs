@@ -1,0 +1,144 @@
+//! Leases: of workers on their tasks, of dispatchers on their queues.
+
+use super::{Ground, MINUTE, entry, key, queue};
+use mysql_async::prelude::Queryable;
+use std::sync::Arc;
+use std::time::Duration;
+use taskrunnerx::lifecycle::rescue;
+use taskrunnerx::store::tasks::Held;
+use taskrunnerx::store::workers::LiveWorker;
+use taskrunnerx::task::{Status, TaskId, WorkerId};
+
+fn row(worker: WorkerId) -> String {
+    key(TaskId(worker.0))
+}
+
+fn ids(mut held: Vec<Held>) -> Vec<TaskId> {
+    held.sort_unstable_by_key(|held| held.id);
+    held.into_iter().map(|held| held.id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_workers_whose_own_lease_ran_out_are_fenced_and_they_stay_fenced() {
+    let mut ground = Ground::new().await;
+    let long = ground.register(MINUTE).await;
+    let short = ground.register(Duration::ZERO).await;
+    assert_eq!(ground.store.fence_expired_workers().await.unwrap(), 1);
+    let query = format!("SELECT CAST(dead_at AS CHAR) FROM workers WHERE id = {}", row(short));
+    let died: String = ground.sql.query_first(&query).await.unwrap().unwrap();
+    assert_eq!(ground.store.fence_expired_workers().await.unwrap(), 0, "once");
+    assert_eq!(ground.sql.query_first::<String, _>(&query).await.unwrap().unwrap(), died);
+    assert_eq!(ground.store.dead_workers().await.unwrap(), [short]);
+    let live: Vec<LiveWorker> = ground.store.live_workers().await.unwrap();
+    assert_eq!(live.into_iter().map(|worker| worker.id).collect::<Vec<_>>(), [long]);
+    // Too late for the one, and for one that has no row; not for the other.
+    assert!(!ground.store.renew_worker(short, MINUTE).await.unwrap());
+    assert!(!ground.store.renew_worker(WorkerId::fresh(), MINUTE).await.unwrap());
+    assert!(ground.store.renew_worker(long, MINUTE).await.unwrap());
+    assert_eq!(ground.store.fence_expired_workers().await.unwrap(), 0);
+    assert_eq!(ground.store.dead_workers().await.unwrap(), [short], "a refused renewal changed nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_renewal_that_nobody_fenced_counts() {
+    let ground = Ground::new().await;
+    let late = ground.register(Duration::ZERO).await;
+    assert!(ground.store.renew_worker(late, MINUTE).await.unwrap());
+    assert_eq!(ground.store.fence_expired_workers().await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_is_what_runs_under_a_worker_that_has_no_row() {
+    let ground = Ground::new().await;
+    let (live, dead, gone) = (ground.register(MINUTE).await, ground.register(Duration::ZERO).await, WorkerId::fresh());
+    ground.store.fence_expired_workers().await.unwrap();
+    ground.running(live, 1).await;
+    let of_dead = ground.running(dead, 3).await;
+    let orphans = ground.running(gone, 2).await;
+    ground.dispatched(1).await;
+    assert_eq!(ids(ground.store.orphans(100).await.unwrap()), orphans);
+    assert_eq!(ids(ground.store.running_under(dead, 100).await.unwrap()), of_dead);
+    assert_eq!(rescue::orphans(&ground.rescue()).await.unwrap(), 2);
+    assert_eq!(ground.store.orphans(100).await.unwrap(), []);
+    for id in orphans {
+        assert_eq!(ground.task(id).await.status, Status::Queued);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescue_takes_what_the_dead_worker_ran_and_leaves_nothing_of_it() {
+    let mut ground = Ground::new().await;
+    let (live, dead) = (ground.register(MINUTE).await, ground.register(Duration::ZERO).await);
+    let (kept, taken) = (ground.running(live, 3).await, ground.running(dead, 5).await);
+    ground.store.lease_queues(dead, vec![queue()], MINUTE).await.unwrap();
+    let stream = ground.stream();
+    stream.ensure_group("default").await.unwrap();
+    for worker in [live, dead] {
+        stream.append(vec![entry(&ground.task(taken[0]).await)]).await.unwrap();
+        stream.reader(worker).read(&[queue()], 1, None).await.unwrap();
+    }
+    let parts = ground.rescue();
+    assert_eq!(rescue::pass(&parts).await.unwrap(), 5);
+    assert_eq!(rescue::pass(&parts).await.unwrap(), 0);
+    for id in taken {
+        let task = ground.task(id).await;
+        assert_eq!((task.status, task.attempt, task.dispatched_at), (Status::Queued, 1, None));
+    }
+    for id in kept {
+        assert_eq!(ground.task(id).await.status, Status::Running);
+    }
+    assert_eq!(ground.number(&format!("SELECT COUNT(*) FROM workers WHERE id = {}", row(dead))).await, 0);
+    assert_eq!(stream.state(&queue()).await.unwrap().pending, 1, "the living one's");
+    assert_eq!(ground.store.lease_queues(live, vec![queue()], MINUTE).await.unwrap(), [queue()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_still_names_tasks_keeps_its_row() {
+    let mut ground = Ground::new().await;
+    let dead = ground.register(Duration::ZERO).await;
+    let id = ground.running(dead, 1).await[0];
+    // A claim that commits while the rescuer is at it: it has been read, and has moved on since.
+    let mut operator = ground.world.sql().await;
+    operator.query_drop("START TRANSACTION").await.unwrap();
+    operator.query_drop(format!("UPDATE tasks SET attempt = 2 WHERE id = {}", key(id))).await.unwrap();
+    let parts = ground.rescue();
+    let pass = tokio::spawn(async move { rescue::pass(&parts).await.unwrap() });
+    ground.until_blocked(1).await;
+    operator.query_drop("COMMIT").await.unwrap();
+    assert_eq!(pass.await.unwrap(), 0, "guarded by the attempt it has read");
+    assert_eq!(ground.number("SELECT COUNT(*) FROM workers").await, 1);
+    assert_eq!(rescue::pass(&ground.rescue()).await.unwrap(), 1, "by the next pass");
+    assert_eq!(ground.number("SELECT COUNT(*) FROM workers").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_worker_at_a_time_dispatches_a_queue() {
+    let mut ground = Ground::new().await;
+    let (a, b) = (WorkerId::fresh(), WorkerId::fresh());
+    let all: Vec<Arc<str>> = ["default", "one", "two"].map(Arc::from).into();
+    ground.store.ensure_queues(all.clone()).await.unwrap();
+    ground.store.ensure_queues(all.clone()).await.unwrap();
+    assert_eq!(ground.store.lease_queues(a, all[..2].to_vec(), MINUTE).await.unwrap(), all[..2]);
+    assert_eq!(ground.store.lease_queues(b, all.clone(), MINUTE).await.unwrap(), all[2..]);
+    assert_eq!(ground.store.lease_queues(a, all.clone(), MINUTE).await.unwrap(), all[..2], "renewed");
+    // It ran out on one of them.
+    let query = "UPDATE queues SET dispatcher_until = NOW(6) - INTERVAL 1 MICROSECOND WHERE name = 'one'";
+    ground.sql.query_drop(query).await.unwrap();
+    assert_eq!(ground.store.lease_queues(b, all.clone(), MINUTE).await.unwrap(), all[1..]);
+    assert_eq!(ground.store.lease_queues(a, all.clone(), MINUTE).await.unwrap(), all[..1]);
+    ground.store.release_queues(a).await.unwrap();
+    assert_eq!(ground.store.lease_queues(b, all.clone(), MINUTE).await.unwrap(), all);
+    assert_eq!(ground.store.lease_queues(a, all, MINUTE).await.unwrap(), [] as [Arc<str>; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_that_ask_at_once_share_no_queue() {
+    let ground = Ground::new().await;
+    let all: Vec<Arc<str>> = (0..20).map(|i| Arc::from(format!("q{i:02}"))).collect();
+    ground.store.ensure_queues(all.clone()).await.unwrap();
+    let ask = || ground.store.lease_queues(WorkerId::fresh(), all.clone(), MINUTE);
+    let (a, b) = tokio::join!(ask(), ask());
+    let (a, b) = (a.unwrap(), b.unwrap());
+    assert_eq!(a.len() + b.len(), all.len());
+    assert!(a.iter().all(|name| !b.contains(name)));
+}
