@@ -20,7 +20,7 @@ use mysql_async::{Conn, Row, Value};
 use std::sync::Arc;
 use std::time::Duration;
 use taskrunnerx::Registry;
-use taskrunnerx::lifecycle::rescue;
+use taskrunnerx::lifecycle::Tools;
 use taskrunnerx::store::Store;
 use taskrunnerx::store::tasks::{Claim, Insert};
 use taskrunnerx::store::workers::NewWorker;
@@ -153,9 +153,9 @@ impl Ground {
         Stream::new(&self.world.redis_url, &self.world.prefix, self.world.metrics.clone()).unwrap()
     }
 
-    fn rescue(&self) -> rescue::Parts {
+    fn tools(&self) -> Tools {
         let stream = self.stream();
-        rescue::Parts {
+        Tools {
             store: self.store.clone(),
             outbox: Outbox::start(stream.clone(), Gates::default()).0,
             stream,

@@ -175,8 +175,8 @@ async fn each_row_of_a_batch_gets_its_own_values() {
             let error = Some(format!("error {i}"));
             match i % 3 {
                 0 => Record::Retry { delay: Duration::from_secs(u64::try_from(i).unwrap()), error },
-                1 => Record::Requeue { forgiven: i % 2 == 0, error },
-                _ if i % 2 == 0 => Record::Failed { reason: Reason::Timeout, error },
+                1 => Record::Requeue { forgiven: i.is_multiple_of(2), error },
+                _ if i.is_multiple_of(2) => Record::Failed { reason: Reason::Timeout, error },
                 _ => Record::Cancelled { error },
             }
         };

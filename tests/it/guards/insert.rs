@@ -93,7 +93,7 @@ async fn eight_instances_that_start_at_once_migrate_once() {
 async fn nobody_migrates_while_another_does() {
     let world = World::new().await;
     let mut operator = world.sql().await;
-    let name = "CONCAT('taskrunnerx:', LEFT(SHA1(DATABASE()), 40))";
+    let name = "CONCAT('taskrunnerx:', LEFT(SHA2(DATABASE(), 256), 40))";
     operator.query_drop(format!("DO GET_LOCK({name}, 0)")).await.unwrap();
     let store = Store::new(&world.database_url, Some(1), world.metrics.clone()).unwrap();
     let migrating = tokio::spawn(async move { store.migrate().await.unwrap() });

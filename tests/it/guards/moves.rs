@@ -148,7 +148,7 @@ impl Play {
                 let name = key(TaskId(dead.0));
                 let query = format!("UPDATE workers SET lease_until = NOW(6) - INTERVAL 1 SECOND WHERE id = {name}");
                 self.ground.sql.query_drop(query).await.unwrap();
-                rescue::pass(&self.ground.rescue()).await.unwrap();
+                rescue::pass(&self.ground.tools()).await.unwrap();
                 self.workers.retain(|worker| *worker != dead);
                 self.workers.push(self.ground.register(super::MINUTE).await);
                 "rescue"
@@ -207,7 +207,7 @@ async fn whatever_comes_rows_stay_consistent_and_attempts_never_fall() {
 async fn each_dead_worker_counts_a_forgiven_attempt_does_not_and_the_third_death_poisons() {
     let mut ground = Ground::new().await;
     let id = ground.dispatched(1).await[0];
-    let parts = ground.rescue();
+    let parts = ground.tools();
     // A drain first: forgiven, and no death.
     let drained = WorkerId::fresh();
     ground.store.claim(drained, first_attempt(&[id])).await.unwrap();

@@ -91,7 +91,8 @@ async fn a_group_that_is_gone_is_made_anew_by_who_reads_and_by_who_looks() {
         assert_eq!(reader.read(&[queue()], 10, None).await.unwrap(), []);
         stream.append(vec![entry.clone()]).await.unwrap();
         let read = reader.read(&[queue()], 10, Some(Duration::from_secs(1))).await.unwrap();
-        assert_eq!(read.into_iter().map(|d| d.entry.unwrap()).collect::<Vec<_>>(), [entry.clone()]);
+        let entries: Vec<Entry> = read.into_iter().map(|d| d.entry.unwrap()).collect();
+        assert_eq!(entries.as_slice(), std::slice::from_ref(entry));
     }
     let mut destroy = redis::cmd("XGROUP");
     destroy.arg("DESTROY").arg(ground.key()).arg("workers");

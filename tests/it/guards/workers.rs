@@ -58,7 +58,7 @@ async fn an_orphan_is_what_runs_under_a_worker_that_has_no_row() {
     ground.dispatched(1).await;
     assert_eq!(ids(ground.store.orphans(100).await.unwrap()), orphans);
     assert_eq!(ids(ground.store.running_under(dead, 100).await.unwrap()), of_dead);
-    assert_eq!(rescue::orphans(&ground.rescue()).await.unwrap(), 2);
+    assert_eq!(rescue::orphans(&ground.tools()).await.unwrap(), 2);
     assert_eq!(ground.store.orphans(100).await.unwrap(), []);
     for id in orphans {
         assert_eq!(ground.task(id).await.status, Status::Queued);
@@ -77,7 +77,7 @@ async fn a_rescue_takes_what_the_dead_worker_ran_and_leaves_nothing_of_it() {
         stream.append(vec![entry(&ground.task(taken[0]).await)]).await.unwrap();
         stream.reader(worker).read(&[queue()], 1, None).await.unwrap();
     }
-    let parts = ground.rescue();
+    let parts = ground.tools();
     assert_eq!(rescue::pass(&parts).await.unwrap(), 5);
     assert_eq!(rescue::pass(&parts).await.unwrap(), 0);
     for id in taken {
@@ -101,13 +101,13 @@ async fn a_worker_that_still_names_tasks_keeps_its_row() {
     let mut operator = ground.world.sql().await;
     operator.query_drop("START TRANSACTION").await.unwrap();
     operator.query_drop(format!("UPDATE tasks SET attempt = 2 WHERE id = {}", key(id))).await.unwrap();
-    let parts = ground.rescue();
+    let parts = ground.tools();
     let pass = tokio::spawn(async move { rescue::pass(&parts).await.unwrap() });
     ground.until_blocked(1).await;
     operator.query_drop("COMMIT").await.unwrap();
     assert_eq!(pass.await.unwrap(), 0, "guarded by the attempt it has read");
     assert_eq!(ground.number("SELECT COUNT(*) FROM workers").await, 1);
-    assert_eq!(rescue::pass(&ground.rescue()).await.unwrap(), 1, "by the next pass");
+    assert_eq!(rescue::pass(&ground.tools()).await.unwrap(), 1, "by the next pass");
     assert_eq!(ground.number("SELECT COUNT(*) FROM workers").await, 0);
 }
 
