@@ -10,6 +10,7 @@ mod insert;
 mod lease;
 mod moves;
 mod proxy;
+mod purge;
 mod schedules;
 mod stream;
 mod workers;

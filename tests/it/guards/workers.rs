@@ -1,12 +1,13 @@
 //! Leases: of workers on their tasks, of dispatchers on their queues.
 
+use super::proxy::Proxy;
 use super::{Ground, MINUTE, entry, key, queue};
 use mysql_async::prelude::Queryable;
 use std::sync::Arc;
 use std::time::Duration;
 use taskrunnerx::lifecycle::rescue;
 use taskrunnerx::store::tasks::Held;
-use taskrunnerx::store::workers::LiveWorker;
+use taskrunnerx::store::workers::{LiveWorker, NewWorker};
 use taskrunnerx::task::{Status, TaskId, WorkerId};
 
 fn row(worker: WorkerId) -> String {
@@ -45,6 +46,17 @@ async fn a_late_renewal_that_nobody_fenced_counts() {
     let late = ground.register(Duration::ZERO).await;
     assert!(ground.store.renew_worker(late, MINUTE).await.unwrap());
     assert_eq!(ground.store.fence_expired_workers().await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_whose_answer_was_lost_is_one_worker() {
+    let mut ground = Ground::new().await;
+    let proxy = Proxy::new(&ground.world).await;
+    let id = WorkerId::fresh();
+    proxy.lose(id.0.as_bytes(), 1);
+    let worker = NewWorker { id, host: "here".into(), pid: 1, queues: "[]".into(), slots: 1 };
+    proxy.store.register_worker(worker, MINUTE).await.unwrap();
+    assert_eq!((proxy.left(), ground.number("SELECT COUNT(*) FROM workers").await), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,6 +130,7 @@ async fn one_worker_at_a_time_dispatches_a_queue() {
     let all: Vec<Arc<str>> = ["default", "one", "two"].map(Arc::from).into();
     ground.store.ensure_queues(all.clone()).await.unwrap();
     ground.store.ensure_queues(all.clone()).await.unwrap();
+    assert_eq!(ground.store.queue_names().await.unwrap(), all, "each once");
     assert_eq!(ground.store.lease_queues(a, all[..2].to_vec(), MINUTE).await.unwrap(), all[..2]);
     assert_eq!(ground.store.lease_queues(b, all.clone(), MINUTE).await.unwrap(), all[2..]);
     assert_eq!(ground.store.lease_queues(a, all.clone(), MINUTE).await.unwrap(), all[..2], "renewed");
