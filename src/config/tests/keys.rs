@@ -14,7 +14,7 @@ const DEFAULTS: [(&str, &str); 29] = [
     ("bind", "127.0.0.1:8000"),
     ("database_url", "(none)"),
     ("redis_url", "(none)"),
-    ("database.pool", "(measured)"),
+    ("database.pool", "(the program's choice)"),
     ("redis_prefix", "trx"),
     ("api_key", "(none: loopback only)"),
     ("worker.concurrency", "64"),
