@@ -39,7 +39,9 @@ pub(super) fn redis_url(layers: &mut Layers) -> Option<Secret> {
 }
 
 pub(super) fn database(layers: &mut Layers) -> Database {
-    Database { pool: layers.optional(Key::new("database.pool"), &Whole { min: 1_u16, max: 1_000 }, "the program's choice") }
+    Database {
+        pool: layers.optional(Key::new("database.pool"), &Whole { min: 1_u16, max: 1_000 }, "the program's choice"),
+    }
 }
 
 pub(super) fn redis_prefix(layers: &mut Layers) -> String {

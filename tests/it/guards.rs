@@ -123,8 +123,8 @@ impl Ground {
     }
 
     async fn blocked(&mut self) -> usize {
-        let query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE()";
-        let ours: Vec<u64> = self.sql.query(query).await.unwrap();
+        let sessions = sessions(&mut self.sql).await;
+        let ours: Vec<u64> = self.sql.query(format!("SELECT id FROM {sessions} WHERE db = DATABASE()")).await.unwrap();
         // Not `innodb_trx`: the server does not refresh it while it is being looked at.
         let (_, _, text): (String, String, String) =
             self.sql.query_first("SHOW ENGINE INNODB STATUS").await.unwrap().unwrap();
@@ -137,9 +137,11 @@ impl Ground {
 
     /// Waits until a statement waits for a whole table; gives its connection.
     async fn until_shut_out(&mut self) -> u64 {
-        let query = "SELECT id FROM information_schema.processlist \
-                     WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock%'";
-        eventually("a statement waits for the table", async || self.sql.query_first(query).await.unwrap()).await
+        let sessions = sessions(&mut self.sql).await;
+        let query = format!(
+            "SELECT id FROM {sessions} WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock%'"
+        );
+        eventually("a statement waits for the table", async || self.sql.query_first(&query).await.unwrap()).await
     }
 
     /// A worker's row; a lease of zero has run out when this returns.
@@ -164,6 +166,18 @@ impl Ground {
             registry: Arc::new(Registry::new()),
             metrics: self.world.metrics.clone(),
         }
+    }
+}
+
+/// Where the server's sessions are looked up: columns `id`, `db`, `state` and `info`. MySQL cannot
+/// show its `processlist` while a statement with binary values is in it.
+async fn sessions(sql: &mut Conn) -> &'static str {
+    let version: String = sql.query_first("SELECT VERSION()").await.unwrap().unwrap();
+    if version.contains("MariaDB") {
+        "information_schema.processlist"
+    } else {
+        "(SELECT processlist_id AS id, processlist_db AS db, processlist_state AS state, processlist_info AS info \
+         FROM performance_schema.threads) s"
     }
 }
 

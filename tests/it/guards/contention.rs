@@ -2,7 +2,7 @@
 //! what is worth another try gets it.
 
 use super::proxy::Proxy;
-use super::{Ground, key, noop};
+use super::{Ground, key, noop, sessions};
 use crate::harness::eventually;
 use mysql_async::prelude::Queryable;
 use std::time::Duration;
@@ -76,7 +76,8 @@ async fn the_pool_recovers_when_every_connection_is_killed() {
         answer.unwrap();
     }
     let mut operator = ground.world.sql().await;
-    let query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+    let sessions = sessions(&mut operator).await;
+    let query = format!("SELECT id FROM {sessions} WHERE db = DATABASE() AND id <> CONNECTION_ID()");
     let own: u64 = ground.sql.query_first("SELECT CONNECTION_ID()").await.unwrap().unwrap();
     let all: Vec<u64> = operator.query(query).await.unwrap();
     let pool: Vec<u64> = all.into_iter().filter(|id| *id != own).collect();
@@ -88,7 +89,7 @@ async fn the_pool_recovers_when_every_connection_is_killed() {
     for answer in futures_util::future::join_all((0..8).map(|_| ground.store.now())).await {
         answer.unwrap();
     }
-    let left = ground.number("SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()").await;
+    let left = ground.number(&format!("SELECT COUNT(*) FROM {sessions} WHERE db = DATABASE()")).await;
     assert!(left >= 3, "a pool again");
     let lost = ground.world.metrics.store_errors.with_label_values(&["lost"]).get();
     assert_eq!(lost, 0);
@@ -122,17 +123,18 @@ async fn a_server_that_is_not_there_is_unavailable_and_wrong_sql_is_unexpected()
 async fn a_statement_that_the_server_gives_up_is_sent_again() {
     let mut ground = Ground::new().await;
     let id = ground.dispatched(1).await[0];
-    let query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE 'UPDATE tasks%'";
+    let sessions = sessions(&mut ground.sql).await;
+    let query = format!("SELECT id FROM {sessions} WHERE db = DATABASE() AND info LIKE 'UPDATE tasks%'");
     let mut operator = ground.world.sql().await;
     operator.query_drop("START TRANSACTION").await.unwrap();
     operator.query_drop(format!("SELECT id FROM tasks WHERE id = {} FOR UPDATE", key(id))).await.unwrap();
     let (store, me) = (ground.store.clone(), WorkerId::fresh());
     let claiming = tokio::spawn(async move { store.claim(me, super::first_attempt(&[id])).await });
     ground.until_blocked(1).await;
-    let waiting: u64 = eventually("its id", async || ground.sql.query_first(query).await.unwrap()).await;
+    let waiting: u64 = eventually("its id", async || ground.sql.query_first(&query).await.unwrap()).await;
     ground.sql.query_drop(format!("KILL QUERY {waiting}")).await.unwrap();
     eventually("it waits again", async || {
-        let now: Option<u64> = ground.sql.query_first(query).await.unwrap();
+        let now: Option<u64> = ground.sql.query_first(&query).await.unwrap();
         now.filter(|id| *id != waiting)
     })
     .await;

@@ -1,7 +1,7 @@
 //! Insert: each task once, and a bad one alone.
 
 use super::proxy::Proxy;
-use super::{Ground, noop};
+use super::{Ground, noop, sessions};
 use crate::harness::{World, eventually};
 use mysql_async::prelude::Queryable;
 use taskrunnerx::store::tasks::Insert;
@@ -98,9 +98,10 @@ async fn nobody_migrates_while_another_does() {
     let store = Store::new(&world.database_url, Some(1), world.metrics.clone()).unwrap();
     let migrating = tokio::spawn(async move { store.migrate().await.unwrap() });
     let mut sql = world.sql().await;
+    let sessions = sessions(&mut sql).await;
+    let query = format!("SELECT 1 FROM {sessions} WHERE db = DATABASE() AND state LIKE 'User lock%'");
     eventually("it waits for the lock, or is done", async || {
-        let query = "SELECT 1 FROM information_schema.processlist WHERE db = DATABASE() AND state LIKE 'User lock%'";
-        let waits = sql.query_first::<u8, _>(query).await.unwrap().is_some();
+        let waits = sql.query_first::<u8, _>(&query).await.unwrap().is_some();
         (waits || migrating.is_finished()).then_some(())
     })
     .await;
