@@ -33,14 +33,15 @@ pub(super) async fn run(tools: Tools, lease: Duration, stop: CancellationToken) 
             hold_off = now + lease;
         }
         last = now;
-        if now < hold_off {
-            continue;
-        }
-        // A database that answers slowly has kept everybody's renewals waiting too.
+        // A database that answers slowly has kept everybody's renewals waiting too. Asked while
+        // holding off as well: an outage may begin then, and end just after.
         let asked = Instant::now();
         if tools.store.now().await.is_err() || asked.elapsed() > lease / SLOW_PART {
             hold_off = Instant::now() + lease;
             last = Instant::now();
+            continue;
+        }
+        if now < hold_off {
             continue;
         }
         let with_orphans = now >= orphans_at;
