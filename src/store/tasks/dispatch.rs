@@ -62,15 +62,10 @@ pub(in crate::store) static PROMOTE: Texts = Texts::new(|ids| {
 pub(in crate::store) const BACKLOG: &str = "SELECT id, name, attempt, max_attempts, timeout_ms, run_at, \
      IF(OCTET_LENGTH(payload) <= 4096, payload, NULL) \
      FROM tasks WHERE queue = ? AND lane = 2 ORDER BY position LIMIT ?";
-pub(in crate::store) static TAKE: Texts = Texts::new(|ids| {
-    format!(
-        "UPDATE tasks SET lane = 3, dispatched_at = ? WHERE id IN ({}) AND status = 'queued' AND lane = 2",
-        marks(ids)
-    )
-});
-pub(in crate::store) static TAKEN: Texts = Texts::new(|ids| {
-    format!("SELECT id FROM tasks WHERE id IN ({}) AND status = 'queued' AND dispatched_at = ?", marks(ids))
-});
+pub(in crate::store) static TAKE: Texts =
+    Texts::new(|ids| format!("UPDATE tasks SET lane = 3, dispatched_at = ? WHERE id IN ({}) AND lane = 2", marks(ids)));
+pub(in crate::store) static TAKEN: Texts =
+    Texts::new(|ids| format!("SELECT id FROM tasks WHERE id IN ({}) AND dispatched_at = ?", marks(ids)));
 pub(in crate::store) const STALE: &str = "SELECT id FROM tasks \
      WHERE queue = ? AND lane = 3 AND status = 'queued' AND dispatched_at < ? LIMIT ?";
 pub(in crate::store) static UNDISPATCH: Texts = Texts::new(|ids| {
