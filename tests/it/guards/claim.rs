@@ -111,6 +111,27 @@ async fn an_expired_task_is_cancelled_and_never_starts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_changed_after_it_was_seen_as_expired_is_not_cancelled() {
+    let mut ground = Ground::new().await;
+    let ids = ground.dispatched(3).await;
+    for id in &ids {
+        ground.set(*id, "expires_at = NOW(6) - INTERVAL 1 SECOND").await;
+    }
+    let proxy = Proxy::new(&ground.world).await;
+    proxy.hold(b"reason = 'expired'");
+    let (store, claims) = (proxy.store.clone(), first_attempt(&ids));
+    let claiming = tokio::spawn(async move { store.claim(WorkerId::fresh(), claims).await.unwrap() });
+    proxy.held().await;
+    ground.set(ids[0], "status = 'cancelled', reason = 'cancelled', lane = 0").await;
+    ground.set(ids[1], "expires_at = NOW(6) + INTERVAL 1 HOUR").await;
+    let before = (ground.row(ids[0]).await, ground.row(ids[1]).await);
+    proxy.go_on();
+    assert_eq!(claiming.await.unwrap().len(), 3);
+    assert_eq!((ground.row(ids[0]).await, ground.row(ids[1]).await), before);
+    assert_eq!(ground.task(ids[2]).await.reason, Some(Reason::Expired));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_claim_gives_up_before_the_sweep_would_take_its_tasks() {
     let ground = Ground::new().await;
     let ids = ground.dispatched(1).await;
@@ -122,6 +143,8 @@ async fn a_claim_gives_up_before_the_sweep_would_take_its_tasks() {
     assert!(matches!(answer, Err(StoreError::TimedOut)), "{answer:?}");
     let grace = taskrunnerx::lifecycle::dispatch::SWEEP_GRACE.to_std().unwrap();
     assert!(began.elapsed() < grace, "{:?}", began.elapsed());
+    // The connection that still waits is not given to anybody else.
+    ground.store.now().await.unwrap();
     operator.query_drop("UNLOCK TABLES").await.unwrap();
     // Whether or not the statement that was given up still came through: it is this worker's.
     assert_eq!(ground.store.claim(worker, first_attempt(&ids)).await.unwrap(), HashMap::new());

@@ -1,6 +1,8 @@
 //! Dispatch: who takes what from the backlog, in which order, and what comes back.
 
+use super::proxy::Proxy;
 use super::{Ground, first_attempt, no_stream, noop, queue};
+use chrono::Datelike;
 use mysql_async::prelude::Queryable;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -79,6 +81,32 @@ async fn four_dispatchers_empty_a_backlog_together() {
     assert!(left < 50, "{left}");
     let swept = dispatch::sweep(&ground.store, &queue(), &StreamState::default(), later, &metrics).await.unwrap();
     assert_eq!(swept, all.len(), "each is in flight");
+}
+
+/// The instant in a request: its length, year, month, day, time and microseconds.
+fn instant(request: &[u8]) -> String {
+    let [low, high] = u16::try_from(chrono::Utc::now().year()).unwrap().to_le_bytes();
+    let at = request.windows(12).rfind(|window| window.starts_with(&[11, low, high])).unwrap();
+    let micros = u32::from_le_bytes([at[8], at[9], at[10], at[11]]);
+    let year = u16::from_le_bytes([low, high]);
+    format!("{year}-{}-{} {}:{}:{}.{micros:06}", at[3], at[4], at[5], at[6], at[7])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_dispatchers_that_read_the_clock_in_the_same_microsecond_take_nothing_of_each_others() {
+    let mut ground = Ground::new().await;
+    let all = ground.backlog(2).await;
+    let proxy = Proxy::new(&ground.world).await;
+    // The values of its UPDATE: the instant, then the ids.
+    proxy.hold(all[0].0.as_bytes());
+    let store = proxy.store.clone();
+    let taking = tokio::spawn(async move { ids(store.take_backlog(queue(), 2).await.unwrap()) });
+    let at = instant(&proxy.held().await);
+    ground.set(all[0], &format!("lane = 3, dispatched_at = '{at}'")).await;
+    proxy.go_on();
+    let taken = taking.await.unwrap();
+    let same = ground.number(&format!("SELECT COUNT(*) FROM tasks WHERE dispatched_at = '{at}'")).await;
+    assert_eq!((taken.contains(&all[0]), same), (false, 2), "{taken:?} at {at}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

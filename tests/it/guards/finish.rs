@@ -76,12 +76,14 @@ async fn refuses_the_second(assignments: impl Fn(Status) -> Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_attempts_task_is_left_alone() {
-    refuses_the_second(|_| vec!["attempt = 2".to_owned(), "attempt = 0".to_owned()]).await;
+    let asked = "attempt = 2, cancel_requested_at = NOW(6)";
+    refuses_the_second(|_| ["attempt = 2", "attempt = 0", asked].map(str::to_owned).into()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_workers_task_is_left_alone() {
-    refuses_the_second(|_| vec![format!("worker_id = {}", key(TaskId(WorkerId::fresh().0)))]).await;
+    let other = format!("worker_id = {}", key(TaskId(WorkerId::fresh().0)));
+    refuses_the_second(|_| vec![other.clone(), format!("{other}, cancel_requested_at = NOW(6)")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

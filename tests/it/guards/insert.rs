@@ -61,6 +61,27 @@ async fn tasks_whose_answer_was_lost_are_in_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tasks_whose_first_insert_commits_after_the_second_was_sent_are_in_once() {
+    for count in [1, 4] {
+        let mut ground = Ground::new().await;
+        let mut operator = ground.world.sql().await;
+        operator.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+        operator.query_drop("START TRANSACTION").await.unwrap();
+        operator.query_drop("SELECT id FROM tasks FORCE INDEX (PRIMARY) FOR UPDATE").await.unwrap();
+        let proxy = Proxy::new(&ground.world).await;
+        proxy.cut_off(b"needle 0");
+        let store = proxy.store.clone();
+        let inserting = tokio::spawn(async move { store.insert_tasks(batch(count)).await });
+        // Whoever looks for the first finds nothing yet.
+        ground.until_blocked(2).await;
+        operator.query_drop("ROLLBACK").await.unwrap();
+        let answers = inserting.await.unwrap();
+        ground.until_blocked(0).await;
+        ground.holds_exactly(answers).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tasks_whose_connection_is_killed_while_they_wait_are_in_once() {
     let mut ground = Ground::new().await;
     let mut operator = ground.world.sql().await;

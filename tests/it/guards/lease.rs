@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use taskrunnerx::cli::dev::servers::{Durability, Options, Servers};
+use taskrunnerx::store::Store;
+use taskrunnerx::store::workers::NewWorker;
 use taskrunnerx::task::{TaskId, WorkerId};
+use taskrunnerx::telemetry::Metrics;
 
 const LEASE: &str = "3s";
 
@@ -124,6 +127,11 @@ async fn after_a_standstill_of_the_database_everybody_has_a_lease_to_speak_up() 
         (running == 4).then_some(())
     })
     .await;
+    // A worker elsewhere: nothing of it is on its way to the database.
+    let store = Store::new(&servers.database_url, Some(1), Metrics::new().unwrap()).unwrap();
+    let elsewhere = WorkerId::fresh();
+    let row = NewWorker { id: elsewhere, host: "elsewhere".into(), pid: 1, queues: "[]".into(), slots: 1 };
+    store.register_worker(row, Duration::from_secs(3)).await.unwrap();
     let pid = servers.database.pid().unwrap();
     signal(pid, "-STOP");
     let stopped = Instant::now();
@@ -133,6 +141,10 @@ async fn after_a_standstill_of_the_database_everybody_has_a_lease_to_speak_up() 
     eventually("every lease is over", async || (stopped.elapsed() > Duration::from_millis(3500)).then_some(())).await;
     signal(pid, "-CONT");
     let resumed: String = sql.query_first("SELECT CAST(NOW(6) AS CHAR)").await.unwrap().unwrap();
+    // Two passes later it renews, and nobody has declared it dead.
+    let resumed_at = Instant::now();
+    eventually("two passes", async || (resumed_at.elapsed() > Duration::from_secs(2)).then_some(())).await;
+    assert!(store.renew_worker(elsewhere, Duration::from_secs(60)).await.unwrap());
     let mut attempts = Vec::new();
     for task in &tasks {
         attempts.push(one.until(&task["id"], "completed").await["attempt"].clone());

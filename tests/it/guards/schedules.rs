@@ -2,6 +2,7 @@
 
 use super::proxy::Proxy;
 use super::{Ground, noop};
+use crate::harness::eventually;
 use chrono::TimeDelta;
 use mysql_async::prelude::Queryable;
 use taskrunnerx::store::schedules::{Definition, Due, Fire};
@@ -88,6 +89,29 @@ async fn a_schedule_that_changed_or_went_does_not_fire_as_it_was() {
     assert_eq!(ground.store.fire(fire(&changed, None)).await.unwrap(), None);
     assert_eq!(ground.fired().await, (0, 0));
     assert_eq!(ground.number("SELECT COUNT(*) FROM schedule_fires").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_does_not_change_while_it_fires() {
+    let mut ground = Ground::new().await;
+    let due = ground.due().await;
+    let proxy = Proxy::new(&ground.world).await;
+    // Its row has been compared, and nothing is written yet.
+    proxy.hold(b"INSERT IGNORE INTO queues");
+    let (store, fire) = (proxy.store.clone(), fire(&due, None));
+    let firing = tokio::spawn(async move { store.fire(fire).await.unwrap() });
+    proxy.held().await;
+    let mut operator = ground.world.sql().await;
+    let change = "UPDATE schedules SET version = version + 1";
+    let changing = tokio::spawn(async move { operator.query_drop(change).await.unwrap() });
+    eventually("the change waits, or is done", async || {
+        (ground.blocked().await == 1 || changing.is_finished()).then_some(())
+    })
+    .await;
+    assert!(!changing.is_finished());
+    proxy.go_on();
+    assert!(firing.await.unwrap().is_some());
+    changing.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,6 +41,17 @@ async fn only_workers_whose_own_lease_ran_out_are_fenced_and_they_stay_fenced() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_lives_while_its_lease_does_and_nobody_has_fenced_it() {
+    let mut ground = Ground::new().await;
+    let lives = ground.register(MINUTE).await;
+    let fenced = ground.register(MINUTE).await;
+    ground.register(Duration::ZERO).await;
+    ground.sql.query_drop(format!("UPDATE workers SET dead_at = NOW(6) WHERE id = {}", row(fenced))).await.unwrap();
+    let live: Vec<LiveWorker> = ground.store.live_workers().await.unwrap();
+    assert_eq!(live.into_iter().map(|worker| worker.id).collect::<Vec<_>>(), [lives]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_late_renewal_that_nobody_fenced_counts() {
     let ground = Ground::new().await;
     let late = ground.register(Duration::ZERO).await;
@@ -61,13 +72,17 @@ async fn a_registration_whose_answer_was_lost_is_one_worker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orphan_is_what_runs_under_a_worker_that_has_no_row() {
-    let ground = Ground::new().await;
+    let mut ground = Ground::new().await;
     let (live, dead, gone) = (ground.register(MINUTE).await, ground.register(Duration::ZERO).await, WorkerId::fresh());
     ground.store.fence_expired_workers().await.unwrap();
     ground.running(live, 1).await;
     let of_dead = ground.running(dead, 3).await;
     let orphans = ground.running(gone, 2).await;
-    ground.dispatched(1).await;
+    // Claimed once, and in the stream again: the row keeps the name of its last worker.
+    for worker in [dead, gone] {
+        let id = ground.running(worker, 1).await[0];
+        ground.set(id, "status = 'queued'").await;
+    }
     assert_eq!(ids(ground.store.orphans(100).await.unwrap()), orphans);
     assert_eq!(ids(ground.store.running_under(dead, 100).await.unwrap()), of_dead);
     assert_eq!(rescue::orphans(&ground.tools()).await.unwrap(), 2);
@@ -133,15 +148,20 @@ async fn one_worker_at_a_time_dispatches_a_queue() {
     assert_eq!(ground.store.queue_names().await.unwrap(), all, "each once");
     assert_eq!(ground.store.lease_queues(a, all[..2].to_vec(), MINUTE).await.unwrap(), all[..2]);
     assert_eq!(ground.store.lease_queues(b, all.clone(), MINUTE).await.unwrap(), all[2..]);
-    assert_eq!(ground.store.lease_queues(a, all.clone(), MINUTE).await.unwrap(), all[..2], "renewed");
+    assert_eq!(ground.store.lease_queues(a, all.clone(), 60 * MINUTE).await.unwrap(), all[..2]);
+    let renewed = "SELECT COUNT(*) FROM queues WHERE dispatcher_until > NOW(6) + INTERVAL 30 MINUTE";
+    assert_eq!(ground.number(renewed).await, 2);
     // It ran out on one of them.
     let query = "UPDATE queues SET dispatcher_until = NOW(6) - INTERVAL 1 MICROSECOND WHERE name = 'one'";
     ground.sql.query_drop(query).await.unwrap();
     assert_eq!(ground.store.lease_queues(b, all.clone(), MINUTE).await.unwrap(), all[1..]);
     assert_eq!(ground.store.lease_queues(a, all.clone(), MINUTE).await.unwrap(), all[..1]);
     ground.store.release_queues(a).await.unwrap();
+    assert_eq!(ground.store.lease_queues(a, all[1..].to_vec(), MINUTE).await.unwrap(), [] as [Arc<str>; 0]);
     assert_eq!(ground.store.lease_queues(b, all.clone(), MINUTE).await.unwrap(), all);
-    assert_eq!(ground.store.lease_queues(a, all, MINUTE).await.unwrap(), [] as [Arc<str>; 0]);
+    assert_eq!(ground.store.lease_queues(a, all.clone(), MINUTE).await.unwrap(), [] as [Arc<str>; 0]);
+    // A lease that is over when it is answered is none.
+    assert_eq!(ground.store.lease_queues(b, all, Duration::ZERO).await.unwrap(), [] as [Arc<str>; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
