@@ -29,6 +29,11 @@ impl Moment {
         let nanos = u32::try_from(time.tv_nsec).unwrap_or(0);
         Self(Duration::new(seconds, nanos))
     }
+
+    /// The time since an earlier moment.
+    pub(super) fn since(self, earlier: Moment) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
 }
 
 /// A worker's view of its own lease.

@@ -1,5 +1,6 @@
 //! The rescuer's rhythm: every worker, every second; but not right after an outage.
 
+use super::lease::Moment;
 use crate::lifecycle::{Tools, rescue};
 use crate::telemetry::Episode;
 use std::time::{Duration, Instant};
@@ -21,7 +22,8 @@ const SLOW_PART: u32 = 3;
 pub(super) async fn run(tools: Tools, lease: Duration, stop: CancellationToken) {
     let trouble = Episode::new("rescue");
     let mut hold_off = Instant::now() + lease;
-    let mut last = Instant::now();
+    // On the clock that runs during suspend.
+    let mut last = Moment::now();
     let mut orphans_at = hold_off;
     loop {
         tokio::select! {
@@ -29,16 +31,16 @@ pub(super) async fn run(tools: Tools, lease: Duration, stop: CancellationToken) 
             () = tokio::time::sleep(INTERVAL) => {}
         }
         let now = Instant::now();
-        if now.duration_since(last) > GAP {
+        if Moment::now().since(last) > GAP {
             hold_off = now + lease;
         }
-        last = now;
+        last = Moment::now();
         // A database that answers slowly has kept everybody's renewals waiting too. Asked while
         // holding off as well: an outage may begin then, and end just after.
         let asked = Instant::now();
         if tools.store.now().await.is_err() || asked.elapsed() > lease / SLOW_PART {
             hold_off = Instant::now() + lease;
-            last = Instant::now();
+            last = Moment::now();
             continue;
         }
         if now < hold_off {
@@ -64,6 +66,6 @@ pub(super) async fn run(tools: Tools, lease: Duration, stop: CancellationToken) 
                 hold_off = Instant::now() + lease;
             }
         }
-        last = Instant::now();
+        last = Moment::now();
     }
 }

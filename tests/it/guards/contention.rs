@@ -81,9 +81,8 @@ async fn the_pool_recovers_when_every_connection_is_killed() {
         })
         .collect();
     let sessions = sessions(&mut ground.sql).await;
-    let waiting = format!(
-        "SELECT id FROM {sessions} WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock%'"
-    );
+    let waiting =
+        format!("SELECT id FROM {sessions} WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock%'");
     let pool: Vec<u64> = eventually("all eight wait", async || {
         let ids: Vec<u64> = ground.sql.query(&waiting).await.unwrap();
         (ids.len() == 8).then_some(ids)
