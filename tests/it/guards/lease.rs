@@ -100,6 +100,42 @@ async fn a_rescuer_that_has_just_started_gives_everybody_a_lease() {
     drop(worker);
 }
 
+/// A worker elsewhere, whose lease is over a moment later: what a standstill does to those who live.
+async fn late(ground: &mut Ground) -> WorkerId {
+    let worker = ground.register(Duration::from_secs(1)).await;
+    let query = format!("SELECT COUNT(*) FROM workers WHERE id = {} AND lease_until < NOW(6)", key(TaskId(worker.0)));
+    eventually("its lease is over", async || (ground.number(&query).await == 1).then_some(())).await;
+    worker
+}
+
+/// It renews after two passes, and nobody has declared it dead.
+async fn renews(ground: &Ground, worker: WorkerId) {
+    let began = Instant::now();
+    eventually("two passes", async || (began.elapsed() > Duration::from_secs(2)).then_some(())).await;
+    assert!(ground.store.renew_worker(worker, super::MINUTE).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescuer_that_stood_still_or_that_failed_gives_everybody_a_lease() {
+    let mut ground = Ground::new().await;
+    let daemon = worker(&ground.world).await;
+    ground.running(WorkerId::fresh(), 1).await;
+    eventually("it rescues", async || (daemon.logged("task taken over") > 0).then_some(())).await;
+    daemon.signal("-STOP");
+    let stopped = Instant::now();
+    let worker = late(&mut ground).await;
+    eventually("longer than a gap", async || (stopped.elapsed() > Duration::from_millis(4500)).then_some(())).await;
+    daemon.signal("-CONT");
+    renews(&ground, worker).await;
+
+    // Its clock query is answered, and its pass is not.
+    let worker = ground.register(Duration::from_secs(1)).await;
+    ground.sql.query_drop("RENAME TABLE workers TO elsewhere").await.unwrap();
+    eventually("a pass failed", async || (daemon.logged("rescue: trouble") > 0).then_some(())).await;
+    ground.sql.query_drop("RENAME TABLE elsewhere TO workers").await.unwrap();
+    renews(&ground, worker).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_standstill_of_the_database_everybody_has_a_lease_to_speak_up() {
     let directory = tempfile::tempdir().unwrap();
