@@ -4,7 +4,7 @@
 use super::Tools;
 use crate::store::StoreError;
 use crate::store::tasks::{Claim, LostClaim};
-use crate::stream::{Delivered, Entry};
+use crate::stream::Entry;
 use crate::task::{Claimed, Reason, TaskId, WorkerId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,33 +25,28 @@ pub struct Won {
 #[derive(Debug, Default)]
 pub struct Claimings {
     pub won: Vec<Won>,
-    /// Entries to acknowledge: lost claims, and what is no entry of ours.
+    /// Entries to acknowledge: lost claims, and what was handed back.
     pub done: Vec<(Arc<str>, String)>,
 }
 
-/// Claims what these entries name. The ids must be distinct, and none may be held by this
+/// Claims what these entries name; beside each stands its id in the stream. The ids must be distinct, and none may be held by this
 /// worker already.
 ///
 /// # Errors
 /// When the database cannot be reached; the entries are then left alone. What was claimed all
 /// the same is released by the heartbeat, what was not is swept.
-pub async fn claim(tools: &Tools, worker: WorkerId, delivered: Vec<Delivered>) -> Result<Claimings, StoreError> {
+pub async fn claim(tools: &Tools, worker: WorkerId, offered: Vec<(Entry, String)>) -> Result<Claimings, StoreError> {
     let Tools { store, registry, metrics, .. } = tools;
     let mut result = Claimings::default();
-    let mut wanted: Vec<(Entry, String)> = Vec::with_capacity(delivered.len());
+    let mut wanted: Vec<(Entry, String)> = Vec::with_capacity(offered.len());
     let mut foreign: Vec<TaskId> = Vec::new();
-    for Delivered { queue, entry_id, entry } in delivered {
-        match entry {
-            None => {
-                tracing::warn!(queue = &*queue, entry_id, "an entry that is not ours was deleted");
-                result.done.push((queue, entry_id));
-            }
-            Some(entry) if registry.get(&entry.name).is_none() => {
-                tracing::warn!(task.id = %entry.id, task.name = &*entry.name, "handed back: this worker lacks the task type");
-                foreign.push(entry.id);
-                result.done.push((queue, entry_id));
-            }
-            Some(entry) => wanted.push((entry, entry_id)),
+    for (entry, entry_id) in offered {
+        if registry.get(&entry.name).is_some() {
+            wanted.push((entry, entry_id));
+        } else {
+            tracing::warn!(task.id = %entry.id, task.name = &*entry.name, "handed back: this worker lacks the task type");
+            foreign.push(entry.id);
+            result.done.push((entry.queue, entry_id));
         }
     }
     if !foreign.is_empty() {

@@ -5,7 +5,7 @@ use super::incarnation::Life;
 use crate::lifecycle::claim::{self, Won};
 use crate::lifecycle::execute::{Stopper, execute};
 use crate::lifecycle::finish::Ended;
-use crate::stream::{Delivered, Reader};
+use crate::stream::{Delivered, Entry, Reader};
 use crate::task::{Claimed, TaskId};
 use crate::telemetry::Episode;
 use std::sync::Arc;
@@ -101,27 +101,25 @@ async fn read(
 async fn admit(life: &Arc<Life>, delivered: Vec<Delivered>, free: usize, claims: &mut tokio::task::JoinSet<()>) {
     let mut wanted = Vec::with_capacity(delivered.len());
     let (mut surplus, mut early) = (Vec::new(), Vec::new());
-    for item in delivered {
-        match &item.entry {
-            Some(entry) if wanted.len() >= free => {
-                surplus.push(entry.id);
-                life.parts.tools.outbox.acknowledge(item.queue, item.entry_id);
+    let done = |queue, entry_id| life.parts.tools.outbox.acknowledge(queue, entry_id);
+    for Delivered { queue, entry_id, entry } in delivered {
+        let Some(entry) = entry else {
+            tracing::warn!(queue = &*queue, entry_id, "an entry that is not ours was deleted");
+            done(queue, entry_id);
+            continue;
+        };
+        if wanted.len() >= free {
+            surplus.push(entry.id);
+            done(queue, entry_id);
+        } else if let Some(held) = life.held.take(entry.id, entry.attempt) {
+            tracing::debug!(task.id = %entry.id, "an entry came twice");
+            if entry.attempt > held {
+                // The next attempt's, while this one's outcome is still on its way.
+                early.push(entry.id);
             }
-            Some(entry) => match life.held.take(entry.id, entry.attempt) {
-                None => wanted.push(item),
-                Some(held) => {
-                    tracing::debug!(task.id = %entry.id, "an entry came twice");
-                    if entry.attempt > held {
-                        // The next attempt's, while this one's outcome is still on its way.
-                        early.push(entry.id);
-                    }
-                    life.parts.tools.outbox.acknowledge(item.queue, item.entry_id);
-                }
-            },
-            None => {
-                tracing::warn!(queue = &*item.queue, entry_id = item.entry_id, "an entry that is not ours was deleted");
-                life.parts.tools.outbox.acknowledge(item.queue, item.entry_id);
-            }
+            done(queue, entry_id);
+        } else {
+            wanted.push((entry, entry_id));
         }
     }
     hand_back(life, surplus, Duration::ZERO).await;
@@ -148,12 +146,12 @@ async fn hand_back(life: &Life, ids: Vec<TaskId>, delay: Duration) {
 
 async fn claim(
     life: Arc<Life>,
-    wanted: Vec<Delivered>,
+    wanted: Vec<(Entry, String)>,
     mut slots: OwnedSemaphorePermit,
     mut unrecorded: OwnedSemaphorePermit,
 ) {
-    let ids: Vec<_> = wanted.iter().filter_map(|item| item.entry.as_ref()).map(|entry| entry.id).collect();
-    let entries: Vec<_> = wanted.iter().map(|item| (Arc::clone(&item.queue), item.entry_id.clone())).collect();
+    let ids: Vec<_> = wanted.iter().map(|(entry, _)| entry.id).collect();
+    let entries: Vec<_> = wanted.iter().map(|(entry, id)| (Arc::clone(&entry.queue), id.clone())).collect();
     let parts = &life.parts;
     let claimed = claim::claim(&parts.tools, life.id, wanted).await;
     let claimings = match claimed {

@@ -120,7 +120,7 @@ impl Incarnation {
             life.lease.revoke();
             let tasks = life.held.stop_all(Stop::Fenced);
             tracing::error!(worker.id = %life.id, tasks, "this worker lost its lease and stops what it runs: {why}");
-            // Handlers that do not listen are dropped after their grace.
+            // They are dropped at once; this only waits for them to be gone.
             let _ = tokio::time::timeout(STOP_GRACE * 2, life.held.empty()).await;
             return Ended::Fenced;
         }
