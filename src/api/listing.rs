@@ -30,7 +30,7 @@ struct PageJson<'a> {
 pub(super) async fn list(state: Data<State>, query: Query<Vec<(String, String)>>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let asked = Asked::read(&query)?;
-    let page = services.store.list(asked.filter, asked.before, asked.limit).await?;
+    let page = services.tools.store.list(asked.filter, asked.before, asked.limit).await?;
     let tasks = page.tasks.iter().map(|task| TaskJson::new(task, Vec::new())).collect();
     Ok(HttpResponse::Ok().json(PageJson { tasks, next_cursor: page.next.map(cursor) }))
 }

@@ -18,9 +18,8 @@ mod tasks;
 pub use access::Access;
 pub use health::{Health, monitor};
 
-use crate::executor::Registry;
+use crate::lifecycle::Tools;
 use crate::lifecycle::submit::{Defaults, Submitter};
-use crate::store::Store;
 use crate::telemetry::Metrics;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
@@ -44,9 +43,8 @@ const STOP_SECONDS: u64 = 10;
 /// What the routes of `/api` work with, once the process has started.
 #[derive(Debug)]
 pub struct Services {
-    pub store: Store,
+    pub tools: Tools,
     pub submitter: Submitter,
-    pub registry: Arc<Registry>,
     pub defaults: Defaults,
     /// `limits.payload`, in bytes.
     pub max_payload: usize,
@@ -123,5 +121,10 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route(web::post().to(tasks::submit))
                 .default_service(web::to(|| problem::method_not_allowed("GET, HEAD, POST"))),
         )
-        .service(web::resource("/api/tasks/{id}").route(get().to(tasks::get)).default_service(only_get()));
+        .service(web::resource("/api/tasks/{id}").route(get().to(tasks::get)).default_service(only_get()))
+        .service(
+            web::resource("/api/tasks/{id}/cancel")
+                .route(web::post().to(tasks::cancel))
+                .default_service(web::to(|| problem::method_not_allowed("POST"))),
+        );
 }

@@ -55,9 +55,11 @@ pub async fn execute(
     stopper: &Stopper,
     max_result: usize,
 ) -> Option<Outcome> {
-    if stopper.reason() == Some(Stop::Fenced) {
-        // Lost between the claim and here: it must not even begin.
-        return None;
+    // Stopped between the claim and here: it must not even begin.
+    match stopper.reason() {
+        Some(Stop::Fenced) => return None,
+        Some(Stop::Cancelled) => return Some(Outcome::Cancelled),
+        Some(Stop::TimedOut | Stop::Interrupted) | None => {}
     }
     let Some(task_type) = registry.get(&claimed.name) else {
         return Some(Outcome::Retryable(format!("this worker has no task type {:?}", claimed.name)));

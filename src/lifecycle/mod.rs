@@ -3,7 +3,8 @@
 //! ```text
 //! submit ─► dispatch ─► claim ─► execute ─► finish          fire: a schedule submits
 //!              ▲                              │             rescue: for those who cannot finish
-//!              └────────── retry ◄────────────┘             purge: the end
+//!              └────────── retry ◄────────────┘             cancel: stopped from outside
+//!                                                           purge: the end
 //! ```
 //!
 //! Each verb knows the store and the stream, and none knows the services that call it: which
@@ -34,6 +35,7 @@ impl Tools {
     }
 }
 
+pub mod cancel;
 pub mod claim;
 pub mod dispatch;
 pub mod execute;

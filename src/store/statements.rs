@@ -2,7 +2,7 @@
 
 use super::schedules;
 use super::sql::Texts;
-use super::tasks::{claim, dispatch, finish, insert, purge, read, rescue};
+use super::tasks::{cancel, claim, dispatch, finish, insert, purge, read, rescue};
 
 /// A text of its own, or one for each batch size.
 trait HasText {
@@ -35,6 +35,7 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         dispatch { OUTLOOK, DUE, PROMOTE, BACKLOG, TAKE, TAKEN, STALE, UNDISPATCH, PUT_BACK, HAND_BACK }
         claim { CLAIM, STANDING, EXPIRE, PAYLOADS }
         finish { COMPLETE, COMPLETE_WITH, RETRY, REQUEUE, END, CANCEL_ASKED, OWNERS, HISTORY }
+        cancel { CANCEL }
         rescue { OF_WORKER, ORPHANS, BY_ID }
         purge { WALK, PURGE, PURGE_HISTORY }
         read { DEPTH }

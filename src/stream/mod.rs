@@ -4,8 +4,9 @@
 //! moments of work; the backlog stays in MySQL. Redis may be flushed, restarted or lost at any
 //! time: that costs latency, never a task, since whatever the stream loses the sweep finds.
 //!
-//! Every wake-up here (pub/sub, gate) has a polling fallback elsewhere.
+//! Every wake-up here (pub/sub, gate, cancel notice) has a polling fallback elsewhere.
 
+mod cancel;
 mod connection;
 mod entry;
 mod error;
@@ -13,8 +14,10 @@ mod gate;
 mod group;
 mod outbox;
 mod reader;
+mod subscription;
 mod wake;
 
+pub use cancel::{CancelInbox, CancelNotice, CancelNotices};
 pub use connection::Stream;
 pub use entry::{Delivered, Entry};
 pub use error::StreamError;

@@ -1,7 +1,8 @@
-//! What Redis is told after a commit: entries to add, dispatchers to wake, entries to
-//! acknowledge. Nobody waits for it; what was handed in while one pipeline was under way
+//! What Redis is told after a commit: entries to add, dispatchers to wake, workers to tell of a
+//! cancel, entries to acknowledge. Nobody waits for it; what was handed in while one pipeline was under way
 //! shares the next.
 
+use super::cancel::CancelNotice;
 use super::connection::Stream;
 use super::entry::Entry;
 use super::error::StreamError;
@@ -24,6 +25,7 @@ const ROUND: usize = 512;
 enum Order {
     Append(Box<Entry>),
     Wake(Arc<str>),
+    Cancel(CancelNotice),
     Acknowledge { queue: Arc<str>, entry_id: String },
     Flush(oneshot::Sender<()>),
 }
@@ -52,6 +54,12 @@ impl Outbox {
     /// Wakes a queue's dispatcher soon, in whichever process. If the line is full its poll finds the work.
     pub fn wake(&self, queue: Arc<str>) {
         let _ = self.orders.try_send(Order::Wake(queue));
+    }
+
+    /// Tells whoever runs this attempt soon that its task is to be cancelled. If the line is full
+    /// the worker's heartbeat finds out.
+    pub fn cancel(&self, notice: CancelNotice) {
+        let _ = self.orders.try_send(Order::Cancel(notice));
     }
 
     /// Acknowledges and deletes an entry soon. If the line is full it stays pending until its
@@ -95,12 +103,14 @@ async fn round(
 ) -> Result<(), StreamError> {
     let mut entries = Vec::new();
     let mut wakes: Vec<Arc<str>> = Vec::new();
+    let mut cancels = Vec::new();
     let mut flushes = Vec::new();
     for order in orders {
         match order {
             Order::Append(entry) => entries.push(*entry),
             Order::Wake(queue) if wakes.contains(&queue) => {}
             Order::Wake(queue) => wakes.push(queue),
+            Order::Cancel(notice) => cancels.push(notice),
             Order::Acknowledge { queue, entry_id } => done.entry(queue).or_default().push(entry_id),
             Order::Flush(sent) => flushes.push(sent),
         }
@@ -117,6 +127,9 @@ async fn round(
     }
     if !wakes.is_empty() {
         result = result.and(stream.publish_wake(wakes).await);
+    }
+    if !cancels.is_empty() {
+        result = result.and(stream.publish_cancels(cancels).await);
     }
     for sent in flushes {
         let _ = sent.send(());

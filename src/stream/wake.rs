@@ -4,17 +4,10 @@
 
 use super::connection::Stream;
 use super::error::StreamError;
-use crate::telemetry::Episode;
 use deadpool_redis::Connection;
-use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-
-/// Wait between tries to subscribe.
-const RETRY_WAIT: Duration = Duration::from_secs(1);
 
 /// One notification for each queue of this process. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +41,7 @@ impl Wakes {
 }
 
 impl Stream {
-    fn wake_channel(&self) -> String {
+    pub(super) fn wake_channel(&self) -> String {
         format!("{}:wake", self.prefix)
     }
 
@@ -66,37 +59,5 @@ impl Stream {
             Ok(pipe.query_async::<()>(&mut conn).await?)
         })
         .await
-    }
-
-    /// Passes the wake-ups of other processes on to this one's, until stopped.
-    pub async fn listen(&self, wakes: Wakes, stop: CancellationToken) {
-        let trouble = Episode::new("redis wake-up subscription");
-        while !stop.is_cancelled() {
-            let ended = tokio::select! {
-                () = stop.cancelled() => return,
-                ended = self.subscribe(&wakes, &trouble) => ended,
-            };
-            if let Err(error) = ended {
-                self.count(&error);
-                trouble.failed(&error);
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(RETRY_WAIT) => {}
-            }
-        }
-    }
-
-    async fn subscribe(&self, wakes: &Wakes, trouble: &Episode) -> Result<(), StreamError> {
-        let mut subscription = self.client.get_async_pubsub().await?;
-        subscription.subscribe(self.wake_channel()).await?;
-        trouble.succeeded();
-        let mut messages = subscription.on_message();
-        while let Some(message) = messages.next().await {
-            if let Ok(queue) = message.get_payload::<String>() {
-                wakes.wake(&queue);
-            }
-        }
-        Ok(())
     }
 }

@@ -1,7 +1,9 @@
-//! The heartbeat: renews the worker's lease, and compares what the rows say with what it holds.
+//! The heartbeat: renews the worker's lease, and compares what the rows say with what it holds:
+//! which of it is to be cancelled, and what it does not know.
 
 use super::incarnation::Life;
 use crate::lifecycle::rescue;
+use crate::stream::CancelInbox;
 use crate::task::TaskId;
 use crate::telemetry::Episode;
 use std::collections::HashSet;
@@ -21,7 +23,7 @@ const SPARE_ROWS: u32 = 1000;
 
 /// Beats until stopped. Returns earlier when the lease is lost: declared dead by another, or
 /// not to be trusted any more.
-pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) -> Result<(), LeaseLost> {
+pub(super) async fn run(life: Arc<Life>, cancels: CancelInbox, stop: CancellationToken) -> Result<(), LeaseLost> {
     tokio::select! {
         () = stop.cancelled() => Ok(()),
         // Watched apart from the beat: a beat may hang for as long as the database does.
@@ -29,6 +31,7 @@ pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) -> Result<(), 
         dead = renew(&life) => Err(dead),
         // Beside the renewals, so that a slow comparison does not delay them.
         never = compare(&life) => match never {},
+        never = heed(&life, cancels) => match never {},
     }
 }
 
@@ -62,6 +65,14 @@ async fn renew(life: &Life) -> LeaseLost {
     }
 }
 
+/// Cancels as notices come; what they miss the comparison finds.
+async fn heed(life: &Life, mut cancels: CancelInbox) -> Infallible {
+    while let Some(notice) = cancels.next().await {
+        life.held.cancel(notice.id, notice.attempt);
+    }
+    std::future::pending().await
+}
+
 /// Compares at every beat, for as long as the heartbeat lasts.
 async fn compare(life: &Life) -> Infallible {
     let mut unknown = HashSet::new();
@@ -71,14 +82,17 @@ async fn compare(life: &Life) -> Infallible {
     }
 }
 
-/// Releases rows that say `running` under this worker and that it does not know, at this beat
-/// and at the one before: claims that committed after their answers were lost. Returns the
-/// rows that are unknown for the first time.
+/// Cancels what is marked so: its notice may have been lost. Releases rows that say `running`
+/// under this worker and that it does not know, at this beat and at the one before: claims that
+/// committed after their answers were lost. Returns the rows that are unknown for the first time.
 async fn reconcile(life: &Life, unknown_before: HashSet<(TaskId, u32)>) -> HashSet<(TaskId, u32)> {
     let limit = life.parts.settings.concurrency.saturating_add(SPARE_ROWS);
     let Ok(rows) = life.parts.tools.store.running_under(life.id, limit).await else {
         return unknown_before;
     };
+    for row in rows.iter().filter(|row| row.cancel_requested) {
+        life.held.cancel(row.id, row.standing.attempt);
+    }
     let unknown: Vec<_> = rows.into_iter().filter(|row| !life.held.contains(row.id)).collect();
     let (again, first): (Vec<_>, Vec<_>) =
         unknown.into_iter().partition(|row| unknown_before.contains(&(row.id, row.standing.attempt)));

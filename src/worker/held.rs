@@ -49,6 +49,15 @@ impl Held {
         self.lock().contains_key(&id)
     }
 
+    /// Cancels a held task if it is at this attempt, one more than its entry said.
+    pub(super) fn cancel(&self, id: TaskId, attempt: u32) {
+        if let Some((entry, stopper)) = self.lock().get(&id)
+            && entry.saturating_add(1) == attempt
+        {
+            stopper.stop(Stop::Cancelled);
+        }
+    }
+
     /// Stops every attempt.
     pub(super) fn stop_all(&self, reason: Stop) -> usize {
         let tasks = self.lock();
@@ -78,7 +87,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_task_is_taken_once_and_the_last_release_wakes_who_waits() {
+    async fn a_task_is_taken_once_cancelled_by_its_attempt_and_the_last_release_wakes_who_waits() {
         let held = std::sync::Arc::new(Held::default());
         let id = TaskId(uuid::Uuid::nil());
         assert_eq!((held.take(id, 3), held.take(id, 4)), (None, Some(3)));
@@ -89,6 +98,11 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
+        let stopper = held.stopper(id).unwrap();
+        held.cancel(id, 3);
+        assert_eq!(stopper.reason(), None, "a notice for an attempt before this one");
+        held.cancel(id, 4);
+        assert_eq!(stopper.reason(), Some(Stop::Cancelled));
         held.release(id);
         waiting.await.unwrap();
         assert_eq!(held.take(id, 4), None);

@@ -8,6 +8,7 @@ use super::{Parts, Served, consume, dispatcher, heartbeat};
 use crate::lifecycle::execute::{STOP_GRACE, Stop};
 use crate::lifecycle::finish::Finisher;
 use crate::store::workers::NewWorker;
+use crate::stream::{CancelInbox, CancelNotices};
 use crate::task::WorkerId;
 use crate::telemetry::Episode;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub(super) enum Ended {
 
 pub(super) struct Incarnation {
     life: Arc<Life>,
+    cancels: CancelInbox,
 }
 
 impl Incarnation {
@@ -57,6 +59,7 @@ impl Incarnation {
         parts: &Arc<Parts>,
         finisher: &Finisher,
         served: watch::Receiver<Queues>,
+        cancels: &CancelNotices,
         stop: &CancellationToken,
     ) -> Option<Self> {
         let id = WorkerId::fresh();
@@ -79,7 +82,7 @@ impl Incarnation {
                         unrecorded: Arc::new(Semaphore::new(concurrency + UNRECORDED)),
                         served,
                     };
-                    return Some(Self { life: Arc::new(life) });
+                    return Some(Self { life: Arc::new(life), cancels: cancels.subscribe() });
                 }
                 Err(error) => trouble.failed(&error),
             }
@@ -92,9 +95,9 @@ impl Incarnation {
 
     /// Serves until stopped (then drains) or until the lease is lost (then drops everything).
     pub(super) async fn run(self, stop: &CancellationToken) -> Ended {
-        let life = self.life;
+        let Self { life, cancels } = self;
         let (reading, beating, dispatching) = (stop.child_token(), CancellationToken::new(), stop.child_token());
-        let mut heartbeat = tokio::spawn(heartbeat::run(Arc::clone(&life), beating.clone()));
+        let mut heartbeat = tokio::spawn(heartbeat::run(Arc::clone(&life), cancels, beating.clone()));
         let mut consumer = tokio::spawn(consume::run(Arc::clone(&life), reading.clone()));
         let dispatchers = tokio::spawn(dispatcher::run(Arc::clone(&life), dispatching.clone()));
         let lost = tokio::select! {

@@ -3,10 +3,10 @@
 //!
 //! ```text
 //!  consume ─► claim ─► attempts ─► finish        one incarnation: a life under one worker id
-//!  heartbeat: renews the lease ([`lease`]),
+//!  heartbeat: renews the lease ([`lease`]), finds cancels,
 //!             ends the incarnation when it is lost
 //!  dispatchers: one a queue whose lease this worker holds
-//!  rescuer, queue watch, wake-up listener         the process
+//!  rescuer, queue watch, subscription             the process
 //! ```
 //!
 //! A worker that was declared dead, or that cannot trust its lease any more, stops every
@@ -23,6 +23,7 @@ mod rescuer;
 
 use crate::lifecycle::Tools;
 use crate::lifecycle::finish::Finisher;
+use crate::stream::CancelNotices;
 use incarnation::{Ended, Incarnation};
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,16 +72,18 @@ pub async fn run(parts: Parts, stop: CancellationToken, ready: impl Fn() + Send 
     // These go on while the last incarnation drains: another's tasks do not wait for it.
     let background = CancellationToken::new();
     let _stop_background = background.clone().drop_guard();
+    let cancels = CancelNotices::default();
     let mut services = JoinSet::new();
     services.spawn(rescuer::run(tools.clone(), parts.settings.lease, background.clone()));
     services.spawn({
-        let (stream, wakes, background) = (tools.stream.clone(), tools.wakes.clone(), background.clone());
-        async move { stream.listen(wakes, background).await }
+        let (stream, wakes) = (tools.stream.clone(), tools.wakes.clone());
+        let (cancels, background) = (cancels.clone(), background.clone());
+        async move { stream.listen(wakes, cancels, background).await }
     });
     let served = queues::watch(&parts, background.clone(), &mut services);
     tools.metrics.worker_slots.set(i64::from(parts.settings.concurrency));
     loop {
-        let Some(incarnation) = Incarnation::begin(&parts, &finisher, served.clone(), &stop).await else {
+        let Some(incarnation) = Incarnation::begin(&parts, &finisher, served.clone(), &cancels, &stop).await else {
             return;
         };
         ready();

@@ -116,6 +116,7 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
         ("dispatch::UNDISPATCH", by_id(none(), vec![time()])),
         ("dispatch::PUT_BACK", by_id(none(), vec![time()])),
         ("dispatch::HAND_BACK", by_id(vec!["1".into()], none())),
+        ("cancel::CANCEL", Plan { values: vec![text("why"), ids[0].clone()], table: "tasks", key: "PRIMARY", rows: 1 }),
         ("claim::CLAIM", by_id(vec![worker()], vec!["0".into()])),
         ("claim::STANDING", by_id(none(), none())),
         ("claim::EXPIRE", by_id(none(), none())),

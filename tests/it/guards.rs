@@ -2,6 +2,7 @@
 //! call the store and the stream directly; an operator's connection beside them holds locks,
 //! kills connections and leaves rows as a crash would have.
 
+mod cancel;
 mod claim;
 mod contention;
 mod dispatch;

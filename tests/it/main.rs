@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod cancel;
 mod explain;
 mod guards;
 mod lifecycle;

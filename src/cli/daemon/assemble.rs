@@ -127,9 +127,8 @@ impl Running {
             ("submission", String::new())
         });
         state.serve(Services {
-            store: tools.store.clone(),
+            tools: tools.clone(),
             submitter,
-            registry: Arc::clone(&tools.registry),
             defaults: defaults(config),
             max_payload: config.limits.payload,
         });

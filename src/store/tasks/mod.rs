@@ -1,5 +1,6 @@
 //! The tasks table, one file a verb, in the order of a task's life.
 
+pub(super) mod cancel;
 pub(super) mod claim;
 pub(super) mod dispatch;
 pub(super) mod finish;
@@ -8,6 +9,7 @@ pub(super) mod purge;
 pub(super) mod read;
 pub(super) mod rescue;
 
+pub use cancel::CancelAsked;
 pub use claim::{Claim, LostClaim};
 pub use dispatch::{Dispatched, MAX_ENTRY_PAYLOAD, Outlook};
 pub use finish::{Applied, Finish, Record};

@@ -7,7 +7,7 @@ use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, select};
 use crate::task::{Backoff, Standing, TaskId, Timestamp, WorkerId};
 use chrono::NaiveDateTime;
 use diesel::QueryResult;
-use diesel::sql_types::{Binary, Datetime, Integer, Nullable, Text, Unsigned};
+use diesel::sql_types::{Binary, Bool, Datetime, Integer, Nullable, Text, Unsigned};
 use diesel_async::RunQueryDsl;
 use futures_util::FutureExt;
 use std::sync::Arc;
@@ -21,25 +21,29 @@ pub struct Held {
     pub queue: Arc<str>,
     pub standing: Standing,
     pub started_at: Option<Timestamp>,
+    /// Somebody asked to cancel it.
+    pub cancel_requested: bool,
 }
 
-const COLUMNS: &str =
-    "t.id, t.worker_id, t.name, t.queue, t.attempt, t.forgiven, t.max_attempts, t.crash_count, t.backoff, t.started_at";
+const COLUMNS: &str = "t.id, t.worker_id, t.name, t.queue, t.attempt, t.forgiven, t.max_attempts, t.crash_count, t.backoff, t.started_at, \
+     t.cancel_requested_at IS NOT NULL";
 
 /// By queue, since the one index leads with it; there are few queues.
 pub(in crate::store) const OF_WORKER: &str = "SELECT STRAIGHT_JOIN \
-     t.id, t.worker_id, t.name, t.queue, t.attempt, t.forgiven, t.max_attempts, t.crash_count, t.backoff, t.started_at \
+     t.id, t.worker_id, t.name, t.queue, t.attempt, t.forgiven, t.max_attempts, t.crash_count, t.backoff, t.started_at, \
+     t.cancel_requested_at IS NOT NULL \
      FROM queues q JOIN tasks t FORCE INDEX (agenda) ON t.queue = q.name AND t.lane = 3 \
      WHERE t.status = 'running' AND t.worker_id = ? LIMIT ?";
 pub(in crate::store) const ORPHANS: &str = "SELECT STRAIGHT_JOIN \
-     t.id, t.worker_id, t.name, t.queue, t.attempt, t.forgiven, t.max_attempts, t.crash_count, t.backoff, t.started_at \
+     t.id, t.worker_id, t.name, t.queue, t.attempt, t.forgiven, t.max_attempts, t.crash_count, t.backoff, t.started_at, \
+     t.cancel_requested_at IS NOT NULL \
      FROM queues q JOIN tasks t FORCE INDEX (agenda) ON t.queue = q.name AND t.lane = 3 \
      LEFT JOIN workers w ON w.id = t.worker_id \
      WHERE t.status = 'running' AND w.id IS NULL LIMIT ?";
 pub(in crate::store) static BY_ID: Texts =
     Texts::new(|n| format!("SELECT {COLUMNS} FROM tasks t WHERE t.id IN ({})", marks(n)));
 
-type Row = (Key, Option<Key>, String, String, u32, u32, u32, u32, String, Option<NaiveDateTime>);
+type Row = (Key, Option<Key>, String, String, u32, u32, u32, u32, String, Option<NaiveDateTime>, bool);
 type Sql = (
     Binary,
     Nullable<Binary>,
@@ -51,10 +55,12 @@ type Sql = (
     Unsigned<Integer>,
     Text,
     Nullable<Datetime>,
+    Bool,
 );
 
 fn held(row: Row) -> Held {
-    let (id, worker, name, queue, attempt, forgiven, max_attempts, crash_count, backoff, started_at) = row;
+    let (id, worker, name, queue, attempt, forgiven, max_attempts, crash_count, backoff, started_at, cancel_requested) =
+        row;
     Held {
         id: TaskId::from(id),
         worker: worker.map_or(WorkerId(uuid::Uuid::nil()), WorkerId::from),
@@ -69,6 +75,7 @@ fn held(row: Row) -> Held {
             backoff: Backoff::from_json(&backoff).unwrap_or_default(),
         },
         started_at: started_at.map(utc),
+        cancel_requested,
     }
 }
 
