@@ -24,15 +24,19 @@ pub async fn pass(tools: &Tools) -> Result<usize, StoreError> {
     }
     let mut rescued = 0;
     for worker in tools.store.dead_workers().await? {
-        rescued += take_over(tools, worker).await?;
-        clear_entries(tools, worker).await;
-        // Only when nothing names it as running any more.
-        if tools.store.running_under(worker, 1).await?.is_empty() {
-            tools.store.release_queues(worker).await?;
-            tools.store.remove_worker(worker).await?;
-        }
+        rescued += bury(tools, worker, &Outcome::Lost(format!("worker {worker} died"))).await?;
     }
     Ok(rescued)
+}
+
+/// Hands over what a worker ran that lost its lease and lives on: it has stopped its handlers, so
+/// nobody needs to wait for its lease or for a rescuer. It is fenced first, like any other.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn hand_over(tools: &Tools, worker: WorkerId) -> Result<usize, StoreError> {
+    tools.store.declare_dead(worker).await?;
+    bury(tools, worker, &Outcome::Abandoned(format!("worker {worker} lost its lease"))).await
 }
 
 /// Takes over what says `running` under a worker that has no row: a claim that committed after
@@ -45,7 +49,7 @@ pub async fn orphans(tools: &Tools) -> Result<usize, StoreError> {
     loop {
         let held = tools.store.orphans(BATCH).await?;
         let full = held.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX);
-        let moved = lose(tools, held, "its worker is gone").await?;
+        let moved = lose(tools, held, &Outcome::Lost("its worker is gone".to_owned())).await?;
         rescued += moved;
         if !full || moved == 0 {
             return Ok(rescued);
@@ -62,14 +66,27 @@ pub async fn release(tools: &Tools, unknown: Vec<Held>) -> Result<usize, StoreEr
     requeue(tools, unknown, &Outcome::Interrupted).await
 }
 
-async fn take_over(tools: &Tools, worker: WorkerId) -> Result<usize, StoreError> {
+/// Takes over what says `running` under a worker that was declared dead, then removes what is
+/// left of it.
+async fn bury(tools: &Tools, worker: WorkerId, outcome: &Outcome) -> Result<usize, StoreError> {
+    let rescued = take_over(tools, worker, outcome).await?;
+    clear_entries(tools, worker).await;
+    // Only when nothing names it as running any more.
+    if tools.store.running_under(worker, 1).await?.is_empty() {
+        tools.store.release_queues(worker).await?;
+        tools.store.remove_worker(worker).await?;
+    }
+    Ok(rescued)
+}
+
+async fn take_over(tools: &Tools, worker: WorkerId, outcome: &Outcome) -> Result<usize, StoreError> {
     let mut rescued = 0;
     loop {
         let held = tools.store.running_under(worker, BATCH).await?;
         if held.is_empty() {
             return Ok(rescued);
         }
-        let moved = lose(tools, held, &format!("worker {worker} died")).await?;
+        let moved = lose(tools, held, outcome).await?;
         rescued += moved;
         if moved == 0 {
             // Others are at it, or a cancel stands in between: the next pass looks again.
@@ -78,8 +95,8 @@ async fn take_over(tools: &Tools, worker: WorkerId) -> Result<usize, StoreError>
     }
 }
 
-async fn lose(tools: &Tools, held: Vec<Held>, why: &str) -> Result<usize, StoreError> {
-    let moved = requeue(tools, held, &Outcome::Lost(why.to_owned())).await?;
+async fn lose(tools: &Tools, held: Vec<Held>, outcome: &Outcome) -> Result<usize, StoreError> {
+    let moved = requeue(tools, held, outcome).await?;
     tools.metrics.tasks_rescued.inc_by(u64::try_from(moved).unwrap_or(0));
     Ok(moved)
 }

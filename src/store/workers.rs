@@ -97,6 +97,22 @@ impl Store {
         .await
     }
 
+    /// Declares one worker dead, whatever its lease says: it asks for that itself. From here on
+    /// its renewals are refused.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn declare_dead(&self, worker: WorkerId) -> Result<(), StoreError> {
+        self.run("worker", move |conn, _| {
+            async move {
+                let text = "UPDATE workers SET dead_at = NOW(6) WHERE id = ? AND dead_at IS NULL";
+                statement(text, vec![Bind::Id(worker.0)]).execute(conn).await.map(|_| ())
+            }
+            .boxed()
+        })
+        .await
+    }
+
     /// The workers that were declared dead and whose rows are still there.
     ///
     /// # Errors

@@ -28,6 +28,9 @@ pub enum Outcome {
     Interrupted,
     /// The worker died.
     Lost(String),
+    /// The worker lost its lease, stopped the attempt and came back. It counts as an attempt, but
+    /// not as a dead worker: an outage of the database must not poison what it interrupts.
+    Abandoned(String),
 }
 
 impl Outcome {
@@ -41,7 +44,7 @@ impl Outcome {
             Outcome::TimedOut(_) => "timeout",
             Outcome::Cancelled => "cancelled",
             Outcome::Interrupted => "interrupted",
-            Outcome::Lost(_) => "lost",
+            Outcome::Lost(_) | Outcome::Abandoned(_) => "lost",
         }
     }
 
@@ -50,7 +53,10 @@ impl Outcome {
     pub fn error(&self) -> Option<String> {
         match self {
             Outcome::Success(_) | Outcome::Interrupted => None,
-            Outcome::Retryable(message) | Outcome::Permanent(message) | Outcome::Lost(message) => Some(trim(message)),
+            Outcome::Retryable(message)
+            | Outcome::Permanent(message)
+            | Outcome::Lost(message)
+            | Outcome::Abandoned(message) => Some(trim(message)),
             Outcome::TimedOut(limit) => {
                 Some(format!("the attempt exceeded its timeout of {}", super::duration::format(*limit)))
             }
@@ -97,10 +103,10 @@ pub fn decide(outcome: &Outcome, standing: &Standing, random: f64) -> Next {
         Outcome::Cancelled => Next::Cancel,
         Outcome::Interrupted => Next::Requeue { forgiven: true },
         Outcome::Lost(_) if standing.crash_count.saturating_add(1) >= POISON_CRASHES => Next::Fail(Reason::Poisoned),
-        Outcome::Retryable(_) | Outcome::Lost(_) if exhausted => Next::Fail(Reason::Error),
+        Outcome::Retryable(_) | Outcome::Lost(_) | Outcome::Abandoned(_) if exhausted => Next::Fail(Reason::Error),
         Outcome::TimedOut(_) if exhausted => Next::Fail(Reason::Timeout),
-        // The wait was the dead worker's lease: no more of it.
-        Outcome::Lost(_) => Next::Requeue { forgiven: false },
+        // The wait was the worker's lease: no more of it.
+        Outcome::Lost(_) | Outcome::Abandoned(_) => Next::Requeue { forgiven: false },
         Outcome::Retryable(_) | Outcome::TimedOut(_) => Next::Retry(standing.backoff.delay(spent.max(1), random)),
     }
 }
@@ -131,7 +137,7 @@ mod tests {
         Standing { attempt, forgiven, max_attempts, crash_count, backoff: Backoff::fixed(Duration::from_secs(1)) }
     }
 
-    fn outcomes() -> [Outcome; 7] {
+    fn outcomes() -> [Outcome; 8] {
         [
             Outcome::Success(None),
             Outcome::Retryable("e".into()),
@@ -140,6 +146,7 @@ mod tests {
             Outcome::Cancelled,
             Outcome::Interrupted,
             Outcome::Lost("e".into()),
+            Outcome::Abandoned("e".into()),
         ]
     }
 
@@ -154,6 +161,7 @@ mod tests {
             Next::Cancel,
             Next::Requeue { forgiven: true },
             Next::Requeue { forgiven: false },
+            Next::Requeue { forgiven: false },
         ];
         let exhausted = [
             Next::Complete,
@@ -162,6 +170,7 @@ mod tests {
             Next::Fail(Reason::Timeout),
             Next::Cancel,
             Next::Requeue { forgiven: true },
+            Next::Fail(Reason::Error),
             Next::Fail(Reason::Error),
         ];
         for (i, outcome) in outcomes().iter().enumerate() {
@@ -182,6 +191,9 @@ mod tests {
         let lost = Outcome::Lost("worker died".into());
         assert_eq!(decide(&lost, &standing(2, 0, 100, 1), 0.0), Next::Requeue { forgiven: false });
         assert_eq!(decide(&lost, &standing(3, 0, 100, 2), 0.0), Next::Fail(Reason::Poisoned));
+        // One that came back has not died.
+        let abandoned = Outcome::Abandoned("worker lost its lease".into());
+        assert_eq!(decide(&abandoned, &standing(3, 0, 100, 2), 0.0), Next::Requeue { forgiven: false });
     }
 
     #[test]
@@ -193,7 +205,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics_and_never_retries_an_exhausted_task(
-            which in 0usize..7, attempt in 0u32.., forgiven in 0u32.., max in 1u32.., crashes in 0u32.., random in 0.0f64..1.0,
+            which in 0usize..8, attempt in 0u32.., forgiven in 0u32.., max in 1u32.., crashes in 0u32.., random in 0.0f64..1.0,
         ) {
             let s = standing(attempt, forgiven, max, crashes);
             let next = decide(&outcomes()[which], &s, random);

@@ -7,6 +7,7 @@ use super::queues::Queues;
 use super::{Parts, Served, consume, dispatcher, heartbeat};
 use crate::lifecycle::execute::{STOP_GRACE, Stop};
 use crate::lifecycle::finish::Finisher;
+use crate::lifecycle::rescue;
 use crate::store::workers::NewWorker;
 use crate::stream::{CancelInbox, CancelNotices};
 use crate::task::WorkerId;
@@ -17,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Wait between tries to register.
+/// Wait between tries to register, and to hand over.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// After a drain's time is over: for interrupted attempts to be recorded.
 const RECORD_LIMIT: Duration = Duration::from_secs(10);
@@ -125,6 +126,7 @@ impl Incarnation {
             tracing::error!(worker.id = %life.id, tasks, "this worker lost its lease and stops what it runs: {why}");
             // They are dropped at once; this only waits for them to be gone.
             let _ = tokio::time::timeout(STOP_GRACE * 2, life.held.empty()).await;
+            tokio::spawn(hand_over(life));
             return Ended::Fenced;
         }
         leave(&life).await;
@@ -186,6 +188,23 @@ async fn give_up_queues(life: &Life, dispatchers: JoinHandle<()>) {
     let _ = dispatchers.await;
     if let Err(error) = life.parts.tools.store.release_queues(life.id).await {
         tracing::warn!(%error, "dispatcher leases could not be given up; they run out by themselves");
+    }
+}
+
+/// What a lost lease has stopped is eligible again as soon as the database answers. Once nothing
+/// is held: until then a handler may not have ended yet, or an outcome is still on its way.
+async fn hand_over(life: Arc<Life>) {
+    life.held.empty().await;
+    let trouble = Episode::new("handing tasks over after a lost lease");
+    loop {
+        match rescue::hand_over(&life.parts.tools, life.id).await {
+            Ok(tasks) => {
+                trouble.succeeded();
+                return tracing::info!(worker.id = %life.id, tasks, "handed over what a lost lease had stopped");
+            }
+            Err(error) => trouble.failed(&error),
+        }
+        tokio::time::sleep(RETRY_WAIT).await;
     }
 }
 

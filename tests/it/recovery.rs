@@ -191,6 +191,36 @@ async fn a_task_that_three_workers_died_of_is_poisoned() {
     assert_eq!(task["reason"], "poisoned");
 }
 
+/// A death would be the third. The rescuer holds off for a lease after the pause, so that what
+/// comes before is the worker's own doing.
+#[tokio::test]
+async fn a_worker_that_comes_back_hands_its_tasks_over_and_has_not_died() {
+    let world = World::new().await;
+    let api = world.daemon("api").ready().await;
+    let mut builder = world.daemon("worker");
+    builder.env("TASKRUNNERX_WORKER__LEASE", "6s");
+    let worker = builder.ready().await;
+    let task = api.submit(json!({"name": "sleep", "payload": {"ms": 600_000}, "max_attempts": 50})).await;
+    api.until(&task["id"], "running").await;
+    let mut sql = world.sql().await;
+    sql.query_drop("UPDATE tasks SET crash_count = 2").await.unwrap();
+    worker.signal("-STOP");
+    eventually("the lease has run out", async || {
+        sql.query_first::<u8, _>("SELECT 1 FROM workers WHERE lease_until < NOW(6)").await.unwrap()
+    })
+    .await;
+    worker.signal("-CONT");
+    let again = eventually("it runs again", async || {
+        let task = api.task(&task["id"]).await;
+        (task["attempt"] == 2 && task["status"] == "running").then_some(task)
+    })
+    .await;
+    assert_eq!(again["last_error"], json!(format!("worker {} lost its lease", id_in_log(&worker))));
+    assert_eq!(outcomes(&world, &task["id"]).await, [(1, "lost".to_owned())]);
+    let crashes: u32 = sql.query_first("SELECT crash_count FROM tasks").await.unwrap().unwrap();
+    assert_eq!(crashes, 2);
+}
+
 #[tokio::test]
 async fn a_claim_whose_answer_was_lost_is_released_by_the_heartbeat() {
     let world = World::new().await;
