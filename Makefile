@@ -35,6 +35,10 @@ lint: ## Check the formatting and the lints, as .ci/run does
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
+.PHONY: mutants
+mutants: setup ## Take out each guard of the protocol in turn, and see that the tests fail
+	cargo test --locked --test mutants -- --ignored --nocapture
+
 .PHONY: bench
 bench: setup ## Measure throughput and latency on this machine
 	cargo bench --locked --bench load
