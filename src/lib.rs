@@ -15,7 +15,7 @@
 //! | F3 | [`api`]: HTTP · [`worker`]: consume, dispatch, rescue · [`scheduler`]: cron, purge |
 //! | F2 | [`lifecycle`]: one verb of a task's life a file · [`executor`]: handlers and their registry |
 //! | F1 | [`store`]: MySQL, the only Diesel · [`stream`]: Redis, the only redis · [`config`] |
-//! | F0 | [`task`]: states, decisions, cron; pure · [`telemetry`]: logs and metrics |
+//! | F0 | [`task`]: states, decisions, cron; pure · [`telemetry`]: logs and metrics · [`seam`]: where tests put faults |
 //!
 //! Reading order: [`task::state`], [`task::decide`], then [`lifecycle`] from submit to purge,
 //! then who calls it: [`worker`]. `docs/architecture.md` walks one task through by file.
@@ -26,6 +26,7 @@ pub mod config;
 pub mod executor;
 pub mod lifecycle;
 pub mod scheduler;
+pub mod seam;
 pub mod store;
 pub mod stream;
 pub mod task;

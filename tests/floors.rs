@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The rooms of each floor. Those of F0, F1 and F3 never import each other; F2's may.
-const FLOORS: [(&str, u8); 10] = [
+const FLOORS: [(&str, u8); 11] = [
+    ("seam", 0),
     ("task", 0),
     ("telemetry", 0),
     ("config", 1),

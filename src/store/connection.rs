@@ -7,6 +7,7 @@
 
 use super::error::StoreError;
 use super::sql::select;
+use crate::seam::{Fault, MaybeSeam, Seam, across};
 use crate::task::Timestamp;
 use crate::telemetry::Metrics;
 use chrono::{DateTime, NaiveDateTime};
@@ -16,10 +17,11 @@ use diesel::{ConnectionError, QueryResult};
 use diesel_async::pooled_connection::deadpool::{Object, Pool};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod};
 use diesel_async::{AsyncMysqlConnection, RunQueryDsl};
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use mysql_async::{Conn, Opts, OptsBuilder};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
@@ -59,6 +61,7 @@ pub struct Store {
     pool: Pool<Connection>,
     metrics: Metrics,
     runtime: Handle,
+    seam: MaybeSeam,
 }
 
 impl std::fmt::Debug for Store {
@@ -86,7 +89,14 @@ impl Store {
             .queue_mode(QueueMode::Lifo)
             .build()
             .map_err(|e| StoreError::Unexpected(e.to_string()))?;
-        Ok(Self { pool, metrics, runtime: Handle::current() })
+        Ok(Self { pool, metrics, runtime: Handle::current(), seam: None })
+    }
+
+    /// The same store with faults between it and the database: for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_seam(self, seam: Arc<dyn Seam>) -> Self {
+        Self { seam: Some(seam), ..self }
     }
 
     /// Does `work` on a connection, within [`OPERATION_LIMIT`], and again after a deadlock or
@@ -100,11 +110,15 @@ impl Store {
         let started = Instant::now();
         let pool = self.pool.clone();
         let limit = if op == CLAIM { CLAIM_LIMIT } else { OPERATION_LIMIT };
+        let fault = self.seam.as_ref().and_then(|seam| seam.fault(op));
         // The limit is inside the task: it holds even when the caller has gone.
         let task = self.runtime.spawn(async move {
-            tokio::time::timeout(limit, tries(&pool, work)).await.unwrap_or(Err(StoreError::TimedOut))
+            tokio::time::timeout(limit, tries(&pool, work, fault)).await.unwrap_or(Err(StoreError::TimedOut))
         });
-        let result = task.await.unwrap_or_else(|join| Err(StoreError::Unexpected(join.to_string())));
+        let result = match fault {
+            Some(Fault::Late(_)) => Err(StoreError::TimedOut),
+            _ => task.await.unwrap_or_else(|join| Err(StoreError::Unexpected(join.to_string()))),
+        };
         self.metrics.store_seconds.with_label_values(&[op]).observe(started.elapsed().as_secs_f64());
         if let Err(error) = &result {
             self.metrics.store_errors.with_label_values(&[error.kind()]).inc();
@@ -187,13 +201,13 @@ async fn establish(url: String) -> Result<Connection, ConnectionError> {
     Connection::try_from(conn).await
 }
 
-async fn tries<T, W>(pool: &Pool<Connection>, work: W) -> Result<T, StoreError>
+async fn tries<T, W>(pool: &Pool<Connection>, work: W, mut fault: Option<Fault>) -> Result<T, StoreError>
 where
     W: for<'c> Fn(&'c mut Connection, u32) -> BoxFuture<'c, QueryResult<T>> + Sync,
 {
     let mut tried = 0;
     loop {
-        let error = match once(pool, &work, tried).await {
+        let error = match once(pool, &work, tried, fault.take()).await {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
@@ -211,7 +225,7 @@ where
     }
 }
 
-async fn once<T, W>(pool: &Pool<Connection>, work: &W, tried: u32) -> Result<T, StoreError>
+async fn once<T, W>(pool: &Pool<Connection>, work: &W, tried: u32, fault: Option<Fault>) -> Result<T, StoreError>
 where
     W: for<'c> Fn(&'c mut Connection, u32) -> BoxFuture<'c, QueryResult<T>> + Sync,
 {
@@ -220,7 +234,7 @@ where
     let Some(conn) = lent.0.as_mut() else {
         return Err(StoreError::Unexpected("no connection".to_owned()));
     };
-    let result = work(conn, tried).await.map_err(StoreError::from);
+    let result = across(fault, work(conn, tried).map_err(StoreError::from)).await;
     match &result {
         // In step: back to the pool.
         Ok(_) | Err(StoreError::Contended(_)) => drop(lent.0.take()),

@@ -3,6 +3,7 @@
 //! diesel-async passes the server's message on but not its code, so the message is what is
 //! classified, here and nowhere else. The tests of this module provoke each on the real server.
 
+use crate::seam::Loss;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
 /// A failed database operation.
@@ -105,6 +106,15 @@ impl From<DieselError> for StoreError {
             DieselError::SerializationError(e) => StoreError::Refused(e.to_string()),
             DieselError::BrokenTransactionManager => StoreError::Lost("a transaction broke off".to_owned()),
             other => StoreError::Unexpected(other.to_string()),
+        }
+    }
+}
+
+impl From<Loss> for StoreError {
+    fn from(loss: Loss) -> Self {
+        match loss {
+            Loss::Lost => StoreError::Lost("at the seam".to_owned()),
+            Loss::TimedOut => StoreError::TimedOut,
         }
     }
 }

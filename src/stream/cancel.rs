@@ -88,7 +88,7 @@ impl Stream {
     /// When Redis cannot be reached; the workers' heartbeats find out.
     pub async fn publish_cancels(&self, notices: Vec<CancelNotice>) -> Result<(), StreamError> {
         let channel = self.cancel_channel();
-        self.run(async move |mut conn: Connection| {
+        self.run("publish_cancel", async move |mut conn: Connection| {
             let mut pipe = redis::pipe();
             for notice in &notices {
                 pipe.cmd("PUBLISH").arg(&channel).arg(notice.to_string()).ignore();

@@ -1,6 +1,7 @@
 //! The pool for short commands, and the names of keys. The reader has a connection of its own.
 
 use super::error::StreamError;
+use crate::seam::{Fault, Loss, MaybeSeam, Seam, across};
 use crate::telemetry::Metrics;
 use deadpool_redis::{Connection, Manager, Pool};
 use redis::{AsyncConnectionConfig, Client};
@@ -26,6 +27,7 @@ pub struct Stream {
     pub(super) prefix: Arc<str>,
     metrics: Metrics,
     runtime: Handle,
+    seam: MaybeSeam,
 }
 
 impl std::fmt::Debug for Stream {
@@ -49,19 +51,35 @@ impl Stream {
             .max_size(POOL)
             .build()
             .map_err(|e| StreamError::Unexpected(e.to_string()))?;
-        Ok(Self { pool, client, prefix: prefix.into(), metrics, runtime: Handle::current() })
+        Ok(Self { pool, client, prefix: prefix.into(), metrics, runtime: Handle::current(), seam: None })
+    }
+
+    /// The same stream with faults between it and Redis: for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_seam(self, seam: Arc<dyn Seam>) -> Self {
+        Self { seam: Some(seam), ..self }
+    }
+
+    /// What the seam does to the next call of this operation.
+    pub(super) fn fault(&self, op: &'static str) -> Option<Fault> {
+        self.seam.as_ref().and_then(|seam| seam.fault(op))
     }
 
     /// Does `work` on a pooled connection, on the runtime that owns the connections.
-    pub(super) async fn run<T, W, F>(&self, work: W) -> Result<T, StreamError>
+    pub(super) async fn run<T, W, F>(&self, op: &'static str, work: W) -> Result<T, StreamError>
     where
         T: Send + 'static,
         W: FnOnce(Connection) -> F + Send + 'static,
         F: Future<Output = Result<T, StreamError>> + Send,
     {
         let pool = self.pool.clone();
-        let task = self.runtime.spawn(async move { work(pool.get().await?).await });
-        let result = task.await.unwrap_or_else(|join| Err(StreamError::Unexpected(join.to_string())));
+        let fault = self.fault(op);
+        let task = self.runtime.spawn(across(fault, async move { work(pool.get().await?).await }));
+        let result = match fault {
+            Some(Fault::Late(_)) => Err(Loss::TimedOut.into()),
+            _ => task.await.unwrap_or_else(|join| Err(StreamError::Unexpected(join.to_string()))),
+        };
         if let Err(error) = &result {
             self.count(error);
         }
@@ -78,7 +96,7 @@ impl Stream {
     /// # Errors
     /// When it cannot be reached.
     pub async fn ping(&self) -> Result<(), StreamError> {
-        self.run(async |mut conn: Connection| Ok(redis::cmd("PING").query_async::<()>(&mut conn).await?)).await
+        self.run("ping", async |mut conn: Connection| Ok(redis::cmd("PING").query_async::<()>(&mut conn).await?)).await
     }
 
     /// A queue's stream. The inner braces are a Redis Cluster hash tag: all keys of one queue

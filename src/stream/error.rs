@@ -1,5 +1,6 @@
 //! What can go wrong with Redis, sorted by what the caller should do about it.
 
+use crate::seam::Loss;
 use deadpool_redis::PoolError;
 use redis::RedisError;
 
@@ -58,6 +59,12 @@ impl From<RedisError> for StreamError {
         } else {
             StreamError::Unexpected(text)
         }
+    }
+}
+
+impl From<Loss> for StreamError {
+    fn from(loss: Loss) -> Self {
+        StreamError::Unavailable(format!("{loss:?} at the seam"))
     }
 }
 

@@ -101,7 +101,7 @@ impl Stream {
     /// When Redis cannot be reached; the last budget ends by itself.
     pub async fn publish_gate(&self, queue: &str, opening: Opening) -> Result<(), StreamError> {
         let key = self.gate_key(queue);
-        self.run(async move |mut conn: Connection| {
+        self.run("publish_gate", async move |mut conn: Connection| {
             let cmd = if opening.budget == 0 {
                 redis::cmd("DEL").arg(key).to_owned()
             } else {
@@ -144,7 +144,7 @@ impl Stream {
         }
         let keys: Vec<String> = queues.iter().map(|queue| self.gate_key(queue)).collect();
         let values: Vec<Option<String>> = self
-            .run(async move |mut conn: Connection| {
+            .run("gates", async move |mut conn: Connection| {
                 // Single GETs, not MGET: a cluster keeps each queue's keys in a slot of its own.
                 let mut pipe = redis::pipe();
                 for key in &keys {

@@ -33,7 +33,7 @@ impl Stream {
     /// When Redis cannot be reached.
     pub async fn ensure_group(&self, queue: &str) -> Result<(), StreamError> {
         let key = self.key(queue);
-        self.run(async move |mut conn: Connection| {
+        self.run("group", async move |mut conn: Connection| {
             let mut cmd = redis::cmd("XGROUP");
             cmd.arg("CREATE").arg(key).arg(GROUP).arg("0").arg("MKSTREAM");
             match cmd.query_async::<()>(&mut conn).await {
@@ -61,7 +61,7 @@ impl Stream {
 
     async fn look(&self, queue: &Arc<str>) -> Result<Option<StreamState>, StreamError> {
         let (key, queue) = (self.key(queue), Arc::clone(queue));
-        self.run(async move |mut conn: Connection| {
+        self.run("look", async move |mut conn: Connection| {
             let (length, groups): (u64, Value) =
                 redis::pipe().cmd("XLEN").arg(&key).cmd("XINFO").arg("GROUPS").arg(&key).query_async(&mut conn).await?;
             let Some(group) = list(&groups).unwrap_or_default().iter().find_map(group_fields) else {
@@ -115,7 +115,7 @@ impl Stream {
             let key = keys.entry(Arc::clone(&entry.queue)).or_insert_with(|| self.key(&entry.queue));
             entry.append_to(&mut pipe, key);
         }
-        self.run(async move |mut conn: Connection| Ok(pipe.query_async::<()>(&mut conn).await?)).await
+        self.run("append", async move |mut conn: Connection| Ok(pipe.query_async::<()>(&mut conn).await?)).await
     }
 
     /// Acknowledges and deletes entries of one queue.
@@ -128,7 +128,7 @@ impl Stream {
             return Ok(());
         }
         let key = self.key(queue);
-        self.run(async move |mut conn: Connection| {
+        self.run("acknowledge", async move |mut conn: Connection| {
             let mut pipe = redis::pipe();
             pipe.cmd("XACK").arg(&key).arg(GROUP).arg(&entry_ids).ignore();
             pipe.cmd("XDEL").arg(&key).arg(&entry_ids).ignore();
@@ -147,7 +147,7 @@ impl Stream {
         loop {
             let (at, name) = (key.clone(), consumer.clone());
             let pending: Value = self
-                .run(async move |mut conn: Connection| {
+                .run("pending", async move |mut conn: Connection| {
                     let mut cmd = redis::cmd("XPENDING");
                     cmd.arg(at).arg(GROUP).arg("-").arg("+").arg(CLEAR_ENTRIES).arg(name);
                     match cmd.query_async(&mut conn).await.map_err(StreamError::from) {
@@ -166,7 +166,7 @@ impl Stream {
             }
             self.acknowledge(queue, ids).await?;
         }
-        self.run(async move |mut conn: Connection| {
+        self.run("consumer", async move |mut conn: Connection| {
             let mut cmd = redis::cmd("XGROUP");
             cmd.arg("DELCONSUMER").arg(key).arg(GROUP).arg(consumer);
             match cmd.query_async::<()>(&mut conn).await.map_err(StreamError::from) {

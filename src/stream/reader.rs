@@ -3,7 +3,9 @@
 use super::connection::{GROUP, Stream};
 use super::entry::{Delivered, delivered, list, text};
 use super::error::StreamError;
+use crate::seam::across;
 use crate::task::WorkerId;
+use futures_util::TryFutureExt;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Value};
 use std::sync::Arc;
@@ -81,8 +83,9 @@ impl Reader {
             cmd.arg("BLOCK").arg(u64::try_from(block.min(MAX_BLOCK).as_millis()).unwrap_or(1).max(1));
         }
         cmd.arg("STREAMS").arg(&keys).arg(vec![">"; keys.len()]);
+        let fault = self.stream.fault("read");
         let connection = self.connect().await?;
-        let answer: Value = cmd.query_async(connection).await?;
+        let answer: Value = across(fault, cmd.query_async(connection).map_err(StreamError::from)).await?;
         let mut entries = Vec::new();
         for stream in list(&answer).unwrap_or_default() {
             let Some([key, found]) = list(stream) else { continue };

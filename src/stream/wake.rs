@@ -51,7 +51,7 @@ impl Stream {
     /// When Redis cannot be reached; their polls find the work.
     pub async fn publish_wake(&self, queues: Vec<Arc<str>>) -> Result<(), StreamError> {
         let channel = self.wake_channel();
-        self.run(async move |mut conn: Connection| {
+        self.run("wake", async move |mut conn: Connection| {
             let mut pipe = redis::pipe();
             for queue in &queues {
                 pipe.cmd("PUBLISH").arg(&channel).arg(&**queue).ignore();
