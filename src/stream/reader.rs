@@ -8,6 +8,7 @@ use crate::task::WorkerId;
 use futures_util::TryFutureExt;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Value};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,13 +22,15 @@ const MAX_BLOCK: Duration = Duration::from_secs(2);
 /// Reads new entries for one consumer.
 pub struct Reader {
     stream: Stream,
-    consumer: String,
+    worker: WorkerId,
     connection: Option<MultiplexedConnection>,
+    /// The queues of reads that failed: something may have been delivered, and never came.
+    unanswered: HashSet<Arc<str>>,
 }
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("consumer", &self.consumer).finish_non_exhaustive()
+        f.debug_struct("Reader").field("worker", &self.worker).finish_non_exhaustive()
     }
 }
 
@@ -35,7 +38,7 @@ impl Stream {
     /// A reader under this worker's name. Connects at its first read.
     #[must_use]
     pub fn reader(&self, worker: WorkerId) -> Reader {
-        Reader { stream: self.clone(), consumer: worker.to_string(), connection: None }
+        Reader { stream: self.clone(), worker, connection: None, unanswered: HashSet::new() }
     }
 }
 
@@ -51,6 +54,7 @@ impl Reader {
         count: usize,
         block: Option<Duration>,
     ) -> Result<Vec<Delivered>, StreamError> {
+        self.clear_unanswered().await?;
         let result = self.read_once(queues, count, block).await;
         match result {
             Err(StreamError::NoGroup(_)) => {
@@ -62,11 +66,23 @@ impl Reader {
             Err(error) => {
                 // The next read begins on a fresh connection.
                 self.connection = None;
+                self.unanswered.extend(queues.iter().cloned());
                 self.stream.count(&error);
                 Err(error)
             }
             Ok(entries) => Ok(entries),
         }
+    }
+
+    /// Takes back what was delivered and never came. Nobody would acknowledge it, and it would
+    /// count against the window for as long as this worker lives. Its tasks are the sweep's. What
+    /// this worker does hold loses its entry as well, which it needs no more.
+    async fn clear_unanswered(&mut self) -> Result<(), StreamError> {
+        while let Some(queue) = self.unanswered.iter().next().cloned() {
+            self.stream.clear_consumer(&queue, self.worker).await?;
+            self.unanswered.remove(&queue);
+        }
+        Ok(())
     }
 
     async fn read_once(
@@ -77,7 +93,7 @@ impl Reader {
     ) -> Result<Vec<Delivered>, StreamError> {
         let keys: Vec<String> = queues.iter().map(|queue| self.stream.key(queue)).collect();
         let mut cmd = redis::cmd("XREADGROUP");
-        cmd.arg("GROUP").arg(GROUP).arg(&self.consumer).arg("COUNT").arg(count.max(1));
+        cmd.arg("GROUP").arg(GROUP).arg(self.worker.to_string()).arg("COUNT").arg(count.max(1));
         if let Some(block) = block {
             // BLOCK 0 would wait for ever.
             cmd.arg("BLOCK").arg(u64::try_from(block.min(MAX_BLOCK).as_millis()).unwrap_or(1).max(1));
