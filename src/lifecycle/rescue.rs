@@ -22,21 +22,39 @@ pub async fn pass(tools: &Tools) -> Result<usize, StoreError> {
     if fenced > 0 {
         tracing::warn!(workers = fenced, "workers were declared dead: their leases ran out");
     }
+    let dead = tools.store.dead_workers().await?;
     let mut rescued = 0;
-    for worker in tools.store.dead_workers().await? {
-        rescued += bury(tools, worker, &Outcome::Lost(format!("worker {worker} died"))).await?;
+    for worker in &dead {
+        rescued += take_over(tools, *worker, &Outcome::Lost(format!("worker {worker} died"))).await?;
+    }
+    // Behind all of the tasks: Redis may keep this waiting. A row goes last, when nothing names its
+    // worker any more: until then every pass finds what is left of it.
+    let mut reachable = true;
+    for worker in dead {
+        reachable = reachable && clear_entries(tools, worker).await;
+        if tools.store.running_under(worker, 1).await?.is_empty() {
+            tools.store.release_queues(worker).await?;
+            if reachable {
+                tools.store.remove_worker(worker).await?;
+            }
+        }
     }
     Ok(rescued)
 }
 
-/// Hands over what a worker ran that lost its lease and lives on: it has stopped its handlers, so
-/// nobody needs to wait for its lease or for a rescuer. It is fenced first, like any other.
+/// Hands over what a worker ran that lost its lease and lives on: it has stopped its handlers and
+/// renews no more, so nobody needs to wait for its lease or for a rescuer. What is left of it then
+/// is the rescuer's.
 ///
 /// # Errors
 /// When the database cannot be reached.
 pub async fn hand_over(tools: &Tools, worker: WorkerId) -> Result<usize, StoreError> {
+    let outcome = Outcome::Abandoned(format!("worker {worker} lost its lease"));
+    let moved = take_over(tools, worker, &outcome).await?;
+    tools.store.release_queues(worker).await?;
+    // Last: a rescuer that saw it dead with tasks would take it for one that never came back.
     tools.store.declare_dead(worker).await?;
-    bury(tools, worker, &Outcome::Abandoned(format!("worker {worker} lost its lease"))).await
+    Ok(moved)
 }
 
 /// Takes over what says `running` under a worker that has no row: a claim that committed after
@@ -64,19 +82,6 @@ pub async fn orphans(tools: &Tools) -> Result<usize, StoreError> {
 /// When the database cannot be reached.
 pub async fn release(tools: &Tools, unknown: Vec<Held>) -> Result<usize, StoreError> {
     requeue(tools, unknown, &Outcome::Interrupted).await
-}
-
-/// Takes over what says `running` under a worker that was declared dead, then removes what is
-/// left of it.
-async fn bury(tools: &Tools, worker: WorkerId, outcome: &Outcome) -> Result<usize, StoreError> {
-    let rescued = take_over(tools, worker, outcome).await?;
-    clear_entries(tools, worker).await;
-    // Only when nothing names it as running any more.
-    if tools.store.running_under(worker, 1).await?.is_empty() {
-        tools.store.release_queues(worker).await?;
-        tools.store.remove_worker(worker).await?;
-    }
-    Ok(rescued)
 }
 
 async fn take_over(tools: &Tools, worker: WorkerId, outcome: &Outcome) -> Result<usize, StoreError> {
@@ -130,14 +135,15 @@ async fn requeue(tools: &Tools, held: Vec<Held>, outcome: &Outcome) -> Result<us
     Ok(moved)
 }
 
-/// What is left pending under a dead worker's consumer goes, then the consumer. Redis may be
-/// away: nothing depends on it.
-async fn clear_entries(tools: &Tools, worker: WorkerId) {
-    let Ok(queues) = tools.store.queue_names().await else { return };
+/// What is left pending under a dead worker's consumer goes, then the consumer. False: Redis is
+/// away, and the next pass tries again; no task waits for it.
+async fn clear_entries(tools: &Tools, worker: WorkerId) -> bool {
+    let Ok(queues) = tools.store.queue_names().await else { return false };
     for queue in queues {
         if let Err(error) = tools.stream.clear_consumer(&queue, worker).await {
             tracing::debug!(queue = &*queue, worker.id = %worker, %error, "a dead consumer could not be cleared");
-            return;
+            return false;
         }
     }
+    true
 }

@@ -208,15 +208,15 @@ async fn hand_over(life: Arc<Life>) {
     }
 }
 
-/// Leaves nothing behind: consumers, the worker's row. All of it is also
-/// cleaned up by others, later.
+/// Leaves nothing behind: consumers, then the worker's row. Where that fails the row stays, is
+/// declared dead, and whoever rescues does the rest.
 async fn leave(life: &Life) {
     let store = &life.parts.tools.store;
     let queues = life.served.borrow().clone();
     for queue in queues.iter() {
         if let Err(error) = life.parts.tools.stream.clear_consumer(queue, life.id).await {
-            tracing::warn!(%error, "the consumer could not be removed; it stays, with whatever is pending under it");
-            break;
+            tracing::warn!(%error, "the worker's consumer could not be removed; it will be declared dead");
+            return;
         }
     }
     let left = store.running_under(life.id, 1).await;
