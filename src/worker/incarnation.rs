@@ -55,7 +55,9 @@ pub(super) struct Incarnation {
 }
 
 impl Incarnation {
-    /// Registers under a new id, trying until the database takes it. None: stopped first.
+    /// Registers, trying until the database takes it; each time under a new id: the row of a try
+    /// whose answer was lost has a lease that runs from then, and may be declared dead before
+    /// this one ends. None: stopped first.
     pub(super) async fn begin(
         parts: &Arc<Parts>,
         finisher: &Finisher,
@@ -63,11 +65,10 @@ impl Incarnation {
         cancels: &CancelNotices,
         stop: &CancellationToken,
     ) -> Option<Self> {
-        let id = WorkerId::fresh();
         let trouble = Episode::new("registering the worker");
         let concurrency = usize::try_from(parts.settings.concurrency).unwrap_or(usize::MAX >> 4);
         loop {
-            let sent = Moment::now();
+            let (id, sent) = (WorkerId::fresh(), Moment::now());
             let registered = parts.tools.store.register_worker(row(id, parts), parts.settings.lease);
             match registered.await {
                 Ok(()) => {
