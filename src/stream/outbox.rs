@@ -10,6 +10,7 @@ use super::gate::Gates;
 use crate::telemetry::Episode;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -18,6 +19,8 @@ const WAITING: usize = 16_384;
 /// Failed acknowledgements of a queue that are kept for another try; more stay pending until
 /// their consumer is cleared.
 const UNACKNOWLEDGED: usize = 10_000;
+/// Their next try, when no other order comes before.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// Most orders in one round.
 const ROUND: usize = 512;
 
@@ -80,9 +83,14 @@ impl Outbox {
 async fn serve(stream: Stream, gates: Gates, mut waiting: mpsc::Receiver<Order>) {
     let trouble = Episode::new("redis writer");
     let mut orders = Vec::new();
-    // Acknowledgements that failed: tried again with the next round.
+    // Acknowledgements that failed: tried again with the next round, and soon in any case, since
+    // what is pending counts against the window.
     let mut unacknowledged = Acknowledgements::new();
-    while waiting.recv_many(&mut orders, ROUND).await > 0 {
+    loop {
+        tokio::select! {
+            received = waiting.recv_many(&mut orders, ROUND) => if received == 0 { return },
+            () = tokio::time::sleep(RETRY_WAIT), if !unacknowledged.is_empty() => {}
+        }
         match round(&stream, orders.drain(..), &mut unacknowledged).await {
             Ok(()) => trouble.succeeded(),
             Err(error) => {
