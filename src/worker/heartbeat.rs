@@ -73,9 +73,22 @@ async fn heed(life: &Life, mut cancels: CancelInbox) -> Infallible {
     std::future::pending().await
 }
 
+/// Rows that say `running` under this worker and that it does not know.
+#[derive(Default)]
+struct Unknown {
+    /// At one beat: perhaps they have just ended.
+    once: HashSet<Key>,
+    /// At more, so they are being released. Held for as long as that is in doubt: an entry that
+    /// comes twice must not begin an attempt that is being given back.
+    releasing: HashSet<Key>,
+}
+
+/// An attempt.
+type Key = (TaskId, u32);
+
 /// Compares at every beat, for as long as the heartbeat lasts.
 async fn compare(life: &Life) -> Infallible {
-    let mut unknown = HashSet::new();
+    let mut unknown = Unknown::default();
     loop {
         tokio::time::sleep(life.lease.length() / BEATS).await;
         unknown = reconcile(life, unknown).await;
@@ -84,25 +97,35 @@ async fn compare(life: &Life) -> Infallible {
 
 /// Cancels what is marked so: its notice may have been lost. Releases rows that say `running`
 /// under this worker and that it does not know, at this beat and at the one before: claims that
-/// committed after their answers were lost. Returns the rows that are unknown for the first time.
-async fn reconcile(life: &Life, unknown_before: HashSet<(TaskId, u32)>) -> HashSet<(TaskId, u32)> {
+/// committed after their answers were lost. Says what is unknown now.
+async fn reconcile(life: &Life, before: Unknown) -> Unknown {
     let limit = life.parts.settings.concurrency.saturating_add(SPARE_ROWS);
     let Ok(rows) = life.parts.tools.store.running_under(life.id, limit).await else {
-        return unknown_before;
+        return before;
     };
-    for row in rows.iter().filter(|row| row.cancel_requested) {
-        life.held.cancel(row.id, row.standing.attempt);
-    }
-    let unknown: Vec<_> = rows.into_iter().filter(|row| !life.held.contains(row.id)).collect();
-    let (again, first): (Vec<_>, Vec<_>) =
-        unknown.into_iter().partition(|row| unknown_before.contains(&(row.id, row.standing.attempt)));
-    let mut remembered: HashSet<(TaskId, u32)> = first.iter().map(|row| (row.id, row.standing.attempt)).collect();
-    if !again.is_empty() {
-        let keys: Vec<_> = again.iter().map(|row| (row.id, row.standing.attempt)).collect();
-        if let Err(error) = rescue::release(&life.parts.tools, again).await {
-            tracing::warn!(%error, "unknown tasks could not be released; the next beat tries again");
-            remembered.extend(keys);
+    let mut unknown = Unknown::default();
+    let mut again = Vec::new();
+    for row in rows {
+        let attempt = row.standing.attempt;
+        if row.cancel_requested {
+            life.held.cancel(row.id, attempt);
+        }
+        let key = (row.id, attempt);
+        let take = || life.held.take(row.id, attempt.saturating_sub(1)).is_none();
+        if before.releasing.contains(&key) || before.once.contains(&key) && take() {
+            unknown.releasing.insert(key);
+            again.push(row);
+        } else if !life.held.contains(row.id) {
+            unknown.once.insert(key);
         }
     }
-    remembered
+    before.releasing.difference(&unknown.releasing).for_each(|(id, _)| life.held.release(*id));
+    if again.is_empty() {
+        return unknown;
+    }
+    match rescue::release(&life.parts.tools, again).await {
+        Ok(_) => unknown.releasing.drain().for_each(|(id, _)| life.held.release(id)),
+        Err(error) => tracing::warn!(%error, "unknown tasks could not be released; the next beat tries again"),
+    }
+    unknown
 }
