@@ -32,12 +32,12 @@ use taskrunnerx::task::{Backoff, NewTask, Task, TaskId, WorkerId};
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The queue of these tests.
-fn queue() -> Arc<str> {
+pub(crate) fn queue() -> Arc<str> {
     "default".into()
 }
 
 /// A `noop` that is eligible at once.
-fn noop() -> NewTask {
+pub(crate) fn noop() -> NewTask {
     NewTask {
         name: "noop".into(),
         queue: queue(),
@@ -55,7 +55,7 @@ fn noop() -> NewTask {
 }
 
 /// An id in a statement.
-fn key(id: TaskId) -> String {
+pub(crate) fn key(id: TaskId) -> String {
     format!("UNHEX('{}')", id.0.simple())
 }
 
@@ -64,20 +64,20 @@ fn first_attempt(ids: &[TaskId]) -> Vec<Claim> {
 }
 
 /// A database, the store on it, and the operator's connection.
-struct Ground {
-    world: World,
-    store: Store,
-    sql: Conn,
+pub(crate) struct Ground {
+    pub(crate) world: World,
+    pub(crate) store: Store,
+    pub(crate) sql: Conn,
 }
 
 impl Ground {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let world = World::new().await;
         let (store, sql) = (world.store().await, world.sql().await);
         Self { world, store, sql }
     }
 
-    async fn insert(&self, task: NewTask, direct: bool, count: usize) -> Vec<TaskId> {
+    pub(crate) async fn insert(&self, task: NewTask, direct: bool, count: usize) -> Vec<TaskId> {
         let batch = vec![Insert { task, direct }; count];
         self.store.insert_tasks(batch).await.into_iter().map(|row| row.unwrap().id).collect()
     }
@@ -88,7 +88,7 @@ impl Ground {
     }
 
     /// Tasks whose rows say that they are in the stream.
-    async fn dispatched(&self, count: usize) -> Vec<TaskId> {
+    pub(crate) async fn dispatched(&self, count: usize) -> Vec<TaskId> {
         self.insert(noop(), true, count).await
     }
 
@@ -99,12 +99,12 @@ impl Ground {
         ids
     }
 
-    async fn task(&self, id: TaskId) -> Task {
+    pub(crate) async fn task(&self, id: TaskId) -> Task {
         self.store.task(id).await.unwrap().unwrap()
     }
 
     /// Changes a row behind the program's back.
-    async fn set(&mut self, id: TaskId, assignments: &str) {
+    pub(crate) async fn set(&mut self, id: TaskId, assignments: &str) {
         self.sql.query_drop(format!("UPDATE tasks SET {assignments} WHERE id = {}", key(id))).await.unwrap();
     }
 
@@ -114,7 +114,7 @@ impl Ground {
         self.sql.query_first::<Row, _>(query).await.unwrap().unwrap().unwrap()
     }
 
-    async fn number(&mut self, query: &str) -> u64 {
+    pub(crate) async fn number(&mut self, query: &str) -> u64 {
         self.sql.query_first(query).await.unwrap().unwrap()
     }
 
@@ -146,18 +146,18 @@ impl Ground {
     }
 
     /// A worker's row; a lease of zero has run out when this returns.
-    async fn register(&self, lease: Duration) -> WorkerId {
+    pub(crate) async fn register(&self, lease: Duration) -> WorkerId {
         let id = WorkerId::fresh();
         let worker = NewWorker { id, host: "here".into(), pid: 1, queues: "[\"*\"]".into(), slots: 4 };
         self.store.register_worker(worker, lease).await.unwrap();
         id
     }
 
-    fn stream(&self) -> Stream {
+    pub(crate) fn stream(&self) -> Stream {
         Stream::new(&self.world.redis_url, &self.world.prefix, self.world.metrics.clone()).unwrap()
     }
 
-    fn tools(&self) -> Tools {
+    pub(crate) fn tools(&self) -> Tools {
         let stream = self.stream();
         Tools {
             store: self.store.clone(),
@@ -188,7 +188,7 @@ fn no_stream(world: &World) -> Stream {
 }
 
 /// The entry of a task, as its dispatcher would write it.
-fn entry(task: &Task) -> Entry {
+pub(crate) fn entry(task: &Task) -> Entry {
     Entry {
         queue: Arc::clone(&task.queue),
         id: task.id,

@@ -16,6 +16,7 @@ mod harness;
 
 mod cancel;
 mod explain;
+mod faults;
 mod guards;
 mod lifecycle;
 mod process;

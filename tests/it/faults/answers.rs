@@ -1,0 +1,184 @@
+//! The database did it, and nobody was told: one test for each kind of call of which that can
+//! be said. What a lost connection does within one call stands in the guards' tests.
+
+use super::crew::{Crew, Stage, fired_once};
+use super::{Ground, is_consistent, play, tasks, until_ended};
+use crate::guards::entry;
+use crate::harness::eventually;
+use mysql_async::prelude::Queryable;
+use std::sync::Arc;
+use std::time::Duration;
+use taskrunnerx::lifecycle::submit::SubmitError;
+use taskrunnerx::scheduler::ScheduleSpec;
+use taskrunnerx::seam::{Fault, Loss};
+use taskrunnerx::store::StoreError;
+use taskrunnerx::task::cron::Cron;
+use taskrunnerx::task::{Backoff, NewTask, Status};
+use tokio_util::sync::CancellationToken;
+
+const UNSENT: Fault = Fault::Before(Loss::TimedOut);
+const UNANSWERED: Fault = Fault::After(Loss::TimedOut);
+const LATE: Fault = Fault::Late(Duration::from_millis(300));
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_that_timed_out_is_in_once_or_not_at_all() {
+    let mut stage = Stage::new(4).await;
+    let submitter = stage.crew.submitter();
+    submitter.submit(play(&["ok"])).await.unwrap();
+    for (fault, more) in [(UNSENT, 0), (UNANSWERED, 1), (LATE, 1)] {
+        let before = tasks(&stage.ground).await.len();
+        stage.script.strike("insert", fault);
+        let answer = submitter.submit(play(&["ok"])).await;
+        assert!(matches!(answer, Err(SubmitError::Store(StoreError::TimedOut))), "{answer:?}");
+        eventually("it is in", async || (tasks(&stage.ground).await.len() == before + more).then_some(())).await;
+    }
+    until_ended(&mut stage.ground).await;
+    assert_eq!((tasks(&stage.ground).await.len(), stage.crew.begun()), (3, (3, vec![])));
+    is_consistent(&mut stage.ground, &stage.crew).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_its_worker_gave_up_is_released_and_forgiven() {
+    for fault in [UNANSWERED, LATE] {
+        let mut stage = Stage::new(4).await;
+        stage.script.strike("claim", fault);
+        let id = stage.crew.submitter().submit(play(&["ok"])).await.unwrap().id;
+        until_ended(&mut stage.ground).await;
+        let task = stage.ground.task(id).await;
+        assert_eq!((task.status, task.attempt, task.forgiven), (Status::Completed, 2, 1), "{fault:?}");
+        assert_eq!(stage.crew.begun().0, 1, "the first never began");
+        is_consistent(&mut stage.ground, &stage.crew).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_was_not_sent_is_swept_and_costs_no_attempt() {
+    let mut stage = Stage::new(4).await;
+    stage.script.strike("claim", UNSENT);
+    let id = stage.crew.submitter().submit(play(&["ok"])).await.unwrap().id;
+    until_ended(&mut stage.ground).await;
+    assert_eq!(stage.ground.task(id).await.attempt, 1);
+    is_consistent(&mut stage.ground, &stage.crew).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_is_being_released_does_not_begin_by_a_second_entry() {
+    let mut stage = Stage::new(4).await;
+    stage.script.strike("claim", UNANSWERED);
+    // The heartbeat's release, which is under way for as long as this.
+    stage.script.strike("finish", Fault::Late(Duration::from_secs(2)));
+    let task = stage.crew.submitter().submit(play(&["long", "ok"])).await.unwrap();
+    eventually("it is being released", async || (stage.script.left() == 0).then_some(())).await;
+    stage.ground.stream().append(vec![entry(&task)]).await.unwrap();
+    until_ended(&mut stage.ground).await;
+    let task = stage.ground.task(task.id).await;
+    assert_eq!((task.attempt, task.forgiven), (2, 1));
+    is_consistent(&mut stage.ground, &stage.crew).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_that_was_recorded_and_not_answered_counts_once() {
+    let mut stage = Stage::new(4).await;
+    let submitter = stage.crew.submitter();
+    let plans: [&[&str]; 3] = [&["ok"], &["give up"], &["fail", "ok"]];
+    for fault in [UNSENT, UNANSWERED, LATE] {
+        for plan in plans {
+            stage.script.strike("finish", fault);
+            // Recorded and said again before the next attempt.
+            let backoff = Backoff::fixed(Duration::from_secs(1));
+            submitter.submit(NewTask { backoff, ..play(plan) }).await.unwrap();
+            until_ended(&mut stage.ground).await;
+            assert_eq!(stage.script.left(), 0);
+        }
+    }
+    let metrics = &stage.ground.world.metrics;
+    let counted = |word| metrics.tasks_finished.with_label_values(&["default", "play", word]).get();
+    assert_eq!((counted("completed"), counted("permanent"), counted("retried")), (6, 3, 3));
+    assert_eq!(metrics.tasks_fenced.get(), 0);
+    is_consistent(&mut stage.ground, &stage.crew).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_were_taken_from_the_backlog_by_nobody_are_swept() {
+    for fault in [UNANSWERED, LATE] {
+        let mut stage = Stage::new(4).await;
+        stage.script.strike("dispatch", fault);
+        // The sweep's answer is lost as well.
+        stage.script.strike("undispatch", UNANSWERED);
+        stage.ground.insert(play(&["ok"]), false, 3).await;
+        until_ended(&mut stage.ground).await;
+        assert_eq!(stage.script.left(), 0);
+        assert!(tasks(&stage.ground).await.iter().all(|task| task.attempt == 1));
+        is_consistent(&mut stage.ground, &stage.crew).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_and_was_moved_without_an_answer_is_dispatched() {
+    let mut stage = Stage::new(4).await;
+    for fault in [UNSENT, UNANSWERED, LATE] {
+        stage.script.strike("promote", fault);
+        let delayed = NewTask { when: taskrunnerx::task::When::After(Duration::from_millis(50)), ..play(&["ok"]) };
+        stage.ground.insert(delayed, false, 1).await;
+        until_ended(&mut stage.ground).await;
+        assert_eq!(stage.script.left(), 0);
+    }
+    is_consistent(&mut stage.ground, &stage.crew).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registration_that_was_not_answered_begins_again_under_another_id() {
+    for fault in [UNANSWERED, LATE] {
+        let mut ground = Ground::new().await;
+        let script = Arc::new(super::weather::Script::default());
+        script.strike("worker", fault);
+        let mut crew = Crew::new(&ground, script.clone());
+        crew.hire(4);
+        crew.ready().await;
+        // The lease of the row that is there counts from a time before the second registration.
+        let query = "SELECT COUNT(*) FROM workers WHERE dead_at IS NULL";
+        assert_eq!(ground.number(query).await, 2, "{fault:?}");
+        eventually("the one that nobody is goes", async || (ground.number(query).await == 1).then_some(())).await;
+        crew.submitter().submit(play(&["ok"])).await.unwrap();
+        until_ended(&mut ground).await;
+        is_consistent(&mut ground, &crew).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_was_not_answered_costs_nothing() {
+    let mut stage = Stage::new(4).await;
+    let ids = "SELECT HEX(id) FROM workers WHERE dead_at IS NULL";
+    let before: Vec<String> = stage.ground.sql.query(ids).await.unwrap();
+    let submitter = stage.crew.submitter();
+    for fault in [UNSENT, UNANSWERED, LATE] {
+        stage.script.strike("heartbeat", fault);
+        eventually("it was struck", async || (stage.script.left() == 0).then_some(())).await;
+        submitter.submit(play(&["slow"])).await.unwrap();
+        until_ended(&mut stage.ground).await;
+    }
+    let after: Vec<String> = stage.ground.sql.query(ids).await.unwrap();
+    assert_eq!((before.len(), before), (1, after));
+    assert!(tasks(&stage.ground).await.iter().all(|task| task.attempt == 1));
+    is_consistent(&mut stage.ground, &stage.crew).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instant_whose_fire_was_not_answered_fires_once() {
+    let mut stage = Stage::new(4).await;
+    let faults = [UNSENT, UNANSWERED, LATE, Fault::Late(Duration::from_millis(1500))];
+    faults.into_iter().for_each(|fault| stage.script.strike("fire", fault));
+    let task = r#"{"name":"play","payload":{"plan":["ok"]}}"#.to_owned();
+    let cron = Cron::parse("* * * * * *", "UTC").unwrap();
+    let ticking = CancellationToken::new();
+    stage.crew.schedule(vec![ScheduleSpec { name: "tick".into(), cron, task }], ticking.clone());
+    let ledger = "SELECT COUNT(*) FROM schedule_fires";
+    eventually("it was struck, and fires", async || {
+        (stage.script.left() == 0 && stage.ground.number(ledger).await > 4).then_some(())
+    })
+    .await;
+    ticking.cancel();
+    until_ended(&mut stage.ground).await;
+    fired_once(&mut stage.ground).await;
+    is_consistent(&mut stage.ground, &stage.crew).await;
+}
