@@ -186,7 +186,9 @@ async fn after_a_standstill_of_the_database_everybody_has_a_lease_to_speak_up() 
         attempts.push(one.until(&task["id"], "completed").await["attempt"].clone());
     }
     assert_eq!(attempts, [1, 1, 2, 2], "what had ended counts");
-    let waits = taken_over(&mut sql, &resumed).await;
-    assert!(waits.len() == 2 && waits.iter().all(|wait| *wait > 2_500_000), "{waits:?}");
+    // Those who ran them handed them over: no rescuer had to, and nobody has died.
+    assert_eq!(taken_over(&mut sql, &resumed).await.len(), 2);
+    let deaths: u64 = sql.query_first("SELECT SUM(crash_count) FROM tasks").await.unwrap().unwrap();
+    assert_eq!(deaths, 0);
     servers.stop().await;
 }
