@@ -32,7 +32,7 @@ pub const OPERATION_LIMIT: Duration = Duration::from_secs(10);
 /// dispatched again while it may still commit.
 const CLAIM_LIMIT: Duration = Duration::from_secs(4);
 /// Connections at once, unless configured. More than a dozen writers only queue for InnoDB's locks.
-const DEFAULT_POOL: usize = 16;
+pub const DEFAULT_POOL: usize = 16;
 /// Tries of one operation that the server undid or whose connection broke.
 const TRIES: u32 = 5;
 /// Wait before the second try; doubled each time, with full jitter.

@@ -4,6 +4,7 @@
 //! and find nothing left to do.
 
 use super::connection::{Connection, Store};
+use super::diagnosis::ServerVersion;
 use super::error::StoreError;
 use super::sql::{select, statement};
 use diesel::QueryResult;
@@ -127,8 +128,6 @@ fn compare(applied: &[String]) -> Vec<Migration> {
 async fn check_version(conn: &mut Connection) -> Result<(), MigrateError> {
     let version: String =
         select::<Text>("SELECT VERSION()", vec![]).get_result(conn).await.map_err(StoreError::from)?;
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse::<u32>().ok());
-    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let needed = if version.contains("MariaDB") { (10, 6) } else { (8, 0) };
-    if found < needed { Err(MigrateError::OldServer(version)) } else { Ok(()) }
+    let version = ServerVersion::parse(version);
+    if version.is_supported() { Ok(()) } else { Err(MigrateError::OldServer(version.text)) }
 }

@@ -9,6 +9,7 @@
 
 pub mod batcher;
 mod connection;
+pub mod diagnosis;
 mod error;
 pub mod migrations;
 pub mod queues;
@@ -21,5 +22,5 @@ pub mod statements;
 pub mod tasks;
 pub mod workers;
 
-pub use connection::{OPERATION_LIMIT, Store};
+pub use connection::{DEFAULT_POOL, OPERATION_LIMIT, Store};
 pub use error::StoreError;

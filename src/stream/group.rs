@@ -59,7 +59,8 @@ impl Stream {
         }
     }
 
-    async fn look(&self, queue: &Arc<str>) -> Result<Option<StreamState>, StreamError> {
+    /// Looks and makes nothing. None: the stream has no group of ours.
+    pub(super) async fn look(&self, queue: &Arc<str>) -> Result<Option<StreamState>, StreamError> {
         let (key, queue) = (self.key(queue), Arc::clone(queue));
         self.run("look", async move |mut conn: Connection| {
             let (length, groups): (u64, Value) =
@@ -180,7 +181,13 @@ impl Stream {
 
 /// The fields of our group in the answer of XINFO GROUPS.
 fn group_fields(group: &Value) -> Option<HashMap<&str, &Value>> {
-    let fields: HashMap<&str, &Value> = match group {
+    let fields = fields(group)?;
+    (text(fields.get("name")?) == Some(GROUP)).then_some(fields)
+}
+
+/// The fields of one item in the answer of XINFO.
+pub(super) fn fields(item: &Value) -> Option<HashMap<&str, &Value>> {
+    Some(match item {
         Value::Map(pairs) => pairs.iter().filter_map(|(k, v)| Some((text(k)?, v))).collect(),
         other => list(other)?
             .chunks_exact(2)
@@ -189,6 +196,5 @@ fn group_fields(group: &Value) -> Option<HashMap<&str, &Value>> {
                 _ => None,
             })
             .collect(),
-    };
-    (text(fields.get("name")?) == Some(GROUP)).then_some(fields)
+    })
 }

@@ -8,6 +8,7 @@
 
 mod cancel;
 mod connection;
+pub mod diagnosis;
 mod entry;
 mod error;
 mod gate;

@@ -2,8 +2,10 @@
 //! as in the code and the routes.
 
 pub mod episode;
+pub mod hazard;
 pub mod logging;
 pub mod metrics;
 
 pub use episode::Episode;
+pub use hazard::{Hazard, HazardLog};
 pub use metrics::Metrics;

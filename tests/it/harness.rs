@@ -99,6 +99,23 @@ impl World {
     }
 }
 
+/// Servers of a test's own, which it may stop or set up otherwise. As durable as in production.
+pub(crate) async fn private_servers() -> (Servers, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("d");
+    let servers = Servers::start(&Options { data_dir, ephemeral: false, durability: Durability::Full }).await.unwrap();
+    (servers, directory)
+}
+
+/// A daemon with these roles on servers of a test's own.
+pub(crate) fn on(servers: &Servers, roles: &str) -> DaemonBuilder {
+    let mut builder = DaemonBuilder::new(&["serve", "--role", roles, "--bind", "127.0.0.1:0"]);
+    builder.env("DATABASE_URL", &servers.database_url);
+    builder.env("REDIS_URL", &servers.redis_url);
+    builder.env("TASKRUNNERX_SCHEDULER__HEARTBEAT", "");
+    builder
+}
+
 async fn connect(url: &str) -> mysql_async::Conn {
     mysql_async::Conn::from_url(url).await.unwrap()
 }

@@ -1,26 +1,9 @@
 //! A process's life: start, readiness, outages of its servers, drain, exit codes, `dev`.
 
-use crate::harness::{DaemonBuilder, World, eventually, noop};
+use crate::harness::{DaemonBuilder, World, eventually, noop, on, private_servers};
 use mysql_async::prelude::Queryable;
 use serde_json::json;
 use std::time::{Duration, Instant};
-use taskrunnerx::cli::dev::servers::{Durability, Options, Servers};
-
-/// Servers that a test may stop.
-async fn private_servers() -> (Servers, tempfile::TempDir) {
-    let directory = tempfile::tempdir().unwrap();
-    let data_dir = directory.path().join("d");
-    let servers = Servers::start(&Options { data_dir, ephemeral: false, durability: Durability::Full }).await.unwrap();
-    (servers, directory)
-}
-
-fn on(servers: &Servers, roles: &str) -> DaemonBuilder {
-    let mut builder = DaemonBuilder::new(&["serve", "--role", roles, "--bind", "127.0.0.1:0"]);
-    builder.env("DATABASE_URL", &servers.database_url);
-    builder.env("REDIS_URL", &servers.redis_url);
-    builder.env("TASKRUNNERX_SCHEDULER__HEARTBEAT", "");
-    builder
-}
 
 #[tokio::test]
 async fn every_role_has_the_open_endpoints() {
@@ -30,7 +13,13 @@ async fn every_role_has_the_open_endpoints() {
         assert_eq!(daemon.get("/livez").await.0, 200, "{roles}");
         let head = daemon.client.head(format!("{}/livez", daemon.url)).send().await.unwrap();
         assert_eq!((head.status().as_u16(), head.text().await.unwrap()), (200, String::new()));
-        eventually("health ok", async || (daemon.get("/health").await.1["status"] == "ok").then_some(())).await;
+        // Not its status: the tests' own database is run without the durability that a 201 promises.
+        eventually("every part ok", async || {
+            let parts = daemon.get("/health").await.1["parts"].clone();
+            let ok = |name: &str| parts[name]["status"] == "ok";
+            ["process", "database", "redis"].into_iter().all(ok).then_some(())
+        })
+        .await;
         let (status, metrics) = daemon.get("/metrics").await;
         let metrics = metrics.as_str().unwrap();
         assert_eq!(status, 200);
@@ -40,6 +29,60 @@ async fn every_role_has_the_open_endpoints() {
         let api = roles.contains("api") || roles == "all";
         assert_eq!(daemon.get("/api/tasks").await.0, if api { 200 } else { 404 }, "{roles}");
     }
+}
+
+#[tokio::test]
+async fn dangerous_settings_are_said_in_health_and_once_in_the_log_until_they_are_gone() {
+    let (mut servers, _directory) = private_servers().await;
+    let mut sql = mysql_async::Conn::from_url(&servers.database_url).await.unwrap();
+    sql.query_drop("SET GLOBAL innodb_flush_log_at_trx_commit = 2").await.unwrap();
+    let policy = async |policy: &str| {
+        let redis = redis::Client::open(&*servers.redis_url).unwrap();
+        let mut redis = redis.get_multiplexed_async_connection().await.unwrap();
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("maxmemory").arg("200mb").arg("maxmemory-policy").arg(policy);
+        set.query_async::<()>(&mut redis).await.unwrap();
+    };
+    policy("allkeys-lru").await;
+    let daemon = on(&servers, "all").ready().await;
+    let health = eventually("both warnings", async || {
+        let (status, health) = daemon.get("/health").await;
+        let both = ["database", "redis"].iter().all(|part| health["parts"][part].get("warnings").is_some());
+        both.then_some((status, health))
+    })
+    .await;
+    // Accepted tasks may be lost, and it says so; but it works.
+    assert_eq!((health.0, &health.1["status"]), (200, &json!("degraded")));
+    assert_eq!(daemon.get("/readyz").await.0, 200);
+    for (part, setting, advice) in [
+        ("database", "innodb_flush_log_at_trx_commit is 2: ", "set it to 1"),
+        ("redis", "maxmemory-policy is allkeys-lru: ", "set it to noeviction"),
+    ] {
+        let part = &health.1["parts"][part];
+        assert_eq!(part["status"], "ok", "{part}");
+        let warnings = part["warnings"].as_array().unwrap();
+        let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+        let warning = warning.as_str().unwrap();
+        assert!(warning.starts_with(setting) && warning.contains(advice), "{warning}");
+        assert_eq!(daemon.logged(setting), 1);
+    }
+
+    // What was set at run time goes with a restart, which is seen as a reconnect.
+    servers.database.kill().await;
+    servers.redis.kill().await;
+    eventually("down", async || (daemon.get("/health").await.0 == 503).then_some(())).await;
+    servers.database.start().await.unwrap();
+    servers.redis.start().await.unwrap();
+    let parts = eventually("ok", async || {
+        let (_, health) = daemon.get("/health").await;
+        (health["status"] == "ok").then(|| health["parts"].clone())
+    })
+    .await;
+    // The two are looked at side by side.
+    eventually("told that they are gone", async || (daemon.logged("that risk is gone") == 2).then_some(())).await;
+    assert_eq!(parts["database"], json!({"status": "ok"}));
+    assert_eq!(daemon.logged("innodb_flush_log_at_trx_commit is 2: "), 1, "once, though it was looked at again");
+    servers.stop().await;
 }
 
 #[tokio::test]
