@@ -4,6 +4,7 @@
 
 pub mod daemon;
 pub mod dev;
+mod doctor;
 mod migrate;
 mod serve;
 mod show_config;
@@ -29,6 +30,7 @@ const EXIT_UNREACHABLE: u8 = 3;
   taskrunnerx serve --role all                       one host
   taskrunnerx serve --role api --bind 10.0.0.5:8000  one role of several
   taskrunnerx migrate --status                       what the database has
+  taskrunnerx doctor                                 what is wrong, and what to do about it
 
 Configuration: flags, then DATABASE_URL, REDIS_URL and TASKRUNNERX_*, then taskrunnerx.toml.
 Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not reachable.")]
@@ -50,6 +52,8 @@ enum Command {
     Migrate(migrate::Args),
     /// Show the configuration in force and where each value came from
     Config(show_config::Args),
+    /// Check everything that can be set up wrongly, and say what to do about it
+    Doctor(doctor::Args),
 }
 
 /// Runs the command line with these task types; returns the process's exit code.
@@ -82,12 +86,14 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Dev(args) => dev::run(args, config, registry).await,
             Command::Migrate(args) => migrate::run(args, config).await,
             Command::Config(args) => show_config::run(&args, config, registry),
+            Command::Doctor(args) => doctor::run(&args, config, registry).await,
         }
     });
     // What still blocks (a handler's thread) must not keep the process.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) if message.is_empty() => ExitCode::from(code),
         Err(Failure { code, message }) => failed(&message, code),
     }
 }
@@ -96,6 +102,7 @@ pub fn main(registry: Registry) -> ExitCode {
 #[derive(Debug)]
 struct Failure {
     code: u8,
+    /// Empty: the command has said it all.
     message: String,
 }
 

@@ -14,6 +14,10 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 
+/// Bytes at which the batches of submissions and of outcomes close. With one item more, a
+/// statement of such a batch must fit into the server's `max_allowed_packet`.
+pub const BATCH_BYTES: usize = 4 << 20;
+
 /// The bounds of one batcher.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {

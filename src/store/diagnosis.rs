@@ -229,8 +229,8 @@ impl Store {
                 // A session's: an account may be told other ones at its log-in.
                 variables.0.extend(show(conn, "SESSION VARIABLES", &SETTINGS).await?.0);
                 let counters = show(conn, "SESSION STATUS", &COUNTERS).await?;
-                let database = select::<Nullable<Text>>("SELECT DATABASE()", vec![]).get_result(conn).await?;
-                let database: Option<String> = database;
+                let database: Option<String> =
+                    select::<Nullable<Text>>("SELECT DATABASE()", vec![]).get_result(conn).await?;
                 Ok(Server { version, variables, counters, grants, database: database.unwrap_or_default() })
             }
             .boxed()

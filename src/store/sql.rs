@@ -18,7 +18,7 @@ use uuid::Uuid;
 /// Most rows in one statement. 20 values a row stay far under the protocol's 65,535.
 pub(super) const MAX_ROWS: usize = 256;
 /// The powers of two up to [`MAX_ROWS`].
-const SIZES: usize = 9;
+pub(super) const SIZES: usize = 9;
 
 /// One value.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,7 @@
 //! The texts of the statements that run again and again, for the tests that look at their plans.
 
 use super::schedules;
-use super::sql::Texts;
+use super::sql::{SIZES, Texts};
 use super::tasks::{cancel, claim, dispatch, finish, insert, purge, read, rescue};
 
 /// A text of its own, or one for each batch size.
@@ -41,4 +41,16 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         read { DEPTH }
         schedules { DUE, NEXT }
     )
+}
+
+/// Statements of queues, workers and listings, which [`statements`] leaves out; counted generously.
+const OTHERS: usize = 60;
+
+/// The most statements that one connection keeps prepared: each text once for each batch size
+/// that it has a text of its own for. The server bounds them for all connections together.
+#[must_use]
+pub fn most_per_connection() -> usize {
+    let (one, two) = (statements(1), statements(2));
+    let texts = one.iter().zip(&two).map(|(one, two)| if one == two { 1 } else { SIZES });
+    texts.sum::<usize>() + OTHERS
 }

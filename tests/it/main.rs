@@ -15,6 +15,7 @@
 mod harness;
 
 mod cancel;
+mod doctor;
 mod explain;
 mod faults;
 mod guards;

@@ -1,0 +1,49 @@
+//! Judges the configuration, in the words of those who read it.
+
+use super::check::{Group, Section};
+use crate::cli::daemon;
+use crate::config::{Config, ConfigError, Warning};
+use crate::executor::Registry;
+
+const ADVICE: &str = "`taskrunnerx config` shows each value and where it came from";
+
+/// Of one that cannot be used at all.
+pub(super) fn faults(error: &ConfigError) -> Section {
+    let mut section = Section::new(Group::Configuration);
+    add_faults(&mut section, error);
+    section
+}
+
+pub(super) fn judge(config: &Config, warnings: &[Warning], registry: Registry) -> Section {
+    let mut section = Section::new(Group::Configuration);
+    let set = config.effective().iter().filter(|row| row.origin != "default").count();
+    section.ok("values", format!("well-formed; {set} set, the others are defaults"));
+    for warning in warnings {
+        section.warning("environment", warning.to_string(), ADVICE);
+    }
+    match daemon::check(registry, config) {
+        Ok(()) => section.ok("task types", "every type that the configuration names is there"),
+        Err(error) => section.error("task types", error.to_string().replace('\n', "; "), ADVICE),
+    }
+    if let Err(error) = config.require_servers() {
+        add_faults(&mut section, &error);
+    }
+    // Only a warning: this process may be meant for another role, by a flag.
+    if config.roles.api && config.api_key.is_none() && !config.bind.ip().is_loopback() {
+        section.warning(
+            "api key",
+            format!("none, and bind is {}: `serve` with the api role refuses to start", config.bind),
+            "set TASKRUNNERX_API_KEY to a secret of your choice, or bind to 127.0.0.1",
+        );
+    } else {
+        let detail = if config.api_key.is_some() { "set" } else { "none: this machine only" };
+        section.ok("api key", detail);
+    }
+    section
+}
+
+fn add_faults(section: &mut Section, error: &ConfigError) {
+    for fault in &error.faults {
+        section.error(&fault.key, format!("{} ({})", fault.problem, fault.origin), ADVICE);
+    }
+}

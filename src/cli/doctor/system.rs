@@ -1,0 +1,276 @@
+//! Judges the state of the system: queues, workers, schedules.
+
+use super::check::{Group, Section};
+use super::facts::{MAX_ORPHANS, Queue, System};
+use super::words::{age, counted};
+use crate::lifecycle::dispatch::SWEEP_GRACE;
+use crate::store::diagnosis::WorkerRow;
+use crate::store::tasks::Depth;
+use crate::stream::diagnosis::QueueStream;
+use crate::task::Timestamp;
+use std::time::Duration;
+
+/// A schedule that is due for longer has no scheduler.
+const OVERDUE: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
+/// A worker that is dead for as many leases should have been cleaned up: a rescuer passes every
+/// second, and holds off for one after its own start.
+const CLEANED_LEASES: u32 = 2;
+
+/// The groups in their order.
+pub(super) fn judge(system: &System) -> Vec<Section> {
+    vec![queues(system), workers(system), schedules(system)]
+}
+
+/// Of a database that cannot be asked.
+pub(super) fn unknown(why: &str) -> Vec<Section> {
+    let groups = [(Group::Queues, "queues"), (Group::Workers, "workers"), (Group::Schedules, "schedules")];
+    let section = |(group, name)| {
+        let mut section = Section::new(group);
+        section.unknown(name, why);
+        section
+    };
+    groups.into_iter().map(section).collect()
+}
+
+fn queues(system: &System) -> Section {
+    let mut section = Section::new(Group::Queues);
+    match &system.queues {
+        Err(why) => section.unknown("queues", why),
+        Ok(queues) if queues.is_empty() => section.ok("queues", "none yet"),
+        Ok(queues) => {
+            for queue in queues {
+                judge_queue(&mut section, queue, system);
+            }
+        }
+    }
+    if system.skipped > 0 {
+        section.unknown("more queues", format!("no time was left for {}", counted(system.skipped, "more queue")));
+    }
+    section
+}
+
+/// A queue and what is known about it, as its checks need it.
+struct Looked<'a> {
+    name: String,
+    queue: &'a Queue,
+    /// The live workers that serve it; None: not known.
+    serving: Option<Vec<&'a WorkerRow>>,
+    live: Option<Vec<&'a WorkerRow>>,
+    now: Timestamp,
+}
+
+fn judge_queue(section: &mut Section, queue: &Queue, system: &System) {
+    let now = system.now;
+    let live: Option<Vec<&WorkerRow>> =
+        system.workers.as_ref().ok().map(|rows| rows.iter().filter(|row| row.is_live(now)).collect());
+    let serving =
+        live.as_ref().map(|live| live.iter().copied().filter(|row| row.serves(&queue.row.name)).collect::<Vec<_>>());
+    let looked = Looked { name: format!("queue {}", queue.row.name), queue, serving, live, now };
+    looked.depth(section);
+    looked.stream(section);
+}
+
+impl Looked<'_> {
+    /// How much waits, and who takes it.
+    fn depth(&self, section: &mut Section) {
+        let Depth { scheduled, queued, running, oldest_us } = match &self.queue.depth {
+            Ok(depth) => *depth,
+            Err(why) => return section.unknown(&self.name, format!("could not be counted: {why}")),
+        };
+        let oldest = oldest_us.filter(|_| queued > 0).map(Duration::from_micros);
+        let oldest = oldest.and_then(|span| chrono::TimeDelta::from_std(span).ok());
+        let oldest = oldest.map_or(String::new(), |span| format!(" (the oldest for {})", age(span)));
+        let tasks = format!("{scheduled} scheduled, {queued} queued{oldest}, {running} running");
+        let waiting = scheduled + queued > 0;
+        let Some(serving) = &self.serving else { return section.ok(&self.name, tasks) };
+        let anybody = self.live.as_ref().is_some_and(|live| !live.is_empty());
+        if serving.is_empty() {
+            let detail = format!("{tasks}; no live worker serves it");
+            let advice = format!(
+                "start a worker whose worker.queues (TASKRUNNERX_WORKER__QUEUES) has {}, or *",
+                self.queue.row.name
+            );
+            if waiting {
+                section.warning(&self.name, format!("{detail}, and tasks wait"), advice);
+            } else if anybody {
+                section.note(&self.name, detail, advice);
+            } else {
+                section.ok(&self.name, detail);
+            }
+        } else if let Some(dispatcher) = self.queue.row.dispatcher {
+            let named = serving.iter().find(|row| row.id == dispatcher);
+            let named = named.map_or(dispatcher.to_string(), |row| format!("{}:{}", row.host, row.pid));
+            let slots: u64 = serving.iter().map(|row| u64::from(row.slots)).sum();
+            section.ok(
+                &self.name,
+                format!("{tasks}; {} with {slots} slots, dispatched by {named}", counted(serving.len(), "worker")),
+            );
+        } else {
+            section.warning(
+                &self.name,
+                format!("{tasks}; {} would serve it, and none dispatches it", counted(serving.len(), "worker")),
+                "within seconds one of them should: look again, then in their logs for \"dispatcher leases\"",
+            );
+        }
+    }
+
+    /// What Redis has of it.
+    fn stream(&self, section: &mut Section) {
+        let name = format!("{}: stream", self.name);
+        let dispatched = self.queue.row.dispatcher.is_some();
+        let soon = "its dispatcher makes it at its next pass, within a second, and what was lost is dispatched again: \
+                    look again";
+        match &self.queue.stream {
+            Err(why) => section.unknown(&name, why),
+            Ok(None) if dispatched => section.warning(&name, "is not there, though the queue is dispatched", soon),
+            Ok(None) => section.ok(&name, "none yet: the first dispatcher makes it"),
+            Ok(Some(QueueStream { key, length, group: None, .. })) => {
+                let detail = format!(
+                    "{key} has {} and no group of workers: nobody reads it",
+                    if *length == 1 { "1 entry".to_owned() } else { format!("{length} entries") }
+                );
+                let advice = if dispatched { soon } else { "the first worker that serves the queue makes it" };
+                section.warning(&name, detail, advice);
+            }
+            Ok(Some(stream)) => {
+                self.entries(section, &name, stream);
+                self.consumers(section, stream);
+            }
+        }
+    }
+
+    fn entries(&self, section: &mut Section, name: &str, stream: &QueueStream) {
+        let Some(group) = &stream.group else { return };
+        let waits = group.oldest_unread.map(|at| self.now - at).filter(|_| group.unread > 0);
+        let oldest = waits.map_or(String::new(), |span| format!(", the oldest for {}", age(span)));
+        let detail =
+            format!("{} in all, {} unread{oldest}, {} being worked on", stream.length, group.unread, group.pending);
+        let late = waits.is_some_and(|span| span > SWEEP_GRACE);
+        let serving = self.serving.as_deref().unwrap_or_default();
+        let slots: u64 = serving.iter().map(|row| u64::from(row.slots)).sum();
+        if !late || serving.is_empty() {
+            // Without a worker it waits for one, which the queue's own line says.
+            section.ok(name, detail);
+        } else if group.pending >= slots {
+            section.note(name, format!("{detail}: every slot is busy"), "more workers or slots would take them sooner");
+        } else {
+            section.warning(
+                name,
+                format!("{detail}, though slots are free"),
+                "look in the workers' logs for \"redis reader\"; a worker that lacks the task type hands it back",
+            );
+        }
+    }
+
+    /// Consumers are named after workers.
+    fn consumers(&self, section: &mut Section, stream: &QueueStream) {
+        let Some(live) = &self.live else { return };
+        let gone: Vec<&(String, u64)> =
+            stream.consumers.iter().filter(|(name, _)| !live.iter().any(|row| row.id.to_string() == *name)).collect();
+        let pending: u64 = gone.iter().map(|(_, pending)| pending).sum();
+        let name = format!("{}: consumers", self.name);
+        let of = format!("{} of {} belong to no live worker", gone.len(), stream.consumers.len());
+        match gone.first() {
+            None => {}
+            Some(_) if pending > 0 => section.warning(
+                &name,
+                format!("{of} and have {pending} unacknowledged; the tasks are rescued from the database"),
+                format!(
+                    "a live worker clears them after the lease has run out; if they stay, `redis-cli DEL '{}'` is \
+                     safe: the stream is made anew and its tasks are dispatched again",
+                    stream.key
+                ),
+            ),
+            Some((first, _)) => section.note(
+                &name,
+                format!("{of}; they cost nothing but a little memory"),
+                format!("remove each: redis-cli XGROUP DELCONSUMER '{}' workers {first}", stream.key),
+            ),
+        }
+    }
+}
+
+fn workers(system: &System) -> Section {
+    let mut section = Section::new(Group::Workers);
+    let rows = match &system.workers {
+        Ok(rows) => rows,
+        Err(why) => {
+            section.unknown("workers", why);
+            return section;
+        }
+    };
+    let (live, dead): (Vec<&WorkerRow>, Vec<&WorkerRow>) = rows.iter().partition(|row| row.is_live(system.now));
+    if live.is_empty() {
+        section.note("workers", "none is alive", "nothing runs until one is: taskrunnerx serve --role worker");
+    }
+    for row in &live {
+        let queues = serde_json::from_str::<Vec<String>>(&row.queues).unwrap_or_default().join(", ");
+        let queues = if queues == "*" { "every queue".to_owned() } else { queues };
+        let left = age(row.lease_until - system.now);
+        section.ok(
+            &format!("worker {}:{}", row.host, row.pid),
+            format!("{}, {queues}, lease for another {left} ({})", counted(row.slots, "slot"), row.id),
+        );
+    }
+    for row in dead {
+        let name = format!("worker {}:{}", row.host, row.pid);
+        let since = system.now - row.dead_at.unwrap_or(row.lease_until);
+        let detail = format!("dead for {} and not cleaned up ({})", age(since), row.id);
+        if live.is_empty() {
+            section.warning(&name, detail, "no live worker is there to rescue what it ran: start one");
+        } else if since.to_std().is_ok_and(|since| since > system.lease * CLEANED_LEASES) {
+            let advice = "a live worker should have rescued what it ran: look in their logs for \"rescue\"";
+            section.warning(&name, detail, advice);
+        } else {
+            section.remark(&name, format!("{detail}; a live worker is at it"));
+        }
+    }
+    orphans(&mut section, system, live.is_empty());
+    section
+}
+
+fn orphans(section: &mut Section, system: &System, nobody: bool) {
+    const NAME: &str = "orphaned tasks";
+    match system.orphans {
+        Ok(0) => section.ok(NAME, "none"),
+        Ok(count) => {
+            let more = if u32::try_from(count).is_ok_and(|count| count >= MAX_ORPHANS) { " or more" } else { "" };
+            let detail = format!("{}{more} running under a worker that is gone", counted(count, "task"));
+            let advice = if nobody {
+                "a live worker rescues them: start one"
+            } else {
+                "a live worker rescues them within seconds: look again, then in the logs for \"rescue\""
+            };
+            section.warning(NAME, detail, advice);
+        }
+        Err(ref why) => section.unknown(NAME, why),
+    }
+}
+
+fn schedules(system: &System) -> Section {
+    let mut section = Section::new(Group::Schedules);
+    let agenda = match &system.agenda {
+        Ok(agenda) => agenda,
+        Err(why) => {
+            section.unknown("schedules", why);
+            return section;
+        }
+    };
+    for due in agenda.due.iter().filter(|due| agenda.now - due.fire_at > OVERDUE) {
+        section.warning(
+            &format!("schedule {}", due.name),
+            format!("due for {}: no scheduler is at work", age(agenda.now - due.fire_at)),
+            "start one: taskrunnerx serve --role scheduler; a missed instant then fires once",
+        );
+    }
+    if section.checks.is_empty() {
+        let next = agenda.next.map(|next| format!("the next in {}", age(next - agenda.now)));
+        let detail = match (agenda.due.len(), next) {
+            (0, None) => "none is to fire".to_owned(),
+            (0, Some(next)) => format!("none is overdue; {next}"),
+            (due, _) => format!("{due} just due, none overdue"),
+        };
+        section.ok("schedules", detail);
+    }
+    section
+}

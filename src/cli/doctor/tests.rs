@@ -1,0 +1,291 @@
+//! The judges over made-up facts: what no test can easily do to a real server.
+
+use super::check::{Check, Section, Status};
+use super::facts::{Database, Known, Queue, Redis, System};
+use super::{database, redis_server, system};
+use crate::store::diagnosis::{Clock, QueueRow, Server, ServerVersion, Variables, WorkerRow};
+use crate::store::migrations::Migration;
+use crate::store::schedules::Agenda;
+use crate::store::tasks::Depth;
+use crate::stream::StreamState;
+use crate::stream::diagnosis::{QueueStream, Server as RedisServer};
+use crate::task::{Timestamp, WorkerId};
+use chrono::TimeDelta;
+use std::time::Duration;
+
+const MYSQL: &str = "8.0.40";
+
+/// Settings or counters that are otherwise than in a server without a fault.
+type Changes<'a> = &'a [(&'a str, &'a str)];
+
+fn server(version: &str, changes: Changes<'_>) -> Server {
+    let healthy = [
+        ("innodb_flush_log_at_trx_commit", "1"),
+        ("log_bin", "ON"),
+        ("sync_binlog", "1"),
+        ("innodb_doublewrite", "ON"),
+        ("max_connections", "151"),
+        ("max_allowed_packet", "67108864"),
+        ("max_prepared_stmt_count", "16382"),
+        ("read_only", "OFF"),
+        ("super_read_only", "OFF"),
+        ("character_set_client", "utf8mb4"),
+        ("character_set_connection", "utf8mb4"),
+    ];
+    let counters =
+        [("Threads_connected", "5"), ("Max_used_connections", "9"), ("Prepared_stmt_count", "80"), ("Ssl_cipher", "x")];
+    let pairs = |defaults: &[(&str, &str)]| -> Variables {
+        let changed = |(name, value): &(&str, &str)| {
+            let change = changes.iter().find(|(changed, _)| changed == name);
+            ((*name).to_owned(), change.map_or(*value, |(_, value)| value).to_owned())
+        };
+        defaults.iter().map(changed).collect()
+    };
+    Server {
+        version: ServerVersion::parse(version.to_owned()),
+        variables: pairs(&healthy),
+        counters: pairs(&counters),
+        grants: Some(vec!["GRANT ALL PRIVILEGES ON `trx`.* TO `trx`@`%`".to_owned()]),
+        database: "trx".to_owned(),
+    }
+}
+
+fn facts(server: Server) -> Database {
+    let migration = Migration { version: "1".into(), name: "1_a".into(), applied: true, known: true };
+    Database {
+        place: "mysql://db/trx".to_owned(),
+        local: false,
+        pool: 16,
+        statements: 250,
+        largest_value: 1 << 20,
+        reached: Ok(()),
+        server: Ok(server),
+        clock: Ok(Clock { now: Timestamp::UNIX_EPOCH, ahead_us: 900_000, round_trip: Duration::from_millis(1) }),
+        migrations: Ok(vec![migration]),
+    }
+}
+
+/// The one check that is not ok; None: there is none.
+fn finding(section: Section) -> Option<Check> {
+    let mut found = section.checks.into_iter().filter(|check| check.status != Status::Ok);
+    let first = found.next();
+    assert_eq!(found.next(), None, "besides {first:?}");
+    first
+}
+
+#[track_caller]
+fn expect(section: Section, name: &str, status: Status, detail: &str) {
+    let check = finding(section).unwrap_or_else(|| panic!("{name}: nothing was found"));
+    assert_eq!((check.name.as_str(), check.status), (name, status), "{check:?}");
+    assert!(check.detail.contains(detail), "{check:?}");
+}
+
+#[test]
+fn a_database_without_a_fault_has_no_finding() {
+    assert_eq!(finding(database::judge(&facts(server(MYSQL, &[])), 1)), None);
+    assert_eq!(finding(database::judge(&facts(server("10.11.14-MariaDB", &[("log_bin", "OFF")])), 0)), None);
+}
+
+#[test]
+fn each_setting_of_the_database_is_judged_by_itself() {
+    use Status::{Error, Note, Warning};
+    let table: [(&str, Changes<'_>, &str, Status, &str); 13] = [
+        ("5.7.44", &[], "version", Error, "5.7.44"),
+        (MYSQL, &[("sync_binlog", "0")], "sync_binlog", Warning, "recovery rolls back what it lacks"),
+        (MYSQL, &[("innodb_doublewrite", "OFF")], "innodb_doublewrite", Note, "tear"),
+        (MYSQL, &[("max_connections", "15")], "max_connections", Warning, "one process may want 16"),
+        (MYSQL, &[("Max_used_connections", "151")], "max_connections", Warning, "the limit was met"),
+        (MYSQL, &[("max_allowed_packet", "1048576")], "max_allowed_packet", Error, "does not fit"),
+        (MYSQL, &[("max_allowed_packet", "4194304")], "max_allowed_packet", Warning, "in halves"),
+        (MYSQL, &[("Prepared_stmt_count", "14000")], "max_prepared_stmt_count", Warning, "14000 are in use"),
+        (MYSQL, &[("max_prepared_stmt_count", "3999")], "max_prepared_stmt_count", Note, "would want 4000"),
+        (MYSQL, &[("read_only", "ON")], "read_only", Error, "nothing can be written"),
+        (MYSQL, &[("read_only", "ON"), ("super_read_only", "ON")], "read_only", Error, "super_read_only, read_only"),
+        (MYSQL, &[("character_set_client", "latin1")], "character set", Warning, "latin1 and utf8mb4"),
+        (MYSQL, &[("Ssl_cipher", "")], "tls", Note, "plain text"),
+    ];
+    for (version, changes, name, status, detail) in table {
+        expect(database::judge(&facts(server(version, changes)), 1), name, status, detail);
+    }
+    let many = server(MYSQL, &[("max_prepared_stmt_count", "100000")]);
+    expect(database::judge(&facts(many), 10), "max_connections", Warning, "the 10 live worker processes may want 160");
+}
+
+#[test]
+fn an_account_clock_or_connection_that_is_not_right_is_found() {
+    let mut one = facts(server(MYSQL, &[]));
+    one.server.as_mut().unwrap().grants = Some(vec!["GRANT SELECT ON `trx`.* TO `t`@`%`".to_owned()]);
+    expect(database::judge(&one, 1), "privileges", Status::Error, "INSERT, UPDATE, DELETE, CREATE");
+    one.server.as_mut().unwrap().grants = None;
+    expect(database::judge(&one, 1), "privileges", Status::Unknown, "SHOW GRANTS");
+
+    let clock =
+        |ahead_us, ms| Ok(Clock { now: Timestamp::UNIX_EPOCH, ahead_us, round_trip: Duration::from_millis(ms) });
+    let judged = |clock: Known<Clock>| database::judge(&Database { clock, ..facts(server(MYSQL, &[])) }, 1);
+    expect(judged(clock(1_100_000, 1)), "clock", Status::Warning, "1.1 s ahead of this host's");
+    expect(judged(clock(-90_000_000, 1)), "clock", Status::Warning, "90.0 s behind this host's");
+    expect(judged(clock(0, 80)), "connection", Status::Warning, "answers in 80 ms");
+    // Within what the answer's way leaves uncertain.
+    let uncertain = judged(clock(1_100_000, 300));
+    assert!(uncertain.checks.iter().any(|check| check.name == "clock" && check.status == Status::Ok));
+
+    for (why, advice) in [
+        ("Access denied for user 'trx'", "the user and the password"),
+        ("Unknown database 'trx'", "CREATE DATABASE"),
+        ("Connection refused", "host, port and firewall"),
+    ] {
+        let away = Database { reached: Err(why.to_owned()), ..facts(server(MYSQL, &[])) };
+        let check = finding(database::judge(&away, 1)).unwrap();
+        assert_eq!(check.status, Status::Error);
+        assert!(check.advice.unwrap().contains(advice), "{why}");
+    }
+}
+
+#[test]
+fn each_field_of_redis_is_judged_by_itself() {
+    use Status::{Error, Note, Unknown, Warning};
+    let healthy = "redis_version:7.2.4\nrole:master\nmaxmemory:0\nmaxmemory_policy:noeviction\nused_memory:950\n\
+                   aof_enabled:1\nrdb_last_bgsave_status:ok\nconnected_clients:4\nmaxclients:100\ncluster_enabled:0\n";
+    let judged = |info: &str| {
+        redis_server::judge(&Redis { place: "redis://cache".to_owned(), server: Ok(RedisServer::parse(info)) })
+    };
+    assert_eq!(finding(judged(healthy)), None);
+    let table = [
+        ("redis_version:4.0.9", "version", Error, "has no streams"),
+        ("redis_version:6.2.14", "version", Warning, "does not count the entries read"),
+        ("role:slave", "role", Error, "it takes no entries"),
+        ("maxmemory_policy:allkeys-lru", "maxmemory-policy", Note, "no maxmemory is set"),
+        ("maxmemory:1000", "memory", Warning, "950 bytes of 1000 bytes"),
+        ("maxmemory:900", "memory", Error, "new entries are refused"),
+        ("rdb_last_bgsave_status:err", "persistence", Warning, "MISCONF"),
+        ("connected_clients:95", "clients", Warning, "95 of 100"),
+        ("cluster_enabled:1", "cluster", Warning, "MOVED"),
+        ("maxmemory_policy", "maxmemory-policy", Unknown, "could not be read"),
+    ];
+    for (change, name, status, detail) in table {
+        let field = change.split(':').next().unwrap();
+        let prefix = format!("{field}:");
+        let lines: Vec<&str> =
+            healthy.lines().map(|line| if line.starts_with(&prefix) { change } else { line }).collect();
+        expect(judged(&lines.join("\n")), name, status, detail);
+    }
+    let away =
+        redis_server::judge(&Redis { place: "redis://cache".to_owned(), server: Err("NOAUTH needed".to_owned()) });
+    assert!(finding(away).unwrap().advice.unwrap().contains("password"));
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_timestamp_micros(1_800_000_000_000_000).unwrap()
+}
+
+fn worker(lease: i64) -> WorkerRow {
+    WorkerRow {
+        id: WorkerId::fresh(),
+        host: "h".to_owned(),
+        pid: 7,
+        queues: r#"["*"]"#.to_owned(),
+        slots: 4,
+        lease_until: now() + TimeDelta::seconds(lease),
+        dead_at: None,
+    }
+}
+
+/// One queue with one worker that lives and dispatches it.
+fn healthy() -> System {
+    let worker = worker(10);
+    let stream = QueueStream {
+        key: "trx:{q}".to_owned(),
+        length: 3,
+        group: Some(StreamState { unread: 1, pending: 2, oldest_unread: Some(now()), entries_read: 9 }),
+        consumers: vec![(worker.id.to_string(), 2)],
+    };
+    let depth = Depth { scheduled: 1, queued: 2, running: 3, oldest_us: Some(150_000_000) };
+    let queue = Queue {
+        row: QueueRow { name: "q".into(), dispatcher: Some(worker.id) },
+        depth: Ok(depth),
+        stream: Ok(Some(stream)),
+    };
+    System {
+        now: now(),
+        lease: Duration::from_secs(15),
+        queues: Ok(vec![queue]),
+        skipped: 0,
+        workers: Ok(vec![worker]),
+        orphans: Ok(0),
+        agenda: Ok(Agenda { now: now(), due: vec![], next: None }),
+    }
+}
+
+fn judged(system: &System) -> Section {
+    let mut all = Section::new(super::check::Group::Queues);
+    all.checks = system::judge(system).into_iter().flat_map(|section| section.checks).collect();
+    all
+}
+
+#[test]
+fn a_system_at_work_has_no_finding() {
+    let section = judged(&healthy());
+    let first = &section.checks[0];
+    assert_eq!(
+        first.detail,
+        "1 scheduled, 2 queued (the oldest for 2 min), 3 running; 1 worker with 4 slots, dispatched by h:7"
+    );
+    assert_eq!(finding(section), None);
+}
+
+#[test]
+fn what_a_queue_lacks_is_found() {
+    type Change = fn(&mut Queue);
+    let table: [(Change, &str, Status, &str); 7] = [
+        (|q| q.row.dispatcher = None, "queue q", Status::Warning, "none dispatches it"),
+        (|q| q.stream = Ok(None), "queue q: stream", Status::Warning, "is not there"),
+        (|q| stream(q).group = None, "queue q: stream", Status::Warning, "3 entries and no group"),
+        (|q| waits(q, 2), "queue q: stream", Status::Warning, "though slots are free"),
+        (|q| waits(q, 4), "queue q: stream", Status::Note, "every slot is busy"),
+        (|q| stream(q).consumers.push(("x".into(), 0)), "queue q: consumers", Status::Note, "1 of 2 belong to no live"),
+        (|q| q.depth = Err("late".into()), "queue q", Status::Unknown, "late"),
+    ];
+    for (change, name, status, detail) in table {
+        let mut system = healthy();
+        change(&mut system.queues.as_mut().unwrap()[0]);
+        expect(judged(&system), name, status, detail);
+    }
+}
+
+fn stream(queue: &mut Queue) -> &mut QueueStream {
+    queue.stream.as_mut().unwrap().as_mut().unwrap()
+}
+
+fn waits(queue: &mut Queue, pending: u64) {
+    let group = stream(queue).group.as_mut().unwrap();
+    (group.pending, group.oldest_unread) = (pending, Some(now() - TimeDelta::seconds(6)));
+}
+
+#[test]
+fn what_the_dead_left_is_found() {
+    let mut system = healthy();
+    let mut dead = worker(-5);
+    dead.dead_at = Some(now() - TimeDelta::seconds(4));
+    system.workers.as_mut().unwrap().push(dead);
+    expect(judged(&system), "worker h:7", Status::Note, "dead for 4 s and not cleaned up");
+    system.workers.as_mut().unwrap()[1].dead_at = Some(now() - TimeDelta::seconds(60));
+    expect(judged(&system), "worker h:7", Status::Warning, "dead for 60 s");
+
+    let mut system = healthy();
+    system.orphans = Ok(1000);
+    expect(judged(&system), "orphaned tasks", Status::Warning, "1000 tasks or more");
+
+    let mut system = healthy();
+    system.skipped = 2;
+    expect(judged(&system), "more queues", Status::Unknown, "2 more queues");
+}
+
+#[test]
+fn the_packet_is_judged_by_the_bound_of_the_batches() {
+    for verb in [include_str!("../../lifecycle/submit.rs"), include_str!("../../lifecycle/finish.rs")] {
+        // Which they have in their own words.
+        let bound = ["bytes: 4 << 20,", "bytes: BATCH_BYTES,"];
+        assert!(bound.iter().any(|text| verb.contains(text)));
+    }
+    assert_eq!(crate::store::batcher::BATCH_BYTES, 4 << 20);
+}
