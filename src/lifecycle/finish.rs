@@ -3,7 +3,7 @@
 
 use super::Tools;
 use super::submit::is_soon;
-use crate::store::batcher::{Batcher, Bounds, Stopped};
+use crate::store::batcher::{BATCH_BYTES, Batcher, Bounds, Stopped};
 use crate::store::tasks::{Applied, Finish, Held, Record};
 use crate::store::{Store, StoreError};
 use crate::task::{Claimed, Next, Outcome, Standing, TaskId, decide};
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 /// Finish batches. The waiting line is longer than the slots of any sensible worker; a full
 /// one keeps slots from being freed, which is the brake.
-const BOUNDS: Bounds = Bounds { rows: 512, bytes: 4 << 20, waiting: 4096, lanes: 2 };
+const BOUNDS: Bounds = Bounds { rows: 512, bytes: BATCH_BYTES, waiting: 4096, lanes: 2 };
 /// Bytes of an outcome besides its result, for the batch's bound.
 const OUTCOME_BYTES: usize = 256;
 /// Wait between tries while the database is away; doubled up to the limit.

@@ -6,7 +6,7 @@
 use super::Tools;
 use crate::executor::Registry;
 use crate::store::StoreError;
-use crate::store::batcher::{Batcher, Bounds};
+use crate::store::batcher::{BATCH_BYTES, Batcher, Bounds};
 use crate::store::tasks::{Insert, MAX_ENTRY_PAYLOAD};
 use crate::stream::{Entry, Gates};
 use crate::task::name::quoted;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 /// Insert batches: a few hundred rows amortise the commit, more only add latency. Two lanes:
 /// one builds its batch while the other waits for the disk.
-const BOUNDS: Bounds = Bounds { rows: 512, bytes: 4 << 20, waiting: 8192, lanes: 2 };
+const BOUNDS: Bounds = Bounds { rows: 512, bytes: BATCH_BYTES, waiting: 8192, lanes: 2 };
 /// Bytes of a row besides its payload, for the batch's bound.
 const ROW_BYTES: usize = 512;
 /// A task due within this time wakes its dispatcher; a later one is seen by the dispatcher's poll.

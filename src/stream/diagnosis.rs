@@ -101,7 +101,7 @@ impl Stream {
     /// # Errors
     /// When it cannot be reached.
     pub async fn server(&self) -> Result<Server, StreamError> {
-        self.run(async |mut conn: Connection| {
+        self.run("diagnosis", async |mut conn: Connection| {
             let sent = Instant::now();
             redis::cmd("PING").query_async::<()>(&mut conn).await?;
             let round_trip = sent.elapsed();
@@ -131,7 +131,7 @@ impl Stream {
         let key = self.key(queue);
         let at = key.clone();
         let length: Option<u64> = self
-            .run(async move |mut conn: Connection| {
+            .run("diagnosis", async move |mut conn: Connection| {
                 let (there, length): (bool, u64) =
                     redis::pipe().cmd("EXISTS").arg(&at).cmd("XLEN").arg(&at).query_async(&mut conn).await?;
                 Ok(there.then_some(length))
@@ -147,7 +147,7 @@ impl Stream {
     }
 
     async fn consumers(&self, key: String) -> Result<Vec<(String, u64)>, StreamError> {
-        self.run(async move |mut conn: Connection| {
+        self.run("diagnosis", async move |mut conn: Connection| {
             let mut cmd = redis::cmd("XINFO");
             cmd.arg("CONSUMERS").arg(key).arg(GROUP);
             let found: Value = match cmd.query_async(&mut conn).await.map_err(StreamError::from) {

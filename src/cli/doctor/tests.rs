@@ -279,13 +279,3 @@ fn what_the_dead_left_is_found() {
     system.skipped = 2;
     expect(judged(&system), "more queues", Status::Unknown, "2 more queues");
 }
-
-#[test]
-fn the_packet_is_judged_by_the_bound_of_the_batches() {
-    for verb in [include_str!("../../lifecycle/submit.rs"), include_str!("../../lifecycle/finish.rs")] {
-        // Which they have in their own words.
-        let bound = ["bytes: 4 << 20,", "bytes: BATCH_BYTES,"];
-        assert!(bound.iter().any(|text| verb.contains(text)));
-    }
-    assert_eq!(crate::store::batcher::BATCH_BYTES, 4 << 20);
-}
