@@ -1,0 +1,138 @@
+//! A guard is one only if something goes wrong without it: each is taken away alone, and the
+//! checker has to find how.
+
+use super::checked::{CANCELLED, ENDS, LEGAL, NAMED, ONE_FINISH, ONE_OWNER, OWNERS_RESULT, STARTED_ONCE, TRUSTED};
+use super::config::{Budget, Guard, Protocol};
+use super::explore::shortest;
+use stateright::{Checker, Model};
+
+const CALM: Budget = Budget::CALM;
+const CRASH: Budget = Budget { crashes: 1, ..CALM };
+const PAUSE: Budget = Budget { pauses: 1, ..CALM };
+const DUPLICATE: Budget = Budget { duplicates: 1, ..CALM };
+const LOST_ENTRY: Budget = Budget { lost_entries: 1, ..CALM };
+const LOST_ANSWER: Budget = Budget { lost_answers: 1, ..CALM };
+
+/// Checks the protocol of one task without a guard: what holds with it has to break, and the
+/// shortest way there is printed.
+fn breaks(without: Guard, budget: Budget, broken: &'static str) {
+    let whole = Protocol::new(1, budget);
+    whole.checker().spawn_bfs().join().assert_no_discovery(broken);
+    let path = shortest(whole.without(without), broken);
+    eprintln!("without {without:?}, {broken:?} breaks in {} steps:", path.len());
+    for action in path {
+        eprintln!("    {action:?}");
+    }
+}
+
+#[test]
+fn a_claim_without_its_guard_takes_what_another_runs() {
+    breaks(Guard::Claim, DUPLICATE, ONE_OWNER);
+    breaks(Guard::Claim, DUPLICATE, NAMED);
+    breaks(Guard::Claim, DUPLICATE, LEGAL);
+}
+
+/// Of the two halves the attempt does most of the work: nothing that runs has the number of an entry.
+#[test]
+fn a_claim_that_does_not_ask_for_queued_starts_what_was_cancelled() {
+    breaks(Guard::ClaimStatus, Budget { cancels: 1, ..CALM }, LEGAL);
+}
+
+#[test]
+fn a_claim_that_does_not_ask_for_the_attempt_starts_what_was_started_before() {
+    breaks(Guard::ClaimAttempt, DUPLICATE, STARTED_ONCE);
+    breaks(Guard::ClaimAttempt, DUPLICATE, NAMED);
+}
+
+#[test]
+fn a_worker_that_reads_an_entry_twice_starts_it_twice_unless_it_looks_at_what_it_holds() {
+    breaks(Guard::Held, DUPLICATE, STARTED_ONCE);
+}
+
+#[test]
+fn a_worker_that_does_not_look_at_its_lease_after_a_claim_starts_without_one() {
+    breaks(Guard::LeaseAfterClaim, PAUSE, TRUSTED);
+}
+
+#[test]
+fn a_worker_that_trusts_its_lease_until_it_is_told_shares_its_task() {
+    breaks(Guard::SelfFencing, PAUSE, NAMED);
+    breaks(Guard::SelfFencing, PAUSE, ONE_OWNER);
+}
+
+#[test]
+fn a_dead_worker_that_may_renew_comes_back_to_a_task_of_another() {
+    breaks(Guard::Renewal, PAUSE, NAMED);
+    breaks(Guard::Renewal, PAUSE, ONE_OWNER);
+}
+
+#[test]
+fn a_worker_whose_tasks_are_moved_before_it_is_fenced_renews_in_between() {
+    breaks(Guard::FenceFirst, PAUSE, NAMED);
+    breaks(Guard::FenceFirst, PAUSE, ONE_OWNER);
+}
+
+#[test]
+fn a_finish_without_its_guard_overwrites_what_another_did() {
+    breaks(Guard::Finish, PAUSE, OWNERS_RESULT);
+    breaks(Guard::Finish, PAUSE, ONE_FINISH);
+    breaks(Guard::Finish, LOST_ANSWER, LEGAL);
+}
+
+#[test]
+fn a_finish_that_does_not_ask_for_running_is_recorded_twice() {
+    breaks(Guard::FinishRunning, PAUSE, ONE_FINISH);
+}
+
+#[test]
+fn a_finish_that_does_not_ask_for_the_attempt_ends_the_next_one() {
+    breaks(Guard::FinishAttempt, LOST_ANSWER, OWNERS_RESULT);
+}
+
+/// An attempt has one worker, so whoever names the attempt need not name the worker. It is named
+/// all the same: this holds only as long as the claim's guard does.
+#[test]
+fn the_worker_in_the_finish_is_a_second_belt() {
+    for budget in [CRASH, PAUSE, LOST_ANSWER, Budget { pauses: 1, duplicates: 1, lost_answers: 1, ..CALM }] {
+        Protocol::new(1, budget).without(Guard::FinishWorker).checker().spawn_dfs().join().assert_properties();
+    }
+}
+
+#[test]
+fn a_move_back_that_does_not_ask_for_a_cancel_outlives_it() {
+    breaks(Guard::CancelWins, Budget { cancels: 1, ..CALM }, CANCELLED);
+}
+
+#[test]
+fn without_the_sweep_a_lost_entry_is_a_lost_task() {
+    breaks(Guard::Sweep, LOST_ENTRY, ENDS);
+    breaks(Guard::Sweep, Budget { wipes: 1, ..CALM }, ENDS);
+    breaks(Guard::Sweep, CRASH, ENDS);
+}
+
+#[test]
+fn without_the_comparison_a_claim_whose_answer_was_lost_runs_for_ever() {
+    breaks(Guard::Comparison, LOST_ANSWER, ENDS);
+}
+
+#[test]
+fn a_comparison_that_does_not_hold_what_it_releases_takes_it_from_its_own_worker() {
+    breaks(Guard::ReleaseHolds, Budget { lost_answers: 1, duplicates: 1, ..CALM }, NAMED);
+    breaks(Guard::ReleaseHolds, Budget { lost_answers: 1, duplicates: 1, ..CALM }, ONE_OWNER);
+    breaks(Guard::ReleaseHolds, Budget { lost_answers: 1, hasty_sweeps: 1, ..CALM }, NAMED);
+}
+
+#[test]
+fn a_release_that_is_let_go_of_before_it_is_answered_comes_later() {
+    breaks(Guard::ReleaseAgain, Budget { lost_answers: 2, duplicates: 1, ..CALM }, NAMED);
+}
+
+#[test]
+fn without_the_rescuer_a_task_dies_with_its_worker() {
+    breaks(Guard::Rescue, CRASH, ENDS);
+}
+
+#[test]
+fn without_a_look_at_orphans_a_claim_that_outlived_its_worker_runs_for_ever() {
+    breaks(Guard::Orphans, CRASH, ENDS);
+}

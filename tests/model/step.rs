@@ -1,0 +1,297 @@
+//! What each step does. A guarded UPDATE is one step, since InnoDB makes it one; the time between
+//! a decision and its statement is the time between two steps, in which everybody else acts.
+
+use super::action::Action;
+use super::config::{Guard, Protocol};
+use super::state::{End, Hold, Id, Lease, NONE, Process, State, Statement, TASKS, Wrong};
+use std::time::Duration;
+use taskrunnerx::task::{Backoff, Next, Outcome, Standing, Status, decide};
+
+impl Protocol {
+    /// The state after a step.
+    pub(crate) fn after(&self, before: &State, action: Action) -> State {
+        let mut state = *before;
+        self.apply(&mut state, action);
+        judge(before, &mut state);
+        state.tidy(!self.has(Guard::FinishRunning));
+        state
+    }
+
+    fn apply(&self, state: &mut State, action: Action) {
+        match action {
+            Action::Promote { t } => state.rows[t].status = Status::Queued,
+            // Taking the row and adding the entry are one step here: an entry that comes late is
+            // one that is read late, and one that never comes is lost.
+            Action::Dispatch { t } => {
+                state.rows[t].dispatched = true;
+                state.add_entry(t, state.rows[t].attempt);
+            }
+            Action::Sweep { t } => state.rows[t].dispatched = false,
+            Action::HastySweep { t } => {
+                state.left.hasty_sweeps -= 1;
+                state.rows[t].dispatched = false;
+            }
+            Action::Read { p, t, entry } => {
+                state.remove_entry(t, entry);
+                state.processes[p].holds[t] = Hold::Claiming { entry };
+            }
+            Action::Drop { p, t, entry } => drop_entry(state, p, t, entry),
+            Action::Claim { p, t } => self.claim_answered(state, p, t),
+            Action::Start { p, t } => self.start(state, p, t),
+            Action::End { p, t, end } => ended(state, p, t, end),
+            Action::Finish { p, t } => {
+                let Process { id, holds, .. } = state.processes[p];
+                if let Hold::Finishing { attempt, end } = holds[t] {
+                    self.finish(state, id, t, attempt, end);
+                }
+                state.processes[p].holds[t] = Hold::Free;
+            }
+            Action::Renew { p } => state.leases[state.processes[p].id as usize] = Lease::Live,
+            Action::Notice { p } => {
+                lose_memory(state, p);
+                state.register(p);
+            }
+            Action::Compare { p, t } => state.processes[p].releasing[t] = state.rows[t].attempt,
+            Action::Release { p, t } => {
+                let Process { id, releasing, .. } = state.processes[p];
+                self.finish(state, id, t, releasing[t], End::Interrupted);
+                state.processes[p].releasing[t] = 0;
+            }
+            Action::Fence { id } => state.leases[id as usize] = Lease::Dead,
+            Action::PickUp { t } => {
+                let row = &state.rows[t];
+                state.rescuing =
+                    Some(Statement::Finish { id: row.owner, task: t, attempt: row.attempt, end: End::Lost });
+            }
+            Action::TakeOver => {
+                if let Some(statement) = state.rescuing.take() {
+                    self.done(state, statement);
+                }
+            }
+            Action::Remove { id } => state.leases[id as usize] = Lease::Gone,
+            Action::Return { p } => state.register(p),
+            world => self.befall(state, world),
+        }
+    }
+
+    /// The steps of the world that spend a budget.
+    fn befall(&self, state: &mut State, action: Action) {
+        match action {
+            Action::Crash { p } => {
+                state.left.crashes -= 1;
+                lose_memory(state, p);
+            }
+            Action::Expire { p } => {
+                state.left.pauses -= 1;
+                state.leases[state.processes[p].id as usize] = Lease::Expired;
+            }
+            Action::Lose { t, entry } => {
+                state.left.lost_entries -= 1;
+                state.remove_entry(t, entry);
+            }
+            Action::Duplicate { t, entry } => {
+                state.left.duplicates -= 1;
+                state.add_entry(t, entry);
+            }
+            Action::Wipe => {
+                state.left.wipes -= 1;
+                state.entries = Default::default();
+            }
+            Action::GiveUp { p, t } => {
+                state.left.lost_answers -= 1;
+                let process = state.processes[p];
+                for statement in under_way(&process, t) {
+                    state.add_late(statement);
+                }
+                // A claim is given up; a finish and a release are sent again.
+                if matches!(process.holds[t], Hold::Claiming { .. }) {
+                    state.processes[p].holds[t] = Hold::Free;
+                }
+                if !self.has(Guard::ReleaseAgain) {
+                    state.processes[p].releasing[t] = 0;
+                }
+            }
+            Action::Commit { late } => {
+                if let Some(statement) = state.late[late].take() {
+                    self.done(state, statement);
+                }
+            }
+            Action::Cancel { t } => {
+                state.left.cancels -= 1;
+                match state.rows[t].status {
+                    Status::Running => state.rows[t].cancel = true,
+                    _ => state.rows[t].status = Status::Cancelled,
+                }
+            }
+            other => unreachable!("{other:?} is no step of the world"),
+        }
+    }
+
+    /// A statement that nobody waits for.
+    fn done(&self, state: &mut State, statement: Statement) {
+        match statement {
+            Statement::Claim { id, task, entry } => {
+                self.claim(state, id, task, entry);
+            }
+            Statement::Finish { id, task, attempt, end } => self.finish(state, id, task, attempt, end),
+        }
+    }
+
+    /// `CLAIM` in `store/tasks/claim.rs`; what did not change is classified. True: owned.
+    fn claim(&self, state: &mut State, id: Id, t: usize, entry: u8) -> bool {
+        let row = &mut state.rows[t];
+        let queued = row.status == Status::Queued || !self.has(Guard::ClaimStatus);
+        let same = row.attempt == entry || !self.has(Guard::ClaimAttempt);
+        if (queued && same) || !self.has(Guard::Claim) {
+            (row.status, row.owner) = (Status::Running, id);
+            row.attempt += 1;
+            return true;
+        }
+        // Claimed by an earlier statement of this worker, whose answer was lost.
+        row.runs_under(id) && row.attempt == entry + 1
+    }
+
+    fn claim_answered(&self, state: &mut State, p: usize, t: usize) {
+        let Process { id, holds, .. } = state.processes[p];
+        let Hold::Claiming { entry } = holds[t] else { return };
+        let won = self.claim(state, id, t, entry);
+        state.processes[p].holds[t] = if won { Hold::Won { attempt: entry + 1 } } else { Hold::Free };
+    }
+
+    /// The look at the lease and the start are one step: a worker that stands still exactly in
+    /// between is one that stands still right after its handler's start.
+    fn start(&self, state: &mut State, p: usize, t: usize) {
+        let Process { id, holds, .. } = state.processes[p];
+        let Hold::Won { attempt } = holds[t] else { return };
+        let holds_lease = state.lease(id) == Lease::Live;
+        if !holds_lease && self.has(Guard::LeaseAfterClaim) {
+            state.processes[p].holds[t] = Hold::Free;
+            return;
+        }
+        if !holds_lease {
+            state.note(Wrong::Untrusted);
+        }
+        if state.started[t] & (1 << attempt) != 0 {
+            state.note(Wrong::Restart);
+        }
+        state.started[t] |= 1 << attempt;
+        state.processes[p].holds[t] = Hold::Running { attempt };
+    }
+
+    /// `apply` in `store/tasks/finish.rs`, for whoever ends an attempt: its worker, the rescuer, the
+    /// comparison. The decision is the product's own.
+    fn finish(&self, state: &mut State, id: Id, t: usize, attempt: u8, end: End) {
+        let row = state.rows[t];
+        let runs = row.status == Status::Running || !self.has(Guard::FinishRunning);
+        let same = row.attempt == attempt || !self.has(Guard::FinishAttempt);
+        let mine = row.owner == id || !self.has(Guard::FinishWorker);
+        if !(runs && same && mine) && self.has(Guard::Finish) {
+            return;
+        }
+        let under_way = row.status == Status::Running && row.attempt == attempt;
+        if !under_way {
+            state.note(Wrong::Twice);
+        }
+        if !(row.runs_under(id) && under_way) {
+            state.note(Wrong::Stranger);
+        }
+        let standing = Standing {
+            attempt: attempt.into(),
+            forgiven: row.forgiven.into(),
+            max_attempts: self.max_attempts.into(),
+            crash_count: row.crashes.into(),
+            backoff: Backoff::fixed(Duration::ZERO),
+        };
+        let next = decide(&outcome(end), &standing, 0.0);
+        let back = matches!(next, Next::Retry(_) | Next::Requeue { .. });
+        let row = &mut state.rows[t];
+        if back && row.cancel && self.has(Guard::CancelWins) {
+            row.status = Status::Cancelled;
+            return;
+        }
+        row.crashes += u8::from(end == End::Lost);
+        row.status = match next {
+            Next::Complete => Status::Completed,
+            Next::Retry(_) => Status::Scheduled,
+            Next::Requeue { forgiven } => {
+                row.forgiven += u8::from(forgiven);
+                Status::Queued
+            }
+            Next::Fail(_) => Status::Failed,
+            Next::Cancel => Status::Cancelled,
+        };
+        row.dispatched = false;
+    }
+}
+
+/// `admit` in `worker/consume.rs`. The acknowledgement is no step: nothing waits for it.
+fn drop_entry(state: &mut State, p: usize, t: usize, entry: u8) {
+    state.remove_entry(t, entry);
+    let process = &state.processes[p];
+    let held = match process.holds[t] {
+        Hold::Claiming { entry } => entry,
+        Hold::Won { attempt } | Hold::Running { attempt } | Hold::Finishing { attempt, .. } => attempt - 1,
+        Hold::Free => process.releasing[t] - 1,
+    };
+    // The next attempt's, while this one's outcome is still on its way: handed back.
+    if entry > held && state.rows[t].status == Status::Queued {
+        state.rows[t].dispatched = false;
+    }
+}
+
+fn ended(state: &mut State, p: usize, t: usize, end: End) {
+    if end == End::Interrupted {
+        state.left.drains -= 1;
+    }
+    if let Hold::Running { attempt } = state.processes[p].holds[t] {
+        state.processes[p].holds[t] = Hold::Finishing { attempt, end };
+    }
+}
+
+fn outcome(end: End) -> Outcome {
+    match end {
+        End::Success => Outcome::Success(None),
+        End::Error => Outcome::Retryable(String::new()),
+        End::Cancelled => Outcome::Cancelled,
+        End::Interrupted => Outcome::Interrupted,
+        End::Lost => Outcome::Lost(String::new()),
+    }
+}
+
+/// The statements about a task that a process waits for.
+fn under_way(process: &Process, task: usize) -> impl Iterator<Item = Statement> {
+    let id = process.id;
+    let held = match process.holds[task] {
+        Hold::Claiming { entry } => Some(Statement::Claim { id, task, entry }),
+        Hold::Finishing { attempt, end } => Some(Statement::Finish { id, task, attempt, end }),
+        Hold::Free | Hold::Won { .. } | Hold::Running { .. } => None,
+    };
+    let attempt = process.releasing[task];
+    let release = Statement::Finish { id, task, attempt, end: End::Interrupted };
+    held.into_iter().chain((attempt != 0).then_some(release))
+}
+
+/// An incarnation ends. Its handlers stop; what it has sent may still be done.
+fn lose_memory(state: &mut State, p: usize) {
+    let process = state.processes[p];
+    for t in 0..TASKS {
+        for statement in under_way(&process, t) {
+            state.add_late(statement);
+        }
+    }
+    state.processes[p] = Process { id: NONE, holds: [Hold::Free; TASKS], releasing: [0; TASKS] };
+}
+
+/// Compares the rows before and after a step, whichever it was, with the product's table of moves.
+fn judge(before: &State, after: &mut State) {
+    for t in 0..TASKS {
+        let (old, new) = (before.rows[t], after.rows[t]);
+        if old.status != new.status && !old.status.may_become(new.status) {
+            after.note(Wrong::Move);
+        }
+        let claimed = old.status == Status::Queued && new.status == Status::Running;
+        if new.attempt != old.attempt + u8::from(claimed) {
+            after.note(Wrong::Attempt);
+        }
+    }
+}
