@@ -23,7 +23,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A mutant whose tests have not ended after this time hangs, which is noticed as well as a failure.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(150);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
