@@ -7,15 +7,12 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use taskrunnerx::cli::dev::servers::{Durability, Options, Servers};
 use taskrunnerx::store::Store;
 use taskrunnerx::telemetry::Metrics;
 
-/// Every wait's limit: generous, since a loaded machine is slow and a hang is a fault anyway.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-/// Between two looks at a condition.
-const LOOK: Duration = Duration::from_millis(10);
+pub(crate) use crate::waiting::{LIMIT, eventually};
 
 /// The servers of this test process. They die with it.
 struct Shared {
@@ -307,18 +304,6 @@ impl Daemon {
         let (_, text) = self.get("/metrics").await;
         let text = text.as_str().unwrap_or_default().to_owned();
         text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok()).unwrap_or(0.0)
-    }
-}
-
-/// Waits until a condition gives a value.
-pub(crate) async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let until = Instant::now() + LIMIT;
-    loop {
-        if let Some(value) = condition().await {
-            return value;
-        }
-        assert!(Instant::now() < until, "not within {LIMIT:?}: {what}");
-        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -25,3 +25,4 @@ mod recovery;
 mod rest;
 mod schedules;
 mod schema;
+mod waiting;
