@@ -43,7 +43,8 @@ impl From<RedisError> for StreamError {
         // The text carries the code also where a pipeline reports several errors.
         let text = error.to_string();
         let says = |code: &str| error.code() == Some(code) || text.contains(code);
-        if says("NOGROUP") || says("no such key") || says("requires the key to exist") {
+        // UNBLOCKED: the stream was deleted under a waiting read.
+        if says("NOGROUP") || says("UNBLOCKED") || says("no such key") || says("requires the key to exist") {
             StreamError::NoGroup(text)
         } else if says("OOM") {
             StreamError::OutOfMemory(text)
