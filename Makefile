@@ -43,6 +43,10 @@ mutants: setup ## Take out each guard of the protocol in turn, and see that the 
 bench: setup ## Measure throughput and latency on this machine
 	cargo bench --locked --bench load
 
+.PHONY: chaos
+chaos: setup ## Break everything for half an hour, and see that no promise is broken
+	CHAOS=long cargo test --release --locked --test chaos
+
 .PHONY: docs
 docs: ## Build the documentation of the code, target/doc/taskrunnerx
 	cargo doc --no-deps --locked

@@ -29,12 +29,16 @@ have_database() {
 
 have_redis() { have redis-server || have valkey-server; }
 
+# For the chaos tests, where one scheduler's clock is an hour ahead.
+have_faketime() { have faketime; }
+
 # What is missing, in the words of whoever would look for it.
 missing() {
     have cc || echo "a C compiler"
     have curl || echo "curl"
     have_database || echo "MariaDB or MySQL (the server's programs)"
     have_redis || echo "Redis or Valkey (the server's program)"
+    have_faketime || echo "faketime (for the tests)"
 }
 
 # The first of these packages that apt knows, if any.
@@ -59,6 +63,7 @@ packages() {
         known_to_apt mariadb-client-core mariadb-client-core-10.6
     fi
     have_redis || known_to_apt redis-server valkey-server
+    have_faketime || echo faketime
 }
 
 as_root() {
@@ -124,9 +129,9 @@ install_missing() {
         return 0
     fi
     fail "install them and start again; the servers need not be running:
-  Fedora:  sudo dnf install gcc curl mariadb-server valkey
-  Arch:    sudo pacman -S gcc curl mariadb valkey
-  macOS:   xcode-select --install; brew install mariadb redis"
+  Fedora:  sudo dnf install gcc curl mariadb-server valkey libfaketime
+  Arch:    sudo pacman -S gcc curl mariadb valkey libfaketime
+  macOS:   xcode-select --install; brew install mariadb redis libfaketime"
 }
 
 # rust-version of Cargo.toml against the compiler's own. Rust is not installed from here: which

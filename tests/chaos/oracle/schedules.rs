@@ -1,0 +1,68 @@
+//! The rule about schedules: each instant fires exactly once, unless it was missed; then the one
+//! that fires first stands for those behind it.
+//!
+//! A fire that happens at `now` is followed by the first instant after `now` (`lifecycle/fire.rs`).
+//! So an instant that has no fire must have been past already when the fire before it was
+//! recorded. That is exact, and needs no knowledge of when a scheduler was alive.
+
+use super::{Evidence, Verdict};
+use crate::rig::Rig;
+use std::collections::{HashMap, HashSet};
+use uuid::Uuid;
+
+/// Microseconds between two instants: the schedule fires every second.
+const STEP: u64 = 1_000_000;
+
+/// A row of the ledger; times in microseconds since the epoch.
+#[derive(Debug, Clone)]
+pub(super) struct Fire {
+    at: u64,
+    outcome: String,
+    task: Option<Uuid>,
+    recorded: u64,
+}
+
+pub(super) async fn fires(rig: &Rig) -> Vec<Fire> {
+    let micros = |column: &str| format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {column})");
+    let (at, recorded) = (micros("fire_at"), micros("recorded_at"));
+    let query = format!("SELECT {at}, outcome, task_id, {recorded} FROM schedule_fires ORDER BY fire_at");
+    let rows: Vec<(u64, String, Option<Vec<u8>>, u64)> = rig.rows(&query).await;
+    let fire = |(at, outcome, task, recorded): (u64, String, Option<Vec<u8>>, u64)| {
+        let task = task.map(|bytes| Uuid::from_slice(&bytes).unwrap());
+        Fire { at, outcome, task, recorded }
+    };
+    rows.into_iter().map(fire).collect()
+}
+
+impl Evidence {
+    pub(super) fn judge_fires(&self, verdict: &mut Verdict) {
+        let mut of_fires: HashMap<Uuid, u64> = HashMap::new();
+        for fire in &self.fires {
+            verdict.fires += 1;
+            if fire.outcome != "fired" || fire.recorded < fire.at || fire.at % STEP != 0 {
+                verdict.breach(format!("a fire that should not be so: {fire:?}"));
+            }
+            let row = fire.task.and_then(|task| self.rows.get(&task));
+            if row.is_none_or(|row| row.schedule.is_none()) {
+                verdict.breach(format!("a fire without its task: {fire:?}"));
+            }
+            if let Some(task) = fire.task
+                && let Some(other) = of_fires.insert(task, fire.at)
+            {
+                verdict.breach(format!("one task for two instants, {other} and {}", fire.at));
+            }
+        }
+        let scheduled: HashSet<&Uuid> =
+            self.rows.iter().filter(|(_, row)| row.schedule.is_some()).map(|(id, _)| id).collect();
+        for stray in scheduled.iter().filter(|id| !of_fires.contains_key(**id)) {
+            verdict.breach(format!("{stray} was fired and is not in the ledger"));
+        }
+        for pair in self.fires.windows(2) {
+            let (before, next) = (&pair[0], &pair[1]);
+            verdict.catch_ups += usize::from(next.at > before.at + STEP);
+            if next.at > before.at + STEP && next.at - STEP > before.recorded {
+                verdict.breach(format!("an instant before {} was due and never fired; before it: {before:?}", next.at));
+            }
+        }
+    }
+}
