@@ -9,7 +9,6 @@ mod dispatch;
 mod finish;
 mod insert;
 mod lease;
-mod moves;
 mod proxy;
 mod purge;
 mod schedules;
@@ -183,7 +182,7 @@ async fn sessions(sql: &mut Conn) -> &'static str {
 }
 
 /// A Redis that nobody can reach.
-fn no_stream(world: &World) -> Stream {
+pub(crate) fn no_stream(world: &World) -> Stream {
     Stream::new("redis+unix:///nowhere/redis.sock", "none", world.metrics.clone()).unwrap()
 }
 

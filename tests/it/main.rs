@@ -20,6 +20,7 @@ mod explain;
 mod faults;
 mod guards;
 mod lifecycle;
+mod machine;
 mod process;
 mod recovery;
 mod rest;

@@ -1,14 +1,14 @@
 //! Leases: of workers on their tasks, of dispatchers on their queues.
 
 use super::proxy::Proxy;
-use super::{Ground, MINUTE, entry, key, queue};
+use super::{Ground, MINUTE, entry, first_attempt, key, queue};
 use mysql_async::prelude::Queryable;
 use std::sync::Arc;
 use std::time::Duration;
 use taskrunnerx::lifecycle::rescue;
-use taskrunnerx::store::tasks::Held;
+use taskrunnerx::store::tasks::{Claim, Finish, Held, Record};
 use taskrunnerx::store::workers::{LiveWorker, NewWorker};
-use taskrunnerx::task::{Status, TaskId, WorkerId};
+use taskrunnerx::task::{Reason, Status, TaskId, WorkerId};
 
 fn row(worker: WorkerId) -> String {
     key(TaskId(worker.0))
@@ -174,4 +174,34 @@ async fn two_workers_that_ask_at_once_share_no_queue() {
     let (a, b) = (a.unwrap(), b.unwrap());
     assert_eq!(a.len() + b.len(), all.len());
     assert!(a.iter().all(|name| !b.contains(name)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_dead_worker_counts_a_forgiven_attempt_does_not_and_the_third_death_poisons() {
+    let mut ground = Ground::new().await;
+    let id = ground.dispatched(1).await[0];
+    let parts = ground.tools();
+    // A drain first: forgiven, and no death.
+    let drained = WorkerId::fresh();
+    ground.store.claim(drained, first_attempt(&[id])).await.unwrap();
+    let record = Record::Requeue { forgiven: true, error: None };
+    let drain =
+        Finish { id, attempt: 1, worker: drained, record, history: Some(("interrupted", None)), crashed: false };
+    ground.store.finish(vec![drain]).await;
+    for death in 1..=3u32 {
+        let worker = ground.register(Duration::ZERO).await;
+        ground.store.claim(worker, vec![Claim { id, attempt: death }]).await.unwrap();
+        assert_eq!(ground.task(id).await.attempt, death + 1);
+        assert_eq!(rescue::pass(&parts).await.unwrap(), 1);
+        let crashes = ground.number(&format!("SELECT crash_count FROM tasks WHERE id = {}", key(id))).await;
+        let task = ground.task(id).await;
+        assert_eq!((crashes, task.attempt, task.forgiven), (u64::from(death), death + 1, 1));
+        assert_eq!(task.status, if death == 3 { Status::Failed } else { Status::Queued });
+    }
+    let task = ground.task(id).await;
+    assert_eq!(task.reason, Some(Reason::Poisoned), "with an attempt left");
+    let history: Vec<(u32, String)> =
+        ground.sql.query("SELECT attempt, outcome FROM task_attempts ORDER BY attempt").await.unwrap();
+    let words = ["interrupted", "lost", "lost", "lost"].map(str::to_owned);
+    assert_eq!(history, [1, 2, 3, 4].into_iter().zip(words).collect::<Vec<_>>());
 }
