@@ -40,6 +40,9 @@ pub(super) struct Model {
     pub(super) workers: [Worker; 2],
     /// Workers that there have been.
     pub(super) hired: usize,
+    /// What the last dispatcher that stumbled had taken, and when.
+    pub(super) taken: Vec<Nth>,
+    taken_at: i64,
     /// Outcomes that were said.
     pub(super) said: Vec<Said>,
     /// To the last move.
@@ -80,9 +83,9 @@ impl Model {
         let head = self.head(room);
         head.into_iter()
             .map(|nth| {
-                let row = &mut self.tasks[nth].row;
-                (row.lane, row.dispatched) = (3, true);
-                (nth, row.attempt)
+                let task = &mut self.tasks[nth];
+                (task.row.lane, task.row.dispatched, task.dispatched_at) = (3, true, self.now);
+                (nth, task.row.attempt)
             })
             .collect()
     }
@@ -159,6 +162,17 @@ impl Model {
         moved
     }
 
+    /// Only what still waits for the entry of that moment.
+    fn put_back(&mut self) {
+        for nth in std::mem::take(&mut self.taken) {
+            let task = &mut self.tasks[nth];
+            let waits = task.row.status == Status::Queued && task.row.dispatched;
+            if waits && task.dispatched_at == self.taken_at {
+                task.back(Status::Queued, 2);
+            }
+        }
+    }
+
     /// Nothing while there is something unread: it is younger than all of them.
     fn sweep(&mut self) -> usize {
         if !self.unread.is_empty() {
@@ -188,7 +202,12 @@ impl Model {
             }
             // Back at once: nothing has happened.
             Move::Refused { .. } => {}
-            Move::Crash { room } => return Answer::Count(self.take(*room).len()),
+            Move::Crash { room } => {
+                self.taken = self.take(*room).into_iter().map(|(nth, _)| nth).collect();
+                self.taken_at = self.now;
+                return Answer::Count(self.taken.len());
+            }
+            Move::PutBack => self.put_back(),
             Move::Read { slot, count } => {
                 let read: Vec<Carried> = self.unread.drain(..self.unread.len().min(*count)).collect();
                 self.inbox[*slot].extend(&read);
@@ -241,7 +260,8 @@ impl ReferenceStateMachine for Model {
     fn init_state() -> BoxedStrategy<Self> {
         let (unread, inbox) = (VecDeque::new(), [Vec::new(), Vec::new()]);
         let (tasks, said, answer) = (Vec::new(), Vec::new(), Answer::Nothing);
-        Just(Self { now: 0, tasks, unread, inbox, workers: [0, 1], hired: 2, said, answer }).boxed()
+        let (workers, hired, taken, taken_at) = ([0, 1], 2, Vec::new(), 0);
+        Just(Self { now: 0, tasks, unread, inbox, workers, hired, taken, taken_at, said, answer }).boxed()
     }
 
     fn transitions(model: &Self) -> BoxedStrategy<Move> {

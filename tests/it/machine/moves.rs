@@ -31,6 +31,8 @@ pub(super) enum Move {
     Crash {
         room: usize,
     },
+    /// That dispatcher did not die: Redis had refused the entries, and now it puts them back.
+    PutBack,
     /// A worker reads new entries.
     Read {
         slot: usize,
@@ -159,6 +161,9 @@ pub(super) fn next(model: &Model) -> BoxedStrategy<Move> {
         moves.push((6, room().prop_map(|room| Move::Dispatch { room }).boxed()));
         moves.push((1, room().prop_map(|room| Move::Refused { room }).boxed()));
         moves.push((1, room().prop_map(|room| Move::Crash { room }).boxed()));
+    }
+    if !model.taken.is_empty() {
+        moves.push((4, Just(Move::PutBack).boxed()));
     }
     if model.tasks.len() < TASKS {
         moves.push((6, new().boxed()));

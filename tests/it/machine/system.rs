@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use taskrunnerx::lifecycle::finish::{Ended, Finisher};
 use taskrunnerx::lifecycle::{Tools, claim, dispatch, rescue};
-use taskrunnerx::store::tasks::{Claim, Insert};
+use taskrunnerx::store::tasks::{Claim, Dispatched, Insert};
 use taskrunnerx::store::workers::NewWorker;
 use taskrunnerx::stream::{Delivered, Entry, Reader, Stream};
 use taskrunnerx::task::{Backoff, Claimed, NewTask, Outcome, Reason, Status, TaskId, Timestamp, When, WorkerId};
@@ -79,6 +79,8 @@ pub(super) struct System {
     workers: Vec<WorkerId>,
     readers: Vec<Reader>,
     inbox: [Vec<Delivered>; 2],
+    /// By the last dispatcher that stumbled.
+    taken: Vec<Dispatched>,
     /// The entries that brought what was won.
     entries: HashMap<Carried, String>,
 }
@@ -101,8 +103,8 @@ impl System {
             arena.tools.stream.ensure_group(&queue).await.unwrap();
             let began = arena.tools.store.now().await.unwrap();
             let (ids, workers, readers) = (Vec::new(), Vec::new(), Vec::new());
-            let (inbox, entries) = (Default::default(), HashMap::new());
-            let mut system = Self { arena, sql, queue, began, ids, workers, readers, inbox, entries };
+            let (inbox, taken, entries) = (Default::default(), Vec::new(), HashMap::new());
+            let mut system = Self { arena, sql, queue, began, ids, workers, readers, inbox, taken, entries };
             while system.workers.len() < model.hired {
                 system.hire().await;
             }
@@ -144,7 +146,13 @@ impl System {
                 assert!(matches!(filled, Ok(0) | Err(dispatch::DispatchError::Stream(_))), "{filled:?}");
             }
             Move::Crash { room } => {
-                return Answer::Count(store.take_backlog(Arc::clone(&self.queue), *room).await.unwrap().len());
+                self.taken = store.take_backlog(Arc::clone(&self.queue), *room).await.unwrap();
+                return Answer::Count(self.taken.len());
+            }
+            Move::PutBack => {
+                if let Some(at) = self.taken.first().map(|task| task.dispatched_at) {
+                    store.put_back(self.taken.drain(..).map(|task| task.id).collect(), at).await.unwrap();
+                }
             }
             Move::Read { slot, count } => {
                 // The reader is the worker's that holds this place now.

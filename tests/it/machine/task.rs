@@ -31,6 +31,8 @@ pub(super) struct Task {
     pub(super) priority: u8,
     /// When it became eligible, or will.
     pub(super) age: i64,
+    /// When it was dispatched last.
+    pub(super) dispatched_at: i64,
     pub(super) expires: Option<i64>,
     patience: i64,
     max_attempts: u32,
@@ -93,6 +95,7 @@ impl Task {
         Self {
             row,
             priority: new.priority,
+            dispatched_at: now,
             age: now + if new.delayed { HOUR } else { 0 },
             expires: new.mortal.then_some(now + HOUR),
             patience: if new.patient { HOUR } else { 0 },
