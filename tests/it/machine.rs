@@ -21,10 +21,15 @@ use system::System;
 
 /// Plays, unless `PROPTEST_CASES` says otherwise.
 const PLAYS: u32 = 24;
+/// Plays to find the shortest that fails, and the milliseconds that this may take.
+const SHRINKS: u32 = 4000;
+const SHRINK_MS: u32 = 90_000;
 
 fn config() -> Config {
     let config = Config {
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("target/machine.regressions"))),
+        max_shrink_iters: SHRINKS,
+        max_shrink_time: SHRINK_MS,
         ..Config::default()
     };
     if std::env::var_os("PROPTEST_CASES").is_some() { config } else { Config { cases: PLAYS, ..config } }
