@@ -21,23 +21,8 @@ use tokio::runtime::Runtime;
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Rows that contradict themselves. 9007199254740992 is the width of a priority's band.
-const INCONSISTENT: &str = "SELECT CONCAT_WS(' ', HEX(id), status, 'lane', lane, 'position', position, 'priority', priority, \
-     'attempt', attempt, 'forgiven', forgiven, 'crashes', crash_count, 'dispatched', dispatched_at) FROM tasks \
-     WHERE queue = ? AND NOT ( \
-     forgiven <= attempt AND crash_count <= attempt \
-     AND (finished_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled')) \
-     AND (reason IS NOT NULL) = (status IN ('failed', 'cancelled')) \
-     AND CASE status \
-       WHEN 'scheduled' THEN lane = 1 AND dispatched_at IS NULL \
-         AND position = TIMESTAMPDIFF(MICROSECOND, '1970-01-01', run_at) \
-       WHEN 'queued' THEN \
-         lane = 1 AND dispatched_at IS NULL AND position < 9007199254740992 \
-         OR lane = 2 AND dispatched_at IS NULL AND position DIV 9007199254740992 = 9 - priority \
-         OR lane = 3 AND dispatched_at IS NOT NULL AND position DIV 9007199254740992 = 9 - priority \
-       WHEN 'running' THEN lane = 3 AND worker_id IS NOT NULL AND started_at IS NOT NULL AND attempt > 0 \
-       ELSE lane = 0 \
-     END)";
+/// Rows that contradict themselves.
+const INCONSISTENT: &str = include_str!("../guards/inconsistent.sql");
 const ROWS: &str = "SELECT id, status, reason, lane, attempt, forgiven, crash_count, dispatched_at IS NOT NULL, \
      cancel_requested_at IS NOT NULL, worker_id FROM tasks WHERE queue = ? ORDER BY id";
 const HISTORY: &str = "SELECT a.task_id, a.attempt, a.outcome FROM task_attempts a JOIN tasks t ON t.id = a.task_id \
@@ -96,8 +81,9 @@ impl System {
         arena.runtime.block_on(async {
             let mut sql = arena.ground.world.sql().await;
             // A play that failed left its own behind.
-            sql.query_drop("DELETE FROM queues").await.unwrap();
-            sql.query_drop("DELETE FROM workers").await.unwrap();
+            for table in ["tasks", "task_attempts", "queues", "workers"] {
+                sql.query_drop(format!("DELETE FROM {table}")).await.unwrap();
+            }
             let queue: Arc<str> = format!("play{}", PLAYS.fetch_add(1, Ordering::Relaxed)).into();
             arena.tools.store.ensure_queues(vec![Arc::clone(&queue)]).await.unwrap();
             arena.tools.stream.ensure_group(&queue).await.unwrap();
@@ -359,7 +345,7 @@ impl System {
         arena.runtime.block_on(async {
             let expected: Vec<&Row> = model.tasks.iter().map(|task| &task.row).collect();
             assert_eq!(self.rows().await.iter().collect::<Vec<_>>(), expected, "after {a_move:?}");
-            let wrong: Vec<String> = self.sql.exec(INCONSISTENT, (&*self.queue,)).await.unwrap();
+            let wrong: Vec<String> = self.sql.query(INCONSISTENT).await.unwrap();
             assert!(wrong.is_empty(), "after {a_move:?}: {wrong:#?}");
             arena.tools.outbox.flush().await;
             let state = arena.tools.stream.state(&self.queue).await.unwrap();
