@@ -26,16 +26,21 @@ pub enum Stop {
     Fenced,
 }
 
-/// Stops one attempt; the first reason counts. Cheap to clone.
+/// Stops one attempt; the first reason counts, but for the loss of the lease, which comes before
+/// all others. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Stopper {
     token: CancellationToken,
     reason: Arc<OnceLock<Stop>>,
+    fenced: CancellationToken,
 }
 
 impl Stopper {
     /// Tells the attempt to stop.
     pub fn stop(&self, reason: Stop) {
+        if reason == Stop::Fenced {
+            self.fenced.cancel();
+        }
         let _ = self.reason.set(reason);
         self.token.cancel();
     }
@@ -43,7 +48,7 @@ impl Stopper {
     /// Why it was stopped, if it was.
     #[must_use]
     pub fn reason(&self) -> Option<Stop> {
-        self.reason.get().copied()
+        if self.fenced.is_cancelled() { Some(Stop::Fenced) } else { self.reason.get().copied() }
     }
 }
 
@@ -59,7 +64,8 @@ pub async fn execute(
     match stopper.reason() {
         Some(Stop::Fenced) => return None,
         Some(Stop::Cancelled) => return Some(Outcome::Cancelled),
-        Some(Stop::TimedOut | Stop::Interrupted) | None => {}
+        Some(Stop::Interrupted) => return Some(Outcome::Interrupted),
+        Some(Stop::TimedOut) | None => {}
     }
     let Some(task_type) = registry.get(&claimed.name) else {
         return Some(Outcome::Retryable(format!("this worker has no task type {:?}", claimed.name)));
@@ -82,10 +88,13 @@ pub async fn execute(
     };
     let ended = match ended {
         Some(ended) => Some(ended),
-        // No grace: another worker may own the task already.
-        None if stopper.reason() == Some(Stop::Fenced) => None,
-        // Told to stop: it may clean up, and whatever it returns no longer counts.
-        None => tokio::time::timeout(STOP_GRACE, running).await.ok(),
+        // Told to stop: it may clean up, and whatever it returns no longer counts. But no grace, or no
+        // more of it, once another worker may own the task.
+        None => tokio::select! {
+            biased;
+            () = stopper.fenced.cancelled() => None,
+            ended = tokio::time::timeout(STOP_GRACE, &mut running) => ended.ok(),
+        },
     };
     match (stopper.reason(), ended) {
         (Some(Stop::Fenced), _) => None,
@@ -173,10 +182,15 @@ mod tests {
 
     async fn run(name: &str, timeout: Duration, stop: Option<Stop>) -> Option<Outcome> {
         let stopper = Stopper::default();
-        if let Some(reason) = stop {
-            stopper.stop(reason);
-        }
-        execute(&registry(), claimed(name, timeout), &stopper, 1 << 20).await
+        let stopping = async {
+            // When it has begun.
+            tokio::task::yield_now().await;
+            if let Some(reason) = stop {
+                stopper.stop(reason);
+            }
+        };
+        let registry = registry();
+        tokio::join!(execute(&registry, claimed(name, timeout), &stopper, 1 << 20), stopping).0
     }
 
     #[tokio::test]
@@ -199,6 +213,32 @@ mod tests {
         let finished = Some(Outcome::Success(Some("\"tidied\"".into())));
         assert_eq!(run("tidies", LONG, Some(Stop::Interrupted)).await, finished);
         assert_eq!(run("tidies", LONG, Some(Stop::Fenced)).await, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_stopped_before_it_begins_does_not_begin() {
+        let stops = [(Stop::Cancelled, Some(Outcome::Cancelled)), (Stop::Interrupted, Some(Outcome::Interrupted))];
+        for (reason, outcome) in [stops.as_slice(), &[(Stop::Fenced, None)]].concat() {
+            let stopper = Stopper::default();
+            stopper.stop(reason);
+            // It would panic.
+            assert_eq!(execute(&registry(), claimed("panics", LONG), &stopper, 1 << 20).await, outcome);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_loss_of_the_lease_ends_the_grace_of_any_other_stop() {
+        let stopper = Stopper::default();
+        let registry = registry();
+        let stops = async {
+            tokio::task::yield_now().await;
+            stopper.stop(Stop::Cancelled);
+            tokio::time::sleep(STOP_GRACE / 2).await;
+            stopper.stop(Stop::Fenced);
+        };
+        let began = tokio::time::Instant::now();
+        let (outcome, ()) = tokio::join!(execute(&registry, claimed("deaf", LONG), &stopper, 1 << 20), stops);
+        assert_eq!((outcome, began.elapsed() < STOP_GRACE), (None, true));
     }
 
     #[tokio::test]

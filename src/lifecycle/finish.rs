@@ -137,6 +137,7 @@ fn finish_of(ended: &Ended, held: Option<&Held>) -> Finish {
             max_attempts: claimed.max_attempts,
             crash_count: 0,
             backoff: Default::default(),
+            cancel_requested: false,
         },
         |held| Standing { attempt: claimed.attempt, ..held.standing.clone() },
     );

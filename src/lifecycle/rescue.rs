@@ -7,6 +7,7 @@ use super::finish::record;
 use crate::store::StoreError;
 use crate::store::tasks::{Applied, Finish, Held};
 use crate::task::{Outcome, Standing, WorkerId, decide};
+use crate::telemetry::Episode;
 use std::sync::Arc;
 
 /// Tasks moved in one batch.
@@ -29,14 +30,13 @@ pub async fn pass(tools: &Tools) -> Result<usize, StoreError> {
     }
     // Behind all of the tasks: Redis may keep this waiting. A row goes last, when nothing names its
     // worker any more: until then every pass finds what is left of it.
-    let mut reachable = true;
     for worker in dead {
-        reachable = reachable && clear_entries(tools, worker).await;
         if tools.store.running_under(worker, 1).await?.is_empty() {
             tools.store.release_queues(worker).await?;
-            if reachable {
-                tools.store.remove_worker(worker).await?;
+            if !clear_entries(tools, worker).await? {
+                break;
             }
+            tools.store.remove_worker(worker).await?;
         }
     }
     Ok(rescued)
@@ -102,6 +102,10 @@ async fn take_over(tools: &Tools, worker: WorkerId, outcome: &Outcome) -> Result
 
 async fn lose(tools: &Tools, held: Vec<Held>, outcome: &Outcome) -> Result<usize, StoreError> {
     let moved = requeue(tools, held, outcome).await?;
+    if moved > 0 {
+        let why = outcome.error().unwrap_or_default();
+        tracing::warn!(tasks = moved, why, "tasks taken over");
+    }
     tools.metrics.tasks_rescued.inc_by(u64::try_from(moved).unwrap_or(0));
     Ok(moved)
 }
@@ -126,7 +130,7 @@ async fn requeue(tools: &Tools, held: Vec<Held>, outcome: &Outcome) -> Result<us
         moved += 1;
         let name = tools.registry.label(&held.name);
         tools.metrics.tasks_finished.with_label_values(&[&*held.queue, name, word]).inc();
-        tracing::warn!(task.id = %held.id, task.name = &*held.name, attempt = held.standing.attempt, worker.id = %held.worker, outcome = outcome.as_str(), "task taken over");
+        tracing::debug!(task.id = %held.id, task.name = &*held.name, attempt = held.standing.attempt, worker.id = %held.worker, outcome = outcome.as_str(), "task taken over");
         if !woken.contains(&&held.queue) {
             woken.push(&held.queue);
             tools.wake(&held.queue);
@@ -137,13 +141,26 @@ async fn requeue(tools: &Tools, held: Vec<Held>, outcome: &Outcome) -> Result<us
 
 /// What is left pending under a dead worker's consumer goes, then the consumer. False: Redis is
 /// away, and the next pass tries again; no task waits for it.
-async fn clear_entries(tools: &Tools, worker: WorkerId) -> bool {
-    let Ok(queues) = tools.store.queue_names().await else { return false };
-    for queue in queues {
-        if let Err(error) = tools.stream.clear_consumer(&queue, worker).await {
-            tracing::debug!(queue = &*queue, worker.id = %worker, %error, "a dead consumer could not be cleared");
-            return false;
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn clear_entries(tools: &Tools, worker: WorkerId) -> Result<bool, StoreError> {
+    static TROUBLE: Episode = Episode::new("clearing the consumers of dead workers");
+    let mut trouble = None;
+    for queue in tools.store.queue_names().await? {
+        match tools.stream.clear_consumer(&queue, worker).await {
+            Ok(()) => {}
+            Err(error) if error.is_transient() => {
+                TROUBLE.failed(&error);
+                return Ok(false);
+            }
+            // What is no stream of ours, or is closed to us, stays so: the others are cleared.
+            Err(error) => trouble = Some(error),
         }
     }
-    true
+    match trouble {
+        Some(error) => TROUBLE.failed(&error),
+        None => TROUBLE.succeeded(),
+    }
+    Ok(true)
 }

@@ -76,7 +76,8 @@ impl Submitter {
         let shared = &*self.shared;
         shared.ensure_queue(&task.queue).await?;
         let direct = task.when == When::Now && shared.gates.pass(&task.queue);
-        let bytes = task.payload.len() + ROW_BYTES;
+        let tags: usize = task.tags.iter().map(String::len).sum();
+        let bytes = task.payload.len() + task.metadata.as_ref().map_or(0, |text| text.len()) + tags + ROW_BYTES;
         let task = self.batcher.submit(Insert { task, direct }, bytes).await.map_err(|_| SubmitError::Stopping)??;
         hand_over(&task, &shared.tools);
         let name = shared.tools.registry.label(&task.name);

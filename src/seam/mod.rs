@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// Decides what happens to calls.
 pub trait Seam: Debug + Send + Sync + 'static {
-    /// The fault that the next call of this operation meets, if any; `op` as in the metrics. It
+    /// The fault that the next call of this operation meets, if any; `op` as in the store's metrics, or the stream's verb. It
     /// meets the call's first try: what is tried again goes through.
     fn fault(&self, op: &'static str) -> Option<Fault>;
 }

@@ -38,6 +38,17 @@ impl StreamError {
     }
 }
 
+impl StreamError {
+    /// The same may succeed later, without anybody doing anything about it.
+    #[must_use]
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            StreamError::Unavailable(_) | StreamError::OutOfMemory(_) | StreamError::NotReady(_) => true,
+            StreamError::NoGroup(_) | StreamError::Unexpected(_) => false,
+        }
+    }
+}
+
 impl From<RedisError> for StreamError {
     fn from(error: RedisError) -> Self {
         // The text carries the code also where a pipeline reports several errors.

@@ -8,8 +8,8 @@ use super::entry::Entry;
 use super::error::StreamError;
 use super::gate::Gates;
 use crate::telemetry::Episode;
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -27,9 +27,13 @@ const ROUND: usize = 512;
 #[derive(Debug)]
 enum Order {
     Append(Box<Entry>),
-    Wake(Arc<str>),
+    /// Somebody is to be woken: the service has the names.
+    Wake,
     Cancel(CancelNotice),
-    Acknowledge { queue: Arc<str>, entry_id: String },
+    Acknowledge {
+        queue: Arc<str>,
+        entry_id: String,
+    },
     Flush(oneshot::Sender<()>),
 }
 
@@ -38,7 +42,12 @@ enum Order {
 #[derive(Debug, Clone)]
 pub struct Outbox {
     orders: mpsc::Sender<Order>,
+    waking: Waking,
 }
+
+/// The queues for which a wake-up waits in line: one is enough, however often it is asked for, and
+/// while Redis hangs they must not take the place of acknowledgements.
+type Waking = Arc<Mutex<HashSet<Arc<str>>>>;
 
 impl Outbox {
     /// Starts the service on the current runtime. A failed round closes the gates: its entries
@@ -46,7 +55,8 @@ impl Outbox {
     #[must_use]
     pub fn start(stream: Stream, gates: Gates) -> (Self, JoinHandle<()>) {
         let (orders, waiting) = mpsc::channel(WAITING);
-        (Self { orders }, tokio::spawn(serve(stream, gates, waiting)))
+        let waking = Waking::default();
+        (Self { orders, waking: Arc::clone(&waking) }, tokio::spawn(serve(stream, gates, waiting, waking)))
     }
 
     /// Adds an entry soon. If the line is full the sweep will find the task.
@@ -56,7 +66,10 @@ impl Outbox {
 
     /// Wakes a queue's dispatcher soon, in whichever process. If the line is full its poll finds the work.
     pub fn wake(&self, queue: Arc<str>) {
-        let _ = self.orders.try_send(Order::Wake(queue));
+        let mut waking = self.waking.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waking.contains(&queue) && self.orders.try_send(Order::Wake).is_ok() {
+            waking.insert(queue);
+        }
     }
 
     /// Tells whoever runs this attempt soon that its task is to be cancelled. If the line is full
@@ -80,7 +93,7 @@ impl Outbox {
     }
 }
 
-async fn serve(stream: Stream, gates: Gates, mut waiting: mpsc::Receiver<Order>) {
+async fn serve(stream: Stream, gates: Gates, mut waiting: mpsc::Receiver<Order>, waking: Waking) {
     let trouble = Episode::new("redis writer");
     let mut orders = Vec::new();
     // Acknowledgements that failed: tried again with the next round, and soon in any case, since
@@ -91,7 +104,8 @@ async fn serve(stream: Stream, gates: Gates, mut waiting: mpsc::Receiver<Order>)
             received = waiting.recv_many(&mut orders, ROUND) => if received == 0 { return },
             () = tokio::time::sleep(RETRY_WAIT), if !unacknowledged.is_empty() => {}
         }
-        match round(&stream, orders.drain(..), &mut unacknowledged).await {
+        let wakes = std::mem::take(&mut *waking.lock().unwrap_or_else(PoisonError::into_inner));
+        match round(&stream, orders.drain(..), wakes, &mut unacknowledged).await {
             Ok(()) => trouble.succeeded(),
             Err(error) => {
                 gates.close();
@@ -107,17 +121,17 @@ type Acknowledgements = HashMap<Arc<str>, Vec<String>>;
 async fn round(
     stream: &Stream,
     orders: impl Iterator<Item = Order>,
+    wakes: HashSet<Arc<str>>,
     done: &mut Acknowledgements,
 ) -> Result<(), StreamError> {
     let mut entries = Vec::new();
-    let mut wakes: Vec<Arc<str>> = Vec::new();
     let mut cancels = Vec::new();
     let mut flushes = Vec::new();
     for order in orders {
         match order {
             Order::Append(entry) => entries.push(*entry),
-            Order::Wake(queue) if wakes.contains(&queue) => {}
-            Order::Wake(queue) => wakes.push(queue),
+            // Which is in `wakes`, or was in those of the round before.
+            Order::Wake => {}
             Order::Cancel(notice) => cancels.push(notice),
             Order::Acknowledge { queue, entry_id } => done.entry(queue).or_default().push(entry_id),
             Order::Flush(sent) => flushes.push(sent),
@@ -128,13 +142,13 @@ async fn round(
     let mut result = stream.append(entries).await;
     for (queue, entry_ids) in std::mem::take(done) {
         let acknowledged = stream.acknowledge(&queue, entry_ids.clone()).await;
-        if acknowledged.is_err() && entry_ids.len() < UNACKNOWLEDGED {
-            done.insert(queue, entry_ids);
+        if acknowledged.as_ref().is_err_and(StreamError::is_transient) {
+            done.insert(queue, entry_ids.into_iter().take(UNACKNOWLEDGED).collect());
         }
         result = result.and(acknowledged);
     }
     if !wakes.is_empty() {
-        result = result.and(stream.publish_wake(wakes).await);
+        result = result.and(stream.publish_wake(wakes.into_iter().collect()).await);
     }
     if !cancels.is_empty() {
         result = result.and(stream.publish_cancels(cancels).await);

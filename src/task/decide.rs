@@ -75,6 +75,8 @@ pub struct Standing {
     /// How many workers died while they ran it, before this outcome.
     pub crash_count: u32,
     pub backoff: Backoff,
+    /// Somebody asked to cancel it: whatever has not completed ends cancelled.
+    pub cancel_requested: bool,
 }
 
 /// The next state, with what goes into the row beside it.
@@ -99,6 +101,7 @@ pub fn decide(outcome: &Outcome, standing: &Standing, random: f64) -> Next {
     let exhausted = spent >= standing.max_attempts;
     match outcome {
         Outcome::Success(_) => Next::Complete,
+        _ if standing.cancel_requested => Next::Cancel,
         Outcome::Permanent(_) => Next::Fail(Reason::Permanent),
         Outcome::Cancelled => Next::Cancel,
         Outcome::Interrupted => Next::Requeue { forgiven: true },
@@ -134,7 +137,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn standing(attempt: u32, forgiven: u32, max_attempts: u32, crash_count: u32) -> Standing {
-        Standing { attempt, forgiven, max_attempts, crash_count, backoff: Backoff::fixed(Duration::from_secs(1)) }
+        let backoff = Backoff::fixed(Duration::from_secs(1));
+        Standing { attempt, forgiven, max_attempts, crash_count, backoff, cancel_requested: false }
     }
 
     fn outcomes() -> [Outcome; 8] {
@@ -176,6 +180,18 @@ mod tests {
         for (i, outcome) in outcomes().iter().enumerate() {
             assert_eq!(decide(outcome, &standing(1, 0, 3, 0), 0.5), left[i], "{outcome:?}");
             assert_eq!(decide(outcome, &standing(3, 0, 3, 0), 0.5), exhausted[i], "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_to_be_cancelled_and_has_not_completed_is_cancelled() {
+        for (attempt, crashes) in [(1, 0), (3, 0), (3, 2)] {
+            let asked = Standing { cancel_requested: true, ..standing(attempt, 0, 3, crashes) };
+            for outcome in outcomes() {
+                let success = matches!(outcome, Outcome::Success(_));
+                let next = if success { Next::Complete } else { Next::Cancel };
+                assert_eq!(decide(&outcome, &asked, 0.5), next, "{outcome:?}");
+            }
         }
     }
 

@@ -18,8 +18,9 @@ use tracing::Instrument;
 const BLOCK: Duration = Duration::from_millis(500);
 /// The next attempt of a task whose last outcome is still on its way is offered again after this time.
 const EARLY_DELAY: Duration = Duration::from_secs(1);
-/// Wait after a failed read: no hot loop while Redis is away.
-const RETRY_WAIT: Duration = Duration::from_millis(500);
+/// Wait after a failed read or claim: no hot loop while a server is away. Longer than [`BLOCK`], so that
+/// a read which was cut off has ended in Redis too, and delivers no more, when the next one begins.
+const RETRY_WAIT: Duration = Duration::from_millis(600);
 
 /// Reads until stopped. Returns when every claim that was sent has been answered.
 pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
@@ -39,8 +40,8 @@ pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
         }
         // Not dropped by a stop: Redis would go on delivering into it for the rest of its BLOCK.
         let read = read(&mut reader, &queues, slots.min(unrecorded)).await;
-        // What came while it was told to stop goes back at once.
-        let free = if stop.is_cancelled() { 0 } else { slots.min(unrecorded) };
+        // What came while it was told to stop, or after its lease was over, goes back at once.
+        let free = if stop.is_cancelled() || !life.lease.holds() { 0 } else { slots.min(unrecorded) };
         match read {
             Ok(delivered) => {
                 trouble.succeeded();
@@ -161,7 +162,7 @@ async fn claim(
     let claimings = match claimed {
         Ok(claimings) => claimings,
         Err(error) => {
-            tracing::warn!(%error, tasks = ids.len(), "a claim failed; its tasks come back by the sweep or the heartbeat");
+            life.claiming.failed(&error);
             // What it claimed all the same is the heartbeat's, the rest is the sweep's: neither
             // needs the entries, which would stay pending for this worker's life.
             entries.into_iter().for_each(|(queue, entry_id)| parts.tools.outbox.acknowledge(queue, entry_id));
@@ -171,6 +172,7 @@ async fn claim(
             return;
         }
     };
+    life.claiming.succeeded();
     for (queue, entry_id) in claimings.done {
         parts.tools.outbox.acknowledge(queue, entry_id);
     }
@@ -181,7 +183,10 @@ async fn claim(
     }
     // The claim may have taken long, or this process may have stood still.
     if !life.lease.holds() {
-        claimings.won.iter().for_each(|won| life.held.release(won.claimed.id));
+        for Won { claimed, entry_id } in claimings.won {
+            parts.tools.outbox.acknowledge(Arc::clone(&claimed.queue), entry_id);
+            life.held.release(claimed.id);
+        }
         return;
     }
     for won in claimings.won {
@@ -239,8 +244,10 @@ async fn attempt(life: Arc<Life>, won: Won, stopper: Stopper, slot: OwnedSemapho
         metrics.task_run.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
         outcome
     };
-    if let Some(outcome) = outcome {
-        finish(&life, &claimed, outcome, entry_id).instrument(span).await;
+    match outcome {
+        Some(outcome) => finish(&life, &claimed, outcome, entry_id).instrument(span).await,
+        // Fenced: whoever owns the task now has an entry of its own.
+        None => life.parts.tools.outbox.acknowledge(Arc::clone(&claimed.queue), entry_id),
     }
 }
 

@@ -3,6 +3,8 @@
 
 use super::incarnation::Life;
 use crate::lifecycle::rescue;
+use crate::store::StoreError;
+use crate::store::tasks::Held;
 use crate::stream::CancelInbox;
 use crate::task::TaskId;
 use crate::telemetry::Episode;
@@ -18,21 +20,27 @@ use super::lease::Moment;
 const BEATS: u32 = 3;
 /// Wait before a failed beat is tried again.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
-/// Rows compared at a beat, beyond the slots.
-const SPARE_ROWS: u32 = 1000;
+/// Rows compared at a beat, beyond the slots: more than outcomes may wait to be recorded.
+const SPARE_ROWS: u32 = 4096;
 
 /// Beats until stopped. Returns earlier when the lease is lost: declared dead by another, or
 /// not to be trusted any more.
 pub(super) async fn run(life: Arc<Life>, cancels: CancelInbox, stop: CancellationToken) -> Result<(), LeaseLost> {
-    tokio::select! {
+    let mut releasing = Releasing { life: &life, keys: HashSet::new() };
+    let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
         // Watched apart from the beat: a beat may hang for as long as the database does.
         () = life.lease.expired() => Err(LeaseLost::Expired),
         dead = renew(&life) => Err(dead),
         // Beside the renewals, so that a slow comparison does not delay them.
-        never = compare(&life) => match never {},
+        never = compare(&life, &mut releasing) => match never {},
         never = heed(&life, cancels) => match never {},
+    };
+    if ended.is_err() {
+        // Before anything is let go of: from here on no claim starts what it wins.
+        life.lease.revoke();
     }
+    ended
 }
 
 /// Why an incarnation ends before it is stopped.
@@ -73,59 +81,77 @@ async fn heed(life: &Life, mut cancels: CancelInbox) -> Infallible {
     std::future::pending().await
 }
 
-/// Rows that say `running` under this worker and that it does not know.
-#[derive(Default)]
-struct Unknown {
-    /// At one beat: perhaps they have just ended.
-    once: HashSet<Key>,
-    /// At more, so they are being released. Held for as long as that is in doubt: an entry that
-    /// comes twice must not begin an attempt that is being given back.
-    releasing: HashSet<Key>,
-}
-
 /// An attempt.
 type Key = (TaskId, u32);
 
+/// Attempts that are being given back, held for as long as that is in doubt: an entry that comes
+/// twice must not begin one of them. Dropped with the heartbeat, after which nothing begins.
+struct Releasing<'a> {
+    life: &'a Life,
+    keys: HashSet<Key>,
+}
+
+impl Releasing<'_> {
+    /// Holds an attempt; false if it is held otherwise.
+    fn hold(&mut self, (id, attempt): Key) -> bool {
+        let entry = attempt.saturating_sub(1);
+        self.keys.contains(&(id, attempt))
+            || self.life.held.take(id, entry).is_none() && self.keys.insert((id, attempt))
+    }
+
+    /// Lets go of what is not to be kept.
+    fn keep(&mut self, kept: impl Fn(&Key) -> bool) {
+        for key in self.keys.extract_if(|key| !kept(key)) {
+            self.life.held.release(key.0);
+        }
+    }
+}
+
+impl Drop for Releasing<'_> {
+    fn drop(&mut self) {
+        self.keep(|_| false);
+    }
+}
+
 /// Compares at every beat, for as long as the heartbeat lasts.
-async fn compare(life: &Life) -> Infallible {
-    let mut unknown = Unknown::default();
+async fn compare(life: &Life, releasing: &mut Releasing<'_>) -> Infallible {
+    let trouble = Episode::new("comparing rows with what is held");
+    // What was unknown at the beat before: perhaps it had just ended.
+    let mut unknown = HashSet::new();
     loop {
         tokio::time::sleep(life.lease.length() / BEATS).await;
-        unknown = reconcile(life, unknown).await;
+        match reconcile(life, &mut unknown, releasing).await {
+            Ok(()) => trouble.succeeded(),
+            Err(error) => trouble.failed(&error),
+        }
     }
 }
 
 /// Cancels what is marked so: its notice may have been lost. Releases rows that say `running`
 /// under this worker and that it does not know, at this beat and at the one before: claims that
-/// committed after their answers were lost. Says what is unknown now.
-async fn reconcile(life: &Life, before: Unknown) -> Unknown {
+/// committed after their answers were lost.
+async fn reconcile(life: &Life, unknown: &mut HashSet<Key>, releasing: &mut Releasing<'_>) -> Result<(), StoreError> {
     let limit = life.parts.settings.concurrency.saturating_add(SPARE_ROWS);
-    let Ok(rows) = life.parts.tools.store.running_under(life.id, limit).await else {
-        return before;
-    };
-    let mut unknown = Unknown::default();
+    let rows = life.parts.tools.store.running_under(life.id, limit).await?;
+    let key = |row: &Held| (row.id, row.standing.attempt);
+    for row in rows.iter().filter(|row| row.standing.cancel_requested) {
+        life.held.cancel(row.id, row.standing.attempt);
+    }
+    let running: HashSet<Key> = rows.iter().map(key).collect();
+    releasing.keep(|key| running.contains(key));
+    let unknown_before = std::mem::take(unknown);
     let mut again = Vec::new();
     for row in rows {
-        let attempt = row.standing.attempt;
-        if row.cancel_requested {
-            life.held.cancel(row.id, attempt);
-        }
-        let key = (row.id, attempt);
-        let take = || life.held.take(row.id, attempt.saturating_sub(1)).is_none();
-        if before.releasing.contains(&key) || before.once.contains(&key) && take() {
-            unknown.releasing.insert(key);
+        let key = key(&row);
+        if (releasing.keys.contains(&key) || unknown_before.contains(&key)) && releasing.hold(key) {
             again.push(row);
         } else if !life.held.contains(row.id) {
-            unknown.once.insert(key);
+            unknown.insert(key);
         }
     }
-    before.releasing.difference(&unknown.releasing).for_each(|(id, _)| life.held.release(*id));
-    if again.is_empty() {
-        return unknown;
+    if !again.is_empty() {
+        rescue::release(&life.parts.tools, again).await?;
+        releasing.keep(|_| false);
     }
-    match rescue::release(&life.parts.tools, again).await {
-        Ok(_) => unknown.releasing.drain().for_each(|(id, _)| life.held.release(id)),
-        Err(error) => tracing::warn!(%error, "unknown tasks could not be released; the next beat tries again"),
-    }
-    unknown
+    Ok(())
 }

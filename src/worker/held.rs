@@ -44,6 +44,11 @@ impl Held {
         }
     }
 
+    /// Whether nothing is held.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Whether a task is held.
     pub(super) fn contains(&self, id: TaskId) -> bool {
         self.lock().contains_key(&id)
@@ -74,7 +79,7 @@ impl Held {
             tokio::pin!(emptied);
             // Registered before the look, so that a release in between is not missed.
             emptied.as_mut().enable();
-            if self.lock().is_empty() {
+            if self.is_empty() {
                 return;
             }
             emptied.await;

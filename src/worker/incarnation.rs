@@ -15,13 +15,13 @@ use crate::telemetry::Episode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Wait between tries to register, and to hand over.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
-/// After a drain's time is over: for interrupted attempts to be recorded.
-const RECORD_LIMIT: Duration = Duration::from_secs(10);
+/// After a drain's time is over: for interrupted attempts to be recorded, and for tasks to be handed over.
+pub(super) const RECORD_LIMIT: Duration = Duration::from_secs(10);
 /// Outcomes that may wait to be recorded beyond the slots; more, and no more is claimed.
 const UNRECORDED: usize = 2048;
 
@@ -38,6 +38,8 @@ pub(super) struct Life {
     /// Tasks that may be held at once: running, and waiting to be recorded.
     pub(super) unrecorded: Arc<Semaphore>,
     pub(super) served: watch::Receiver<Queues>,
+    /// Trouble with claims: their tasks come back by the sweep or the heartbeat.
+    pub(super) claiming: Episode,
 }
 
 /// How an incarnation ended.
@@ -83,6 +85,7 @@ impl Incarnation {
                         slots: Arc::new(Semaphore::new(concurrency)),
                         unrecorded: Arc::new(Semaphore::new(concurrency + UNRECORDED)),
                         served,
+                        claiming: Episode::new("claims"),
                     };
                     return Some(Self { life: Arc::new(life), cancels: cancels.subscribe() });
                 }
@@ -95,8 +98,9 @@ impl Incarnation {
         }
     }
 
-    /// Serves until stopped (then drains) or until the lease is lost (then drops everything).
-    pub(super) async fn run(self, stop: &CancellationToken) -> Ended {
+    /// Serves until stopped (then drains) or until the lease is lost: then drops everything, and
+    /// what remains to be handed over goes on in `handing_over`.
+    pub(super) async fn run(self, stop: &CancellationToken, handing_over: &mut JoinSet<()>) -> Ended {
         let Self { life, cancels } = self;
         let (reading, beating, dispatching) = (stop.child_token(), CancellationToken::new(), stop.child_token());
         let mut heartbeat = tokio::spawn(heartbeat::run(Arc::clone(&life), cancels, beating.clone()));
@@ -127,7 +131,7 @@ impl Incarnation {
             tracing::error!(worker.id = %life.id, tasks, "this worker lost its lease and stops what it runs: {why}");
             // They are dropped at once; this only waits for them to be gone.
             let _ = tokio::time::timeout(STOP_GRACE * 2, life.held.empty()).await;
-            tokio::spawn(hand_over(life));
+            handing_over.spawn(hand_over(life, consumer));
             return Ended::Fenced;
         }
         leave(&life).await;
@@ -194,17 +198,25 @@ async fn give_up_queues(life: &Life, dispatchers: JoinHandle<()>) {
 
 /// What a lost lease has stopped is eligible again as soon as the database answers. Once nothing
 /// is held: until then a handler may not have ended yet, or an outcome is still on its way.
-async fn hand_over(life: Arc<Life>) {
+async fn hand_over(life: Arc<Life>, consumer: JoinHandle<()>) {
     life.held.empty().await;
     let trouble = Episode::new("handing tasks over after a lost lease");
     loop {
         match rescue::hand_over(&life.parts.tools, life.id).await {
             Ok(tasks) => {
                 trouble.succeeded();
-                return tracing::info!(worker.id = %life.id, tasks, "handed over what a lost lease had stopped");
+                tracing::info!(worker.id = %life.id, tasks, "handed over what a lost lease had stopped");
+                break;
             }
             Err(error) => trouble.failed(&error),
         }
+        tokio::time::sleep(RETRY_WAIT).await;
+    }
+    // Whatever a rescuer may have cleared before: a read that was under way has come back since.
+    if !consumer.is_finished() {
+        let _ = consumer.await;
+    }
+    while !rescue::clear_entries(&life.parts.tools, life.id).await.unwrap_or(false) {
         tokio::time::sleep(RETRY_WAIT).await;
     }
 }
@@ -220,8 +232,15 @@ async fn leave(life: &Life) {
             return;
         }
     }
-    let left = store.running_under(life.id, 1).await;
-    match left {
+    let left = async {
+        // Claims that committed after their answers were lost, and that no beat has found any more.
+        let unknown = store.running_under(life.id, 1000).await?;
+        if !unknown.is_empty() && life.held.is_empty() {
+            rescue::release(&life.parts.tools, unknown).await?;
+        }
+        store.running_under(life.id, 1).await
+    };
+    match left.await {
         Ok(rows) if rows.is_empty() => {
             if let Err(error) = store.remove_worker(life.id).await {
                 tracing::warn!(%error, "the worker's row could not be removed; it will be declared dead");

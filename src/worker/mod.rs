@@ -24,7 +24,7 @@ mod rescuer;
 use crate::lifecycle::Tools;
 use crate::lifecycle::finish::Finisher;
 use crate::stream::CancelNotices;
-use incarnation::{Ended, Incarnation};
+use incarnation::{Ended, Incarnation, RECORD_LIMIT};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -82,20 +82,24 @@ pub async fn run(parts: Parts, stop: CancellationToken, ready: impl Fn() + Send 
     });
     let served = queues::watch(&parts, background.clone(), &mut services);
     tools.metrics.worker_slots.set(i64::from(parts.settings.concurrency));
+    let mut handing_over = JoinSet::new();
     loop {
         let Some(incarnation) = Incarnation::begin(&parts, &finisher, served.clone(), &cancels, &stop).await else {
-            return;
+            break;
         };
         ready();
         let ended = tokio::select! {
-            ended = incarnation.run(&stop) => ended,
+            ended = incarnation.run(&stop, &mut handing_over) => ended,
             // Neither ends while `background` lives. What runs is rescued: the process goes down.
             _ = services.join_next() => return tracing::error!("a background service of the worker ended"),
             _ = finish_lanes.join_next() => return tracing::error!("recording of outcomes ended"),
         };
         match ended {
-            Ended::Drained => return,
+            Ended::Drained => break,
             Ended::Fenced => tracing::warn!("this worker begins again under a new id"),
         }
+        while handing_over.try_join_next().is_some() {}
     }
+    // What is not done by then is the rescuer's.
+    let _ = tokio::time::timeout(RECORD_LIMIT, handing_over.join_all()).await;
 }

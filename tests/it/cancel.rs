@@ -86,13 +86,22 @@ async fn a_task_whose_worker_died_is_cancelled_instead_of_run_again() {
     let world = World::new().await;
     let api = world.daemon("api").ready().await;
     let mut dying = worker(&world, "2s").await;
-    let task = api.submit(long()).await;
-    api.until(&task["id"], "running").await;
+    // One that would be tried again, and one that would have failed.
+    let mut last = long();
+    last["max_attempts"] = json!(1);
+    let tasks = [api.submit(long()).await, api.submit(last).await];
+    for task in &tasks {
+        api.until(&task["id"], "running").await;
+    }
     dying.kill();
-    assert_eq!(cancel(&api, &task["id"]).await.0, 202);
+    for task in &tasks {
+        assert_eq!(cancel(&api, &task["id"]).await.0, 202);
+    }
     let _rescuer = worker(&world, "2s").await;
-    let ended = api.until(&task["id"], "cancelled").await;
-    assert_eq!(ended["attempt"], 1);
+    for task in &tasks {
+        let ended = api.until(&task["id"], "cancelled").await;
+        assert_eq!((&ended["attempt"], &ended["reason"]), (&json!(1), &json!("cancelled")));
+    }
 }
 
 #[tokio::test]

@@ -201,6 +201,8 @@ impl Protocol {
             max_attempts: self.max_attempts.into(),
             crash_count: row.crashes.into(),
             backoff: Backoff::fixed(Duration::ZERO),
+            // Read before it was asked for: what is asked for later is the guard's.
+            cancel_requested: false,
         };
         let next = decide(&outcome(end), &standing, 0.0);
         let back = matches!(next, Next::Retry(_) | Next::Requeue { .. });

@@ -21,22 +21,20 @@ pub struct Held {
     pub queue: Arc<str>,
     pub standing: Standing,
     pub started_at: Option<Timestamp>,
-    /// Somebody asked to cancel it.
-    pub cancel_requested: bool,
 }
 
 const COLUMNS: &str = "t.id, t.worker_id, t.name, t.queue, t.attempt, t.forgiven, t.max_attempts, t.crash_count, t.backoff, t.started_at, \
-     t.cancel_requested_at IS NOT NULL";
+     t.status = 'running' AND t.cancel_requested_at IS NOT NULL";
 
 /// By queue, since the one index leads with it; there are few queues.
 pub(in crate::store) const OF_WORKER: &str = "SELECT STRAIGHT_JOIN \
      t.id, t.worker_id, t.name, t.queue, t.attempt, t.forgiven, t.max_attempts, t.crash_count, t.backoff, t.started_at, \
-     t.cancel_requested_at IS NOT NULL \
+     t.status = 'running' AND t.cancel_requested_at IS NOT NULL \
      FROM queues q JOIN tasks t FORCE INDEX (agenda) ON t.queue = q.name AND t.lane = 3 \
      WHERE t.status = 'running' AND t.worker_id = ? LIMIT ?";
 pub(in crate::store) const ORPHANS: &str = "SELECT STRAIGHT_JOIN \
      t.id, t.worker_id, t.name, t.queue, t.attempt, t.forgiven, t.max_attempts, t.crash_count, t.backoff, t.started_at, \
-     t.cancel_requested_at IS NOT NULL \
+     t.status = 'running' AND t.cancel_requested_at IS NOT NULL \
      FROM queues q JOIN tasks t FORCE INDEX (agenda) ON t.queue = q.name AND t.lane = 3 \
      LEFT JOIN workers w ON w.id = t.worker_id \
      WHERE t.status = 'running' AND w.id IS NULL LIMIT ?";
@@ -73,9 +71,9 @@ fn held(row: Row) -> Held {
             crash_count,
             // A row with a strange backoff still has to be finished.
             backoff: Backoff::from_json(&backoff).unwrap_or_default(),
+            cancel_requested,
         },
         started_at: started_at.map(utc),
-        cancel_requested,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The database did it, and nobody was told: one test for each kind of call of which that can
 //! be said. What a lost connection does within one call stands in the guards' tests.
 
-use super::crew::{Crew, Stage, fired_once};
+use super::crew::{Crew, Stage, fired_once, until_streams_are_empty};
 use super::{Ground, is_consistent, play, tasks, until_ended};
 use crate::guards::entry;
 use crate::harness::eventually;
@@ -181,4 +181,38 @@ async fn an_instant_whose_fire_was_not_answered_fires_once() {
     until_ended(&mut stage.ground).await;
     fired_once(&mut stage.ground).await;
     is_consistent(&mut stage.ground, &stage.crew).await;
+}
+
+/// The release holds what it gives back, and the hand-over waits until nothing is held.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_in_doubt_does_not_hold_up_the_hand_over_after_a_lost_lease() {
+    let mut stage = Stage::new(4).await;
+    let submitter = stage.crew.submitter();
+    let hangs = submitter.submit(play(&["hang", "ok"])).await.unwrap().id;
+    eventually("it runs", async || (stage.ground.task(hangs).await.status == Status::Running).then_some(())).await;
+    stage.script.strike("claim", UNANSWERED);
+    stage.script.strike("finish", Fault::Slow(Duration::from_secs(8)));
+    submitter.submit(play(&["ok"])).await.unwrap();
+    eventually("a release is under way", async || (stage.script.left() == 0).then_some(())).await;
+    for _ in 0..7 {
+        stage.script.strike("heartbeat", UNSENT);
+    }
+    until_ended(&mut stage.ground).await;
+    let crashes = "SELECT CAST(SUM(crash_count) AS UNSIGNED) FROM tasks";
+    assert_eq!(stage.ground.number(crashes).await, 0, "its worker handed them over, and did not die");
+}
+
+/// Nobody is there to clear its consumer: the rescuer knows of dead workers by their rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_row_is_gone_leaves_nothing_pending() {
+    let mut stage = Stage::new(4).await;
+    let submitter = stage.crew.submitter();
+    for _ in 0..3 {
+        submitter.submit(play(&["hang", "ok"])).await.unwrap();
+    }
+    let running = "SELECT COUNT(*) FROM tasks WHERE status = 'running'";
+    eventually("they run", async || (stage.ground.number(running).await == 3).then_some(())).await;
+    stage.ground.sql.query_drop("DELETE FROM workers").await.unwrap();
+    until_ended(&mut stage.ground).await;
+    until_streams_are_empty(&stage.ground, &["default"]).await;
 }

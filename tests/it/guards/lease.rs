@@ -120,7 +120,7 @@ async fn a_rescuer_that_stood_still_or_that_failed_gives_everybody_a_lease() {
     let mut ground = Ground::new().await;
     let daemon = worker(&ground.world).await;
     ground.running(WorkerId::fresh(), 1).await;
-    eventually("it rescues", async || (daemon.logged("task taken over") > 0).then_some(())).await;
+    eventually("it rescues", async || (daemon.logged("tasks taken over") > 0).then_some(())).await;
     daemon.signal("-STOP");
     let stopped = Instant::now();
     let worker = late(&mut ground).await;

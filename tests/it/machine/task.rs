@@ -123,10 +123,15 @@ impl Task {
         attempt.saturating_sub(self.row.forgiven) >= self.max_attempts
     }
 
+    fn to_be_cancelled(&self) -> bool {
+        self.row.cancel && self.row.status == Status::Running
+    }
+
     pub(super) fn judge(&self, how: How, attempt: u32) -> Next {
         let failed = |reason| Next::End(Status::Failed, Some(reason));
         match how {
             How::Success => Next::End(Status::Completed, None),
+            _ if self.to_be_cancelled() => Next::End(Status::Cancelled, Some(Reason::Cancelled)),
             How::Permanent => failed(Reason::Permanent),
             How::Cancelled => Next::End(Status::Cancelled, Some(Reason::Cancelled)),
             How::Interrupted => Next::Requeue { forgiven: 1 },
@@ -143,10 +148,6 @@ impl Task {
             self.row.history.insert(attempt, word.to_owned());
         }
         match next {
-            Next::Retry | Next::Requeue { .. } if self.row.cancel => {
-                self.end(Status::Cancelled, Some(Reason::Cancelled));
-                return "cancelled";
-            }
             Next::End(status, reason) => self.end(*status, *reason),
             Next::Retry => {
                 self.back(Status::Scheduled, 1);
@@ -162,7 +163,9 @@ impl Task {
 
     pub(super) fn lose(&mut self, loss: Loss, now: i64) {
         let crashes = self.row.crashes + u32::from(loss == Loss::Died);
-        let next = if crashes >= 3 && loss == Loss::Died {
+        let next = if self.to_be_cancelled() {
+            Next::End(Status::Cancelled, Some(Reason::Cancelled))
+        } else if crashes >= 3 && loss == Loss::Died {
             Next::End(Status::Failed, Some(Reason::Poisoned))
         } else if self.exhausted(self.row.attempt) {
             Next::End(Status::Failed, Some(Reason::Error))
@@ -170,9 +173,7 @@ impl Task {
             Next::Requeue { forgiven: 0 }
         };
         self.settle(&next, now, Some("lost"));
-        if self.row.status != Status::Cancelled {
-            self.row.crashes = crashes;
-        }
+        self.row.crashes = crashes;
     }
 
     /// None: won.
