@@ -31,9 +31,15 @@ pub(crate) enum Action {
     Renew { p: usize },
     /// The worker notices that its lease is lost, stops everything and takes a new id.
     Notice { p: usize },
-    /// The heartbeat finds a row that says `running` under its id and that it does not hold.
+    /// Under the id before: a claim or a finish is done by the database and answered.
+    Answer { p: usize, t: usize },
+    /// Under the id before: the guarded move of a row that still says `running` under it.
+    HandOver { p: usize, t: usize },
+    /// Under the id before: the worker sets `dead_at` in its own row.
+    Declare { p: usize },
+    /// The heartbeat finds a row that says `running` under its id and that it does not hold, and holds it from here on.
     Compare { p: usize, t: usize },
-    /// The release of such a row is done by the database.
+    /// The release of such a row is done by the database and answered; the row is let go of.
     Release { p: usize, t: usize },
     /// The rescuer sets `dead_at` where the lease has run out.
     Fence { id: Id },
@@ -59,6 +65,10 @@ pub(crate) enum Action {
     Wipe,
     /// World: a worker gives up on its statement.
     GiveUp { p: usize, t: usize },
+    /// World: under the id before, a handler ends. What it returns is discarded.
+    Stopped { p: usize, t: usize },
+    /// World: under the id before, the worker gives up on its statement.
+    Fail { p: usize, t: usize },
     /// World: a statement that nobody waits for is done.
     Commit { late: usize },
     /// World: the sweep, while a claim of the row is under way for longer than its grace.
@@ -81,6 +91,7 @@ impl Protocol {
                 continue;
             }
             self.lease(state, p, out);
+            self.after_loss(state, p, out);
             for t in 0..TASKS {
                 self.work(state, p, t, out);
             }
@@ -116,6 +127,24 @@ impl Protocol {
         }
     }
 
+    /// What a worker that lost its lease does under its id before, beside its new life.
+    fn after_loss(&self, state: &State, p: usize, out: &mut Vec<Action>) {
+        let Some(former) = state.processes[p].former else { return };
+        for t in 0..TASKS {
+            if matches!(former.holds[t], Hold::Claiming { .. } | Hold::Finishing { .. }) {
+                out.push(Action::Answer { p, t });
+            }
+        }
+        if !former.is_empty() && self.has(Guard::HandOverAtRest) {
+            return;
+        }
+        let left = (0..TASKS).filter(|t| state.rows[*t].runs_under(former.id));
+        out.extend(left.clone().map(|t| Action::HandOver { p, t }));
+        if !former.declared && (left.count() == 0 || !self.has(Guard::DeclareLast)) {
+            out.push(Action::Declare { p });
+        }
+    }
+
     /// What a worker does about one task.
     fn work(&self, state: &State, p: usize, t: usize, out: &mut Vec<Action>) {
         let (process, row) = (&state.processes[p], &state.rows[t]);
@@ -143,6 +172,7 @@ impl Protocol {
                 }
             }
             Hold::Finishing { .. } => out.push(Action::Finish { p, t }),
+            Hold::Stopping { .. } => unreachable!("only under the id before"),
         }
         if process.releasing[t] != 0 {
             out.push(Action::Release { p, t });
@@ -229,13 +259,20 @@ impl Protocol {
         let engaged = (0..TASKS).any(|t| process.holds[t] != Hold::Free || process.releasing[t] != 0)
             || state.rows.iter().any(|row| row.runs_under(process.id))
             || state.late.iter().flatten().any(|statement| statement.id() == process.id);
-        if engaged && left.crashes > 0 {
+        if (engaged || process.former.is_some()) && left.crashes > 0 {
             out.push(Action::Crash { p });
         }
         if engaged && left.pauses > 0 && state.lease(process.id) == Lease::Live {
             out.push(Action::Expire { p });
         }
         for t in 0..TASKS {
+            match process.former.map(|former| former.holds[t]) {
+                Some(Hold::Stopping { .. }) => out.push(Action::Stopped { p, t }),
+                // No budget: what cost the lease may well have cost the claim.
+                Some(Hold::Claiming { .. }) => out.push(Action::Fail { p, t }),
+                Some(Hold::Finishing { .. }) if left.lost_answers > 0 => out.push(Action::Fail { p, t }),
+                _ => {}
+            }
             if self.holds(state, p, t) {
                 out.extend(state.unread(t).map(|entry| Action::Drop { p, t, entry }));
             }

@@ -2,7 +2,7 @@
 
 use super::action::Action;
 use super::config::{Guard, Protocol};
-use super::state::{Hold, Lease, NONE, PROCESSES, State, TASKS, Wrong};
+use super::state::{Hold, Lease, NONE, PROCESSES, Process, State, TASKS, Wrong};
 use stateright::{Model, Property};
 use taskrunnerx::task::Status;
 
@@ -25,6 +25,16 @@ pub(crate) const STARTED_ONCE: &str = "no attempt is started twice";
 pub(crate) const TRUSTED: &str = "no handler starts under a lost lease";
 /// A task whose cancel was asked for while it ran does not wait for another attempt.
 pub(crate) const CANCELLED: &str = "a cancel is not outlived";
+/// No handler starts beside one whose own worker has handed the task over before it ended. (Beside
+/// one that a rescuer has taken from a worker that stands still, it may.)
+pub(crate) const STOPPED: &str = "what is handed over has stopped";
+/// A worker does not hand over a task whose outcome it is about to record.
+pub(crate) const SETTLED: &str = "what is handed over has no outcome";
+/// A worker that comes back is not taken for dead because it said so.
+pub(crate) const CAME_BACK: &str = "who hands over has not died";
+/// Where the system has nothing left to do, every worker that lost its lease has handed over,
+/// unless one of its handlers never ended.
+pub(crate) const HANDS_OVER: &str = "who lives on hands over";
 /// Where the system has nothing left to do, every accepted task has ended.
 pub(crate) const ENDS: &str = "every accepted task ends";
 
@@ -62,6 +72,13 @@ impl Model for Protocol {
             Property::always(CANCELLED, |_, state: &State| {
                 state.rows.iter().all(|row| !(row.cancel && matches!(row.status, Status::Scheduled | Status::Queued)))
             }),
+            Property::always(STOPPED, |_, state: &State| (0..TASKS).all(|t| !is_beside(state, t))),
+            Property::always(SETTLED, |_, state: &State| !state.happened(Wrong::Discarded)),
+            Property::always(CAME_BACK, |_, state: &State| !state.happened(Wrong::Died)),
+            Property::always(HANDS_OVER, |model: &Self, state: &State| {
+                let left = |process: &Process| process.former.is_some_and(|former| !former.is_stopping());
+                !state.processes.iter().any(left) || !model.is_at_rest(state)
+            }),
             Property::always(ENDS, |model: &Self, state: &State| state.all_ended() || !model.is_at_rest(state)),
         ]
     }
@@ -95,4 +112,13 @@ impl Protocol {
         self.progress(state, &mut actions);
         actions.is_empty()
     }
+}
+
+/// A handler runs beside one that was to stop, after its own worker has handed its task over.
+fn is_beside(state: &State, t: usize) -> bool {
+    let given = |process: &Process| {
+        process.former.is_some_and(|former| matches!(former.holds[t], Hold::Stopping { given: true, .. }))
+    };
+    state.processes.iter().any(given)
+        && state.processes.iter().any(|process| matches!(process.holds[t], Hold::Running { .. }))
 }

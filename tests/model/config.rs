@@ -71,10 +71,17 @@ pub(crate) enum Guard {
     Sweep,
     /// The heartbeat's comparison of the rows with what its worker holds.
     Comparison,
-    /// While it releases a task, the comparison holds it, so that no late entry starts it.
+    /// While it releases a task, the comparison holds it, so that no late entry starts it: `Releasing` in
+    /// `worker/heartbeat.rs`.
     ReleaseHolds,
-    /// A release is sent until it is answered.
+    /// A release is sent, and its task held, until it is answered or the row is found to have moved on.
     ReleaseAgain,
+    /// A heartbeat that ends lets go of what its comparison was releasing.
+    LetGo,
+    /// It hands over once its handlers have ended and its outcomes are settled.
+    HandOverAtRest,
+    /// It declares itself dead after it has handed over.
+    DeclareLast,
     /// The rescuer.
     Rescue,
     /// Of tasks whose workers have no row any more, too.

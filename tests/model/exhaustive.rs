@@ -50,20 +50,20 @@ fn one_task_survives_every_two_mishaps() {
     // A claim and a release whose answers are lost, and a second entry beside them.
     states += exhaust(ONE, &[5, 5, 3]);
     eprintln!("one task, two mishaps: {states} states");
-    assert!(states > 200_000, "{states}: the space was cut");
+    assert!(states > 110_000, "{states}: the space was cut");
 }
 
 #[test]
 fn two_tasks_survive_every_mishap() {
     let states: usize = exhaust(TWO, &[]) + (0..KINDS).map(|kind| exhaust(TWO, &[kind])).sum::<usize>();
     eprintln!("two tasks, one mishap: {states} states");
-    assert!(states > 150_000, "{states}: the space was cut");
+    assert!(states > 145_000, "{states}: the space was cut");
 }
 
 /// Three mishaps for one task, two for two, and workers with two slots:
 /// `cargo test --test model -- --ignored --nocapture`.
 #[test]
-#[ignore = "takes six minutes"]
+#[ignore = "takes two minutes"]
 fn more_mishaps() {
     let mut states = 0;
     for (a, b, c) in (0..KINDS).flat_map(|a| (a..KINDS).flat_map(move |b| (b..KINDS).map(move |c| (a, b, c)))) {
@@ -76,7 +76,7 @@ fn more_mishaps() {
         states += exhaust(TWO, &[a, b]);
     }
     eprintln!("more mishaps: {states} states");
-    assert!(states > 11_000_000, "{states}: the space was cut");
+    assert!(states > 3_600_000, "{states}: the space was cut");
 }
 
 /// The properties about the end of tasks rest on this; see the head of `main.rs`.

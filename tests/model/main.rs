@@ -29,6 +29,11 @@
 //!      completed, failed, cancelled ◄──────────┘                                               │
 //!        ▲                                                                                     │
 //!        └─────────────────────────────────────────────────────────────────────────────────────┘
+//!
+//!   a lease that is lost, in a process that lives on: a new id at once, and under the one before
+//!
+//!     Notice ──► Claiming, Finishing ── Answer, Fail ──┐
+//!                Stopping ───────────── Stopped ───────┴─► nothing is held ── HandOver, each row ──► Declare
 //! ```
 //!
 //! Reading order: [`state`] (a moment), [`action`] (what may happen next), [`step`] (what it does),
@@ -43,6 +48,11 @@
 //! attempts whose worker would find its lease good if it looked now: the row names that worker and
 //! that attempt, and for each task there is at most one of them.
 //!
+//! A worker that lost its lease and lives on has no good faith to lose, so this says nothing about
+//! what it hands over. Of that, two more properties: no handler starts beside one whose own worker gave
+//! the task away before it ended, and no worker gives away what it is about to record. Without the wait for both, these
+//! break, and nothing else does.
+//!
 //! # Every accepted task ends
 //!
 //! stateright's `eventually` follows paths and forgets a path that joins another, so it may miss a
@@ -51,7 +61,8 @@
 //! 1. Steps are of two kinds ([`action`]). The system's are taken sooner or later; the world's (a
 //!    crash, a lost entry, a late commit) need not be.
 //! 2. In every state in which the system has no step left, every task has ended: an `always`
-//!    property, and so a task that only a lucky mishap could save is found.
+//!    property, and so a task that only a lucky mishap could save is found. By then every worker
+//!    that lives on has handed over, too, unless a handler never ended: no task waits for that.
 //! 3. No sequence of steps leads back to where it began: `no_step_leads_back`. The space is finite,
 //!    so every run comes to rest, whatever the order of its steps, and rests in a state as in 2.
 //!
@@ -62,6 +73,13 @@
 //! # What is left out, and why it may be
 //!
 //! - **Order of entries.** Any unread entry may be read next, which includes first in, first out.
+//! - **What cannot matter.** States that differ in it are one: which number an id has; a statement of
+//!   an attempt that is over, where the guards that refuse it are there; a hand-over of nothing.
+//! - **Dispatcher leases.** Handing them over sooner or later only moves the dispatcher's steps.
+//! - **Two hand-overs in one process.** A second loss leaves what the first still waited for to itself, as
+//!   a crash would. They share nothing: each speaks of its own id.
+//! - **The wait for handlers before the new id.** It is there at once, so it may act sooner than the
+//!   product's, which gives them two seconds.
 //! - **Pending entries.** Nothing reads them again: a read entry is gone, with or without its
 //!   acknowledgement.
 //! - **Batches.** Each row of a batch is guarded on its own. Row by row there are more schedules,
@@ -74,9 +92,11 @@
 //! - **Two dispatchers, two rescuers.** A second dispatcher is a duplicate or a hasty sweep; a
 //!   second rescuer sends a guarded statement once more.
 //! - **The SELECT before a decision.** What it reads changes only in a move that ends the attempt,
-//!   and such a move makes the guard refuse the decision.
+//!   and such a move makes the guard refuse the decision. The same goes for the list of rows that are
+//!   handed over: one that a late claim adds behind it is as one that it adds behind the death.
 //! - **Two beats.** The comparison acts on the first beat that finds a row unknown: sooner than the
-//!   product, which waits for a second.
+//!   product, which waits for a second. A beat that no longer finds what it was releasing lets go of
+//!   it; here it is sent once more, and the guard refuses it.
 //! - **Expiry, hand-back of unknown types, purge.** The first is a cancel of what waits, the second
 //!   a lost entry and its sweep, the third touches nothing that lives.
 

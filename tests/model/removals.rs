@@ -1,7 +1,10 @@
 //! A guard is one only if something goes wrong without it: each is taken away alone, and the
 //! checker has to find how.
 
-use super::checked::{CANCELLED, ENDS, LEGAL, NAMED, ONE_FINISH, ONE_OWNER, OWNERS_RESULT, STARTED_ONCE, TRUSTED};
+use super::checked::{
+    CAME_BACK, CANCELLED, ENDS, HANDS_OVER, LEGAL, NAMED, ONE_FINISH, ONE_OWNER, OWNERS_RESULT, RISES, SETTLED,
+    STARTED_ONCE, STOPPED, TRUSTED,
+};
 use super::config::{Budget, Guard, Protocol};
 use super::explore::shortest;
 use stateright::{Checker, Model};
@@ -125,6 +128,35 @@ fn a_comparison_that_does_not_hold_what_it_releases_takes_it_from_its_own_worker
 #[test]
 fn a_release_that_is_let_go_of_before_it_is_answered_comes_later() {
     breaks(Guard::ReleaseAgain, Budget { lost_answers: 2, duplicates: 1, ..CALM }, NAMED);
+}
+
+#[test]
+fn a_worker_that_hands_over_before_its_handlers_have_ended_has_a_task_run_twice_at_once() {
+    breaks(Guard::HandOverAtRest, PAUSE, STOPPED);
+    breaks(Guard::HandOverAtRest, PAUSE, SETTLED);
+}
+
+/// It costs an attempt and no more: what a lost incarnation still says is refused as any stranger's.
+#[test]
+fn a_hand_over_that_waits_for_nothing_breaks_nothing_else() {
+    for budget in [PAUSE, Budget { pauses: 1, lost_answers: 1, ..CALM }, Budget { pauses: 1, duplicates: 1, ..CALM }] {
+        let checked = Protocol::new(1, budget).without(Guard::HandOverAtRest).checker().spawn_dfs().join();
+        for property in
+            [NAMED, ONE_OWNER, OWNERS_RESULT, ONE_FINISH, LEGAL, RISES, STARTED_ONCE, TRUSTED, CANCELLED, ENDS]
+        {
+            checked.assert_no_discovery(property);
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_declares_itself_dead_before_it_hands_over_is_rescued_as_a_dead_one() {
+    breaks(Guard::DeclareLast, PAUSE, CAME_BACK);
+}
+
+#[test]
+fn a_worker_that_holds_a_release_beyond_its_lease_never_hands_over() {
+    breaks(Guard::LetGo, Budget { pauses: 1, lost_answers: 1, ..CALM }, HANDS_OVER);
 }
 
 #[test]

@@ -11,10 +11,10 @@ pub(crate) const PROCESSES: usize = 2;
 /// Unread entries that one task may have at once.
 pub(crate) const ENTRIES: usize = 5;
 /// Statements that may be under way with nobody waiting for them.
-pub(crate) const LATE: usize = 3;
-/// Worker ids that anything may refer to at once: one for each process, each task's owner, each late
+pub(crate) const LATE: usize = 4;
+/// Worker ids that anything may refer to at once: two for each process, each task's owner, each late
 /// statement, what the rescuer has picked up, and 0, which is none.
-pub(crate) const IDS: usize = 1 + PROCESSES + TASKS + LATE + 1;
+pub(crate) const IDS: usize = 1 + 2 * PROCESSES + TASKS + LATE + 1;
 
 /// A worker's id. An id that nothing refers to any more may be given again: to everything that is
 /// left, it is fresh.
@@ -70,6 +70,8 @@ pub(crate) enum End {
     Interrupted,
     /// The worker died. Said by the rescuer alone.
     Lost,
+    /// The worker lost its lease and lives on. Said by itself.
+    Abandoned,
 }
 
 /// What a process holds of one task: `worker/held.rs`, and where its attempt stands.
@@ -93,6 +95,12 @@ pub(crate) enum Hold {
         attempt: u8,
         end: End,
     },
+    /// The lease is lost, and the handler was told to stop. It has not ended yet.
+    Stopping {
+        attempt: u8,
+        /// Its task was handed over all the same.
+        given: bool,
+    },
 }
 
 /// What a worker process remembers. It is all gone after a crash.
@@ -104,6 +112,38 @@ pub(crate) struct Process {
     /// The attempt that the heartbeat's comparison has found unknown and whose release is under
     /// way; 0: none.
     pub(crate) releasing: [u8; TASKS],
+    /// The incarnation before this one, until it has handed over.
+    pub(crate) former: Option<Former>,
+}
+
+/// What is left of an incarnation that lost its lease, in a process that lives on: what
+/// `hand_over` in `worker/incarnation.rs` waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Former {
+    pub(crate) id: Id,
+    pub(crate) holds: [Hold; TASKS],
+    /// Releases that nobody sends any more, and that it holds all the same: see
+    /// [`Guard::LetGo`](super::config::Guard::LetGo).
+    pub(crate) releasing: [u8; TASKS],
+    /// It has set `dead_at` in its row.
+    pub(crate) declared: bool,
+}
+
+impl Former {
+    /// `Held::empty`.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.holds == [Hold::Free; TASKS] && self.releasing == [0; TASKS]
+    }
+
+    /// One of its handlers has not ended.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.holds.iter().any(|hold| matches!(hold, Hold::Stopping { .. }))
+    }
+}
+
+impl Process {
+    /// A process that is away, or one of which nothing is left.
+    pub(crate) const AWAY: Self = Self { id: NONE, holds: [Hold::Free; TASKS], releasing: [0; TASKS], former: None };
 }
 
 /// A statement that was sent and that nobody waits for: it may be done at any time, or never.
@@ -137,6 +177,10 @@ pub(crate) enum Wrong {
     Restart = 16,
     /// A handler was started under a lease that had run out.
     Untrusted = 32,
+    /// A worker handed over a task whose outcome it was about to record.
+    Discarded = 64,
+    /// A worker that came back was taken for dead because it had said so itself.
+    Died = 128,
 }
 
 /// One moment.
@@ -171,13 +215,12 @@ impl State {
             owner: NONE,
             cancel: false,
         };
-        let idle = Process { id: NONE, holds: [Hold::Free; TASKS], releasing: [0; TASKS] };
         let mut state = Self {
             rows: [row; TASKS],
             started: [0; TASKS],
             entries: [[0; ENTRIES]; TASKS],
             leases: [Lease::Gone; IDS],
-            processes: [idle; PROCESSES],
+            processes: [Process::AWAY; PROCESSES],
             rescuing: None,
             late: [None; LATE],
             left: budget,
@@ -207,9 +250,9 @@ impl State {
         self.wrong |= wrong as u8;
     }
 
-    /// A process begins a new incarnation: a fresh id, a fresh lease, no memory.
+    /// A process begins a new incarnation: a fresh id, a fresh lease, nothing held.
     pub(crate) fn register(&mut self, p: usize) {
-        self.processes[p] = Process { id: NONE, holds: [Hold::Free; TASKS], releasing: [0; TASKS] };
+        self.processes[p] = Process { former: self.processes[p].former, ..Process::AWAY };
         let id = (1..IDS).find(|id| !self.refers_to(*id as Id)).expect("there are ids for everything that refers");
         self.leases[id] = Lease::Live;
         self.processes[p].id = id as Id;
@@ -217,7 +260,7 @@ impl State {
 
     /// Whether anything still names this worker.
     pub(crate) fn refers_to(&self, id: Id) -> bool {
-        self.processes.iter().any(|process| process.id == id)
+        self.processes.iter().any(|process| process.id == id || process.former.is_some_and(|former| former.id == id))
             || self.rows.iter().any(|row| row.owner == id)
             || self.late.iter().chain([&self.rescuing]).flatten().any(|statement| statement.id() == id)
     }
@@ -227,7 +270,7 @@ impl State {
         self.leases[id as usize]
     }
 
-    /// No process goes by this id any more.
+    /// No process goes by this id any more, so nobody renews its lease.
     pub(crate) fn is_abandoned(&self, id: Id) -> bool {
         self.processes.iter().all(|process| process.id != id)
     }
@@ -267,9 +310,34 @@ impl State {
         *free = Some(statement);
     }
 
+    /// Forgets what can have no effect any more: statements of an attempt that is over, since the
+    /// guards refuse them and no number comes twice, and a hand-over of nothing.
+    fn forget_futile(&mut self) {
+        let rows = self.rows;
+        let futile = |statement: &Statement| match *statement {
+            Statement::Claim { task, entry, .. } => rows[task].status.is_terminal() || rows[task].attempt > entry,
+            Statement::Finish { task, attempt, .. } => {
+                rows[task].status != Status::Running || rows[task].attempt != attempt
+            }
+        };
+        for slot in self.late.iter_mut().chain([&mut self.rescuing]) {
+            if slot.as_ref().is_some_and(futile) {
+                *slot = None;
+            }
+        }
+        for p in 0..PROCESSES {
+            // Where nothing can name the id, nobody looks at its lease.
+            let Some(former) = self.processes[p].former.take() else { continue };
+            if !former.is_empty() || self.refers_to(former.id) {
+                self.processes[p].former = Some(former);
+            }
+        }
+    }
+
     /// Forgets what nobody can ask for any more, so that states which differ in nothing else are one.
     /// The last owner's id is compared only where the row runs, unless `owners` are asked for.
-    pub(crate) fn tidy(&mut self, owners: bool) {
+    /// `over`: what an attempt that is over still says has no effect.
+    pub(crate) fn tidy(&mut self, owners: bool, over: bool) {
         for row in &mut self.rows {
             if row.status != Status::Running && !owners {
                 row.owner = NONE;
@@ -281,11 +349,56 @@ impl State {
                 (row.forgiven, row.crashes, row.cancel) = (0, 0, false);
             }
         }
+        if over {
+            self.forget_futile();
+        }
+        for p in 0..PROCESSES {
+            let done = |former: &Former| {
+                former.declared && former.is_empty() && !self.rows.iter().any(|row| row.runs_under(former.id))
+            };
+            if self.processes[p].former.as_ref().is_some_and(done) {
+                self.processes[p].former = None;
+            }
+        }
         // Any order: they are done in any order.
         self.late.sort_unstable_by_key(|slot| slot.map(statement_key));
         for id in 1..IDS {
             if !self.refers_to(id as Id) {
                 self.leases[id] = Lease::Gone;
+            }
+        }
+        self.renumber();
+    }
+
+    /// Gives out the ids anew, in the order in which they are come by: what they are is nothing to
+    /// anybody, only which are the same.
+    fn renumber(&mut self) {
+        let (old, mut new, mut next) = (self.leases, [NONE; IDS], NONE);
+        let mut leases = [Lease::Gone; IDS];
+        self.each_id(|id| {
+            let known = &mut new[*id as usize];
+            if *id != NONE && *known == NONE {
+                next += 1;
+                *known = next;
+                leases[next as usize] = old[*id as usize];
+            }
+            *id = *known;
+        });
+        self.leases = leases;
+        self.late.sort_unstable_by_key(|slot| slot.map(statement_key));
+    }
+
+    fn each_id(&mut self, mut change: impl FnMut(&mut Id)) {
+        for process in &mut self.processes {
+            change(&mut process.id);
+            if let Some(former) = &mut process.former {
+                change(&mut former.id);
+            }
+        }
+        self.rows.iter_mut().for_each(|row| change(&mut row.owner));
+        for statement in self.late.iter_mut().chain([&mut self.rescuing]).flatten() {
+            match statement {
+                Statement::Claim { id, .. } | Statement::Finish { id, .. } => change(id),
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use super::action::Action;
 use super::config::{Guard, Protocol};
-use super::state::{End, Hold, Id, Lease, NONE, Process, State, Statement, TASKS, Wrong};
+use super::state::{End, Former, Hold, Id, Lease, Process, State, Statement, TASKS, Wrong};
 use std::time::Duration;
 use taskrunnerx::task::{Backoff, Next, Outcome, Standing, Status, decide};
 
@@ -13,7 +13,9 @@ impl Protocol {
         let mut state = *before;
         self.apply(&mut state, action);
         judge(before, &mut state);
-        state.tidy(!self.has(Guard::FinishRunning));
+        // Where these are missing, an attempt that is over stays so all the same.
+        let over = matches!(self.without, None | Some(Guard::FinishWorker | Guard::HandOverAtRest));
+        state.tidy(!self.has(Guard::FinishRunning), over);
         state
     }
 
@@ -48,8 +50,18 @@ impl Protocol {
             }
             Action::Renew { p } => state.leases[state.processes[p].id as usize] = Lease::Live,
             Action::Notice { p } => {
-                lose_memory(state, p);
+                self.lose_lease(state, p);
                 state.register(p);
+            }
+            Action::Answer { p, t } => self.answered(state, p, t),
+            Action::HandOver { p, t } => self.hand_over(state, p, t),
+            Action::Declare { p } => {
+                let former = state.processes[p].former.as_mut().expect("there is one that declares itself dead");
+                former.declared = true;
+                let lease = &mut state.leases[former.id as usize];
+                if *lease != Lease::Gone {
+                    *lease = Lease::Dead;
+                }
             }
             Action::Compare { p, t } => state.processes[p].releasing[t] = state.rows[t].attempt,
             Action::Release { p, t } => {
@@ -100,15 +112,25 @@ impl Protocol {
             Action::GiveUp { p, t } => {
                 state.left.lost_answers -= 1;
                 let process = state.processes[p];
-                for statement in under_way(&process, t) {
-                    state.add_late(statement);
-                }
+                leave_under_way(state, &process, t);
                 // A claim is given up; a finish and a release are sent again.
                 if matches!(process.holds[t], Hold::Claiming { .. }) {
                     state.processes[p].holds[t] = Hold::Free;
                 }
                 if !self.has(Guard::ReleaseAgain) {
                     state.processes[p].releasing[t] = 0;
+                }
+            }
+            Action::Stopped { p, t } => set_former(state, p, t, Hold::Free),
+            Action::Fail { p, t } => {
+                let former = state.processes[p].former.expect("there is one whose statement fails");
+                if let Some(statement) = under_way(former.id, former.holds[t], t) {
+                    state.add_late(statement);
+                }
+                // A claim is given up; a finish is sent again.
+                match former.holds[t] {
+                    Hold::Finishing { .. } => state.left.lost_answers -= 1,
+                    _ => set_former(state, p, t, Hold::Free),
                 }
             }
             Action::Commit { late } => {
@@ -178,8 +200,57 @@ impl Protocol {
         state.processes[p].holds[t] = Hold::Running { attempt };
     }
 
-    /// `apply` in `store/tasks/finish.rs`, for whoever ends an attempt: its worker, the rescuer, the
-    /// comparison. The decision is the product's own.
+    /// The lease is lost, as in `Incarnation::run`. What is held stays held under the id until it
+    /// has come to its end; a claim that was answered is dropped at once.
+    fn lose_lease(&self, state: &mut State, p: usize) {
+        // One before that is still at it: its statements go their own ways; see `main.rs`.
+        if let Some(former) = state.processes[p].former {
+            leave_former(state, &former);
+        }
+        let process = state.processes[p];
+        let mut former = Former { id: process.id, holds: process.holds, releasing: process.releasing, declared: false };
+        for t in 0..TASKS {
+            // The heartbeat has ended, and with it whoever waits for the release.
+            if let Some(statement) = releasing(&process, t) {
+                state.add_late(statement);
+            }
+            former.holds[t] = match process.holds[t] {
+                Hold::Won { .. } => Hold::Free,
+                Hold::Running { attempt } => Hold::Stopping { attempt, given: false },
+                other => other,
+            };
+        }
+        if self.has(Guard::LetGo) {
+            former.releasing = [0; TASKS];
+        }
+        state.processes[p].former = Some(former);
+    }
+
+    /// Under the id before. A claim that is won is dropped: the lease is lost.
+    fn answered(&self, state: &mut State, p: usize, t: usize) {
+        let former = state.processes[p].former.expect("there is one that is answered");
+        if let Some(statement) = under_way(former.id, former.holds[t], t) {
+            self.done(state, statement);
+        }
+        set_former(state, p, t, Hold::Free);
+    }
+
+    /// `hand_over` in `lifecycle/rescue.rs`, of one row.
+    fn hand_over(&self, state: &mut State, p: usize, t: usize) {
+        let former = state.processes[p].former.expect("there is one that hands over");
+        let attempt = state.rows[t].attempt;
+        match former.holds[t] {
+            Hold::Finishing { attempt: ended, .. } if ended == attempt => state.note(Wrong::Discarded),
+            Hold::Stopping { attempt: stopping, .. } if stopping == attempt => {
+                set_former(state, p, t, Hold::Stopping { attempt, given: true });
+            }
+            _ => {}
+        }
+        self.finish(state, former.id, t, attempt, End::Abandoned);
+    }
+
+    /// `apply` in `store/tasks/finish.rs`, for whoever ends an attempt: its worker, now or under
+    /// its id before, the rescuer, the comparison. The decision is the product's own.
     fn finish(&self, state: &mut State, id: Id, t: usize, attempt: u8, end: End) {
         let row = state.rows[t];
         let runs = row.status == Status::Running || !self.has(Guard::FinishRunning);
@@ -212,6 +283,11 @@ impl Protocol {
             return;
         }
         row.crashes += u8::from(end == End::Lost);
+        let came_back = |process: &Process| process.former.is_some_and(|former| former.id == id && former.declared);
+        if end == End::Lost && state.processes.iter().any(came_back) {
+            state.note(Wrong::Died);
+        }
+        let row = &mut state.rows[t];
         row.status = match next {
             Next::Complete => Status::Completed,
             Next::Retry(_) => Status::Scheduled,
@@ -234,6 +310,7 @@ fn drop_entry(state: &mut State, p: usize, t: usize, entry: u8) {
         Hold::Claiming { entry } => entry,
         Hold::Won { attempt } | Hold::Running { attempt } | Hold::Finishing { attempt, .. } => attempt - 1,
         Hold::Free => process.releasing[t] - 1,
+        Hold::Stopping { .. } => unreachable!("only under the id before"),
     };
     // The next attempt's, while this one's outcome is still on its way: handed back.
     if entry > held && state.rows[t].status == Status::Queued {
@@ -257,31 +334,56 @@ fn outcome(end: End) -> Outcome {
         End::Cancelled => Outcome::Cancelled,
         End::Interrupted => Outcome::Interrupted,
         End::Lost => Outcome::Lost(String::new()),
+        End::Abandoned => Outcome::Abandoned(String::new()),
     }
 }
 
-/// The statements about a task that a process waits for.
-fn under_way(process: &Process, task: usize) -> impl Iterator<Item = Statement> {
-    let id = process.id;
-    let held = match process.holds[task] {
+/// The statement of a held task that its incarnation waits for.
+fn under_way(id: Id, hold: Hold, task: usize) -> Option<Statement> {
+    match hold {
         Hold::Claiming { entry } => Some(Statement::Claim { id, task, entry }),
         Hold::Finishing { attempt, end } => Some(Statement::Finish { id, task, attempt, end }),
-        Hold::Free | Hold::Won { .. } | Hold::Running { .. } => None,
-    };
-    let attempt = process.releasing[task];
-    let release = Statement::Finish { id, task, attempt, end: End::Interrupted };
-    held.into_iter().chain((attempt != 0).then_some(release))
+        Hold::Free | Hold::Won { .. } | Hold::Running { .. } | Hold::Stopping { .. } => None,
+    }
 }
 
-/// An incarnation ends. Its handlers stop; what it has sent may still be done.
-fn lose_memory(state: &mut State, p: usize) {
-    let process = state.processes[p];
+/// The release of a task that the comparison waits for.
+fn releasing(process: &Process, task: usize) -> Option<Statement> {
+    let (id, attempt) = (process.id, process.releasing[task]);
+    (attempt != 0).then_some(Statement::Finish { id, task, attempt, end: End::Interrupted })
+}
+
+/// Nobody waits any more for what a process has sent about a task.
+fn leave_under_way(state: &mut State, process: &Process, t: usize) {
+    for statement in under_way(process.id, process.holds[t], t).into_iter().chain(releasing(process, t)) {
+        state.add_late(statement);
+    }
+}
+
+fn leave_former(state: &mut State, former: &Former) {
     for t in 0..TASKS {
-        for statement in under_way(&process, t) {
+        if let Some(statement) = under_way(former.id, former.holds[t], t) {
             state.add_late(statement);
         }
     }
-    state.processes[p] = Process { id: NONE, holds: [Hold::Free; TASKS], releasing: [0; TASKS] };
+}
+
+fn set_former(state: &mut State, p: usize, t: usize, hold: Hold) {
+    if let Some(former) = &mut state.processes[p].former {
+        former.holds[t] = hold;
+    }
+}
+
+/// A process dies, in every incarnation. What it has sent may still be done.
+fn lose_memory(state: &mut State, p: usize) {
+    let process = state.processes[p];
+    for t in 0..TASKS {
+        leave_under_way(state, &process, t);
+    }
+    if let Some(former) = process.former {
+        leave_former(state, &former);
+    }
+    state.processes[p] = Process::AWAY;
 }
 
 /// Compares the rows before and after a step, whichever it was, with the product's table of moves.
