@@ -17,6 +17,8 @@ pub(crate) const NAME: &str = "journal";
 /// What the panics that were ordered say.
 pub(crate) const PANIC: &str = "panics as it was told";
 
+const LONG: Duration = Duration::from_secs(60);
+
 /// How a task behaves: its payload.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +33,9 @@ pub(crate) struct Order {
     /// Panics in every attempt below this one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) panic_below: u32,
+    /// Works for a minute in every attempt below this one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) long_below: u32,
     /// Fails for good.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) permanent: bool,
@@ -76,7 +81,7 @@ pub(crate) fn daemon() -> ExitCode {
 async fn work(journal: Arc<File>, context: Context, order: Order) -> Result<Receipt, TaskError> {
     write(&journal, &context, "start");
     let attempt = context.attempt();
-    let time = Duration::from_millis(order.ms);
+    let time = if attempt < order.long_below { LONG } else { Duration::from_millis(order.ms) };
     if order.deaf {
         let (journal, context) = (Arc::clone(&journal), context.clone());
         let thread = tokio::task::spawn_blocking(move || {

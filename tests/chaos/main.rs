@@ -31,6 +31,7 @@ mod processes;
 mod proxy;
 mod report;
 mod rig;
+mod scenarios;
 mod skew;
 mod storm;
 #[path = "../it/waiting.rs"]
@@ -52,7 +53,15 @@ fn main() -> ExitCode {
     // Load tests: two at once would measure each other.
     arguments.test_threads = Some(1);
     let form = Form::from_environment();
-    let trials: [(&str, Run); 1] = [("storm", |form| Box::pin(storm::run(form)))];
+    let trials: [(&str, Run); 7] = [
+        ("storm", |form| Box::pin(storm::run(form))),
+        ("killed_worker", |form| Box::pin(scenarios::killed_worker::run(form))),
+        ("flushall", |form| Box::pin(scenarios::flushall::run(form))),
+        ("redis_down", |form| Box::pin(scenarios::redis_down::run(form))),
+        ("mysql_killed", |form| Box::pin(scenarios::mysql_killed::run(form))),
+        ("backlog", |form| Box::pin(scenarios::backlog::run(form))),
+        ("schedulers", |form| Box::pin(scenarios::schedulers::run(form))),
+    ];
     let trial = |(name, run): (&str, Run)| Trial::test(name, move || alone(run, form));
     libtest_mimic::run(&arguments, trials.into_iter().map(trial).collect()).exit_code()
 }

@@ -35,7 +35,7 @@ pub(crate) struct Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os("CHAOS_KEEP").is_some() {
             self.directory.disable_cleanup(true);
             eprintln!("logs and journals are in {}", self.directory.path().display());
         }

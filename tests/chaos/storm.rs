@@ -25,7 +25,7 @@ const SETTLE: Duration = Duration::from_secs(30);
 const STATUS: Duration = Duration::from_secs(5);
 const CLIENTS: u64 = 8;
 /// A second's tick, which two schedulers fire, one with a wrong clock.
-const TICK: &str = r#"
+pub(crate) const TICK: &str = r#"
 [schedules.tick]
 cron = "* * * * * *"
 [schedules.tick.task]
