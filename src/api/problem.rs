@@ -4,6 +4,7 @@
 use crate::lifecycle::submit::SubmitError;
 use crate::store::StoreError;
 use crate::task::Fault;
+use crate::telemetry::Episode;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
@@ -101,11 +102,23 @@ impl ResponseError for Problem {
     }
 }
 
+/// One line when requests begin to be answered 503 and one when that is over: their number is the
+/// clients' choice.
+static OUTAGE: Episode = Episode::new("requests that need the database");
+
+/// An answer went out; one that says yes ends an outage.
+pub(super) fn answered(status: StatusCode, path: &str) {
+    if status.is_success() && path.starts_with("/api/") {
+        OUTAGE.succeeded();
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Unavailable(_) | StoreError::Lost(_) | StoreError::TimedOut | StoreError::Contended(_) => {
-                tracing::warn!(%error, "a request was answered 503");
+                tracing::debug!(%error, "a request was answered 503");
+                OUTAGE.failed(&error);
                 Self::unavailable("the database cannot be reached at the moment")
             }
             StoreError::Refused(_) | StoreError::Unexpected(_) => Self::internal(&error),

@@ -1,6 +1,6 @@
 //! Around every request: its id, its span, its metrics.
 
-use super::State;
+use super::{State, problem};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -36,6 +36,7 @@ pub(super) async fn observe(
     };
     let seconds = began.elapsed();
     let status = response.status();
+    problem::answered(status, response.request().path());
     // A bounded set: the patterns of routes, the methods that exist.
     let route = response.request().match_pattern().unwrap_or_else(|| "other".to_owned());
     let method = if method.as_str().len() <= 7 { method.as_str() } else { "other" };
