@@ -55,8 +55,11 @@ pub(crate) async fn client(
         }
         let door = doors[random.random_range(0..doors.len())].read().unwrap().clone();
         let submitted = submit(&ledger, &http, &door, &mut random).await;
-        if CANCELS && random.random_ratio(1, 20) && submitted.is_some() {
-            cancel(&ledger, &http, &door, submitted.unwrap()).await;
+        if CANCELS
+            && random.random_ratio(1, 20)
+            && let Some(index) = submitted
+        {
+            cancel(&ledger, &http, &door, index).await;
         }
     }
 }

@@ -124,8 +124,8 @@ fn as_ordered(order: &Order, row: &Row, cancel: Option<u16>, lost: u32) -> bool 
     let reason = row.reason.as_deref();
     match (&*row.status, reason) {
         ("cancelled", Some("cancelled")) => matches!(cancel, Some(0 | 200 | 202 | 500..)),
-        // It was answered that it is cancelled.
-        _ if cancel == Some(200) => false,
+        // It was answered that it is cancelled, or that there is no such task.
+        _ if matches!(cancel, Some(200 | 404)) => false,
         ("failed", Some("poisoned")) => lost >= POISON,
         ("failed", Some("permanent")) => order.permanent,
         ("failed", Some("timeout")) => overdue,

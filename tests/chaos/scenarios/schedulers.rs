@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 use std::time::{Duration, Instant};
 
 pub(crate) async fn run(form: Form) {
-    let time = form.of(Duration::from_millis(3000), Duration::from_secs(60));
+    let time = form.of(Duration::from_millis(2000), Duration::from_secs(60));
     let seed = seed();
     println!("schedulers: CHAOS_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -40,7 +40,7 @@ pub(crate) async fn run(form: Form) {
     report.add("tasks", tasks);
     schedulers.push(worker);
     let verdict = conclude(rig, report, (Vec::new(), 0), schedulers, 1).await;
-    let least = form.of(4, 100);
+    let least = form.of(3, 100);
     assert!(verdict.fires >= least, "{} instants fired", verdict.fires);
 }
 
