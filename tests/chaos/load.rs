@@ -11,8 +11,6 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Whether clients cancel some of what they have submitted. Needs `POST /api/tasks/{id}/cancel`.
-pub(crate) const CANCELS: bool = false;
 /// The queues that are used.
 pub(crate) const QUEUES: [&str; 2] = ["default", "side"];
 /// Attempts of a task that is to complete in the end, however many are lost on the way.
@@ -55,8 +53,7 @@ pub(crate) async fn client(
         }
         let door = doors[random.random_range(0..doors.len())].read().unwrap().clone();
         let submitted = submit(&ledger, &http, &door, &mut random).await;
-        if CANCELS
-            && random.random_ratio(1, 20)
+        if random.random_ratio(1, 20)
             && let Some(index) = submitted
         {
             cancel(&ledger, &http, &door, index).await;
