@@ -1,23 +1,20 @@
-//! What the database's server says of itself and of the system's state, for `/health` and
-//! `doctor`. Nothing here writes, and nothing reads `tasks`.
+//! What the database's server says of itself, for `/health` and `doctor`. Nothing here writes.
 //!
 //! SHOW, not `information_schema`: it exists on every version of both servers, shows what the
 //! account may see, and answers a prepared statement everywhere.
 
-use super::connection::{Connection, Store, now, utc};
+use super::connection::{Connection, Store, now};
 use super::error::StoreError;
-use super::row::Key;
-use super::sql::{Bind, select};
-use crate::task::{Timestamp, WorkerId};
+use super::sql::select;
+use crate::task::Timestamp;
 use crate::telemetry::Hazard;
-use chrono::{NaiveDateTime, Utc};
+use chrono::Utc;
 use diesel::QueryResult;
-use diesel::sql_types::{Binary, Datetime, Integer, Nullable, Text, Unsigned};
+use diesel::sql_types::{Nullable, Text};
 use diesel_async::RunQueryDsl;
 use futures_util::FutureExt;
 use mysql_async::Opts;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Variables that [`hazards`] judges.
@@ -37,8 +34,6 @@ const SETTINGS: [&str; 9] = [
 const COUNTERS: [&str; 4] = ["Threads_connected", "Max_used_connections", "Prepared_stmt_count", "Ssl_cipher"];
 /// Comparisons of the clocks; the quickest is the most exact.
 const CLOCK_SAMPLES: u32 = 5;
-/// Most workers in one look.
-const WORKER_ROWS: u64 = 1000;
 
 /// A server's version, and which of the two servers it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,46 +154,6 @@ pub struct Clock {
     pub round_trip: Duration,
 }
 
-/// A worker's row, of a live or of a dead one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkerRow {
-    pub id: WorkerId,
-    pub host: String,
-    pub pid: u32,
-    /// JSON: the queues it serves, `["*"]` for all.
-    pub queues: String,
-    pub slots: u32,
-    pub lease_until: Timestamp,
-    /// Since when it has been declared dead.
-    pub dead_at: Option<Timestamp>,
-}
-
-impl WorkerRow {
-    /// Whether its lease holds at this instant of the database's clock.
-    #[must_use]
-    pub fn is_live(&self, now: Timestamp) -> bool {
-        self.dead_at.is_none() && self.lease_until > now
-    }
-
-    /// Whether it serves a queue.
-    #[must_use]
-    pub fn serves(&self, queue: &str) -> bool {
-        serde_json::from_str::<Vec<String>>(&self.queues)
-            .is_ok_and(|names| names.iter().any(|name| name == "*" || name == queue))
-    }
-}
-
-/// A queue, and who dispatches it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueRow {
-    pub name: Arc<str>,
-    /// The holder of the lease, if it holds.
-    pub dispatcher: Option<WorkerId>,
-}
-
-type WorkerSql = (Binary, Text, Unsigned<Integer>, Text, Unsigned<Integer>, Datetime, Nullable<Datetime>);
-type WorkerTuple = (Key, String, u32, String, u32, NaiveDateTime, Option<NaiveDateTime>);
-
 impl Store {
     /// The settings under which accepted tasks may be lost.
     ///
@@ -253,53 +208,6 @@ impl Store {
                     }
                 }
                 Ok(best)
-            }
-            .boxed()
-        })
-        .await
-    }
-
-    /// Every worker's row, the oldest first, at most 1,000.
-    ///
-    /// # Errors
-    /// When the database cannot be reached, or has no such table yet.
-    pub async fn worker_rows(&self) -> Result<Vec<WorkerRow>, StoreError> {
-        self.run("workers", |conn, _| {
-            async move {
-                let text = "SELECT id, host, pid, queues, slots, lease_until, dead_at FROM workers ORDER BY id LIMIT ?";
-                let rows: Vec<WorkerTuple> =
-                    select::<WorkerSql>(text, vec![Bind::Number(WORKER_ROWS)]).load(conn).await?;
-                let row = |(id, host, pid, queues, slots, until, dead): WorkerTuple| WorkerRow {
-                    id: WorkerId::from(id),
-                    host,
-                    pid,
-                    queues,
-                    slots,
-                    lease_until: utc(until),
-                    dead_at: dead.map(utc),
-                };
-                Ok(rows.into_iter().map(row).collect())
-            }
-            .boxed()
-        })
-        .await
-    }
-
-    /// Every queue in order, with the holder of its lease.
-    ///
-    /// # Errors
-    /// When the database cannot be reached, or has no such table yet.
-    pub async fn queue_rows(&self) -> Result<Vec<QueueRow>, StoreError> {
-        self.run("queues", |conn, _| {
-            async move {
-                let text = "SELECT name, IF(dispatcher_until > NOW(6), dispatcher_id, NULL) FROM queues ORDER BY name";
-                let rows: Vec<(String, Option<Key>)> =
-                    select::<(Text, Nullable<Binary>)>(text, vec![]).load(conn).await?;
-                let row = |(name, id): (String, Option<Key>)| QueueRow {
-                    name: name.into(),
-                    dispatcher: id.map(WorkerId::from),
-                };
-                Ok(rows.into_iter().map(row).collect())
             }
             .boxed()
         })

@@ -13,6 +13,7 @@ pub mod diagnosis;
 mod error;
 pub mod migrations;
 pub mod queues;
+pub mod roster;
 mod row;
 pub mod schedules;
 mod schema;

@@ -2,8 +2,9 @@
 //! time limit, and a question without an answer leaves the others their answers.
 
 use crate::config::Config;
-use crate::store::diagnosis::{Clock, QueueRow, Server as DatabaseServer, WorkerRow, is_local};
+use crate::store::diagnosis::{Clock, Server as DatabaseServer, is_local};
 use crate::store::migrations::Migration;
+use crate::store::roster::{QueueRow, WorkerRow};
 use crate::store::schedules::Agenda;
 use crate::store::statements::most_per_connection;
 use crate::store::tasks::Depth;

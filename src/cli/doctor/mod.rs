@@ -95,7 +95,7 @@ async fn examine(config: &Config, configuration: Section) -> Result<Report, Fail
         || redis.as_ref().is_some_and(|facts| facts.server.is_err());
     let processes = system.as_ref().ok().and_then(|system| {
         let live = |rows: &Vec<_>| {
-            rows.iter().filter(|row: &&crate::store::diagnosis::WorkerRow| row.is_live(system.now)).count()
+            rows.iter().filter(|row: &&crate::store::roster::WorkerRow| row.is_live(system.now)).count()
         };
         system.workers.as_ref().ok().map(live)
     });

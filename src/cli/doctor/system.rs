@@ -4,7 +4,7 @@ use super::check::{Group, Section};
 use super::facts::{MAX_ORPHANS, Queue, System};
 use super::words::{age, counted};
 use crate::lifecycle::dispatch::SWEEP_GRACE;
-use crate::store::diagnosis::WorkerRow;
+use crate::store::roster::WorkerRow;
 use crate::store::tasks::Depth;
 use crate::stream::diagnosis::QueueStream;
 use crate::task::Timestamp;

@@ -3,8 +3,9 @@
 use super::check::{Check, Section, Status};
 use super::facts::{Database, Known, Queue, Redis, System};
 use super::{database, redis_server, system};
-use crate::store::diagnosis::{Clock, QueueRow, Server, ServerVersion, Variables, WorkerRow};
+use crate::store::diagnosis::{Clock, Server, ServerVersion, Variables};
 use crate::store::migrations::Migration;
+use crate::store::roster::{QueueRow, WorkerRow};
 use crate::store::schedules::Agenda;
 use crate::store::tasks::Depth;
 use crate::stream::StreamState;
