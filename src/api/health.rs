@@ -7,7 +7,7 @@
 
 use crate::store::Store;
 use crate::stream::Stream;
-use crate::telemetry::{Hazard, HazardLog};
+use crate::telemetry::{Episode, Hazard, HazardLog};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -175,7 +175,8 @@ impl Health {
 
 /// Looks at both servers every second until stopped.
 pub async fn monitor(health: &Health, store: &Store, stream: &Stream, stop: CancellationToken) {
-    let (mut database, mut redis) = (Settings::new("database"), Settings::new("redis"));
+    let (mut database, mut redis) =
+        (Settings::new("database", "database settings"), Settings::new("redis", "redis settings"));
     loop {
         let looks = async {
             tokio::join!(
@@ -218,14 +219,16 @@ async fn within<T, E: ToString>(work: impl Future<Output = Result<T, E>>) -> Res
 /// When a server's settings are looked at, and what is logged of them.
 struct Settings {
     log: HazardLog,
+    trouble: Episode,
     answers: bool,
     /// None: at the next look.
     due: Option<Instant>,
 }
 
 impl Settings {
-    const fn new(subject: &'static str) -> Self {
-        Self { log: HazardLog::new(subject), answers: false, due: None }
+    /// `subject` begins the log lines about the settings, `looking` those about looks that fail.
+    const fn new(subject: &'static str, looking: &'static str) -> Self {
+        Self { log: HazardLog::new(subject), trouble: Episode::new(looking), answers: false, due: None }
     }
 
     /// What a look at the server showed: one that is back may be another one.
@@ -240,15 +243,25 @@ impl Settings {
         self.answers && self.due.is_none_or(|due| now >= due)
     }
 
-    /// Looks if it is time to. None: not looked, or no answer; then the next look tries again.
+    /// Looks if it is time to. None: not looked, or no answer; then what was seen before stands.
     async fn look<E: ToString>(&mut self, look: impl Future<Output = Result<Vec<Hazard>, E>>) -> Option<Vec<Hazard>> {
         if !self.is_due(Instant::now()) {
             return None;
         }
-        let hazards = within(look).await.ok()?;
+        let seen = within(look).await;
+        // After a failure too: it may be for good, and may have cost a connection.
         self.due = Some(Instant::now() + SETTINGS_INTERVAL);
-        self.log.saw(&hazards);
-        Some(hazards)
+        match seen {
+            Ok(hazards) => {
+                self.trouble.succeeded();
+                self.log.saw(&hazards);
+                Some(hazards)
+            }
+            Err(why) => {
+                self.trouble.failed(&why);
+                None
+            }
+        }
     }
 }
 
@@ -310,7 +323,7 @@ mod tests {
 
     #[test]
     fn settings_are_due_at_first_after_a_reconnect_and_after_the_interval() {
-        let (mut settings, now) = (Settings::new("database"), Instant::now());
+        let (mut settings, now) = (Settings::new("database", "database settings"), Instant::now());
         assert!(!settings.is_due(now), "before it answers there is nothing to ask");
         settings.server_is(true);
         assert!(settings.is_due(now));
@@ -321,5 +334,20 @@ mod tests {
         assert!(!settings.is_due(now + SETTINGS_INTERVAL));
         settings.server_is(true);
         assert!(settings.is_due(now));
+    }
+
+    #[tokio::test]
+    async fn a_look_that_fails_is_noted_and_not_repeated_before_the_interval_or_a_reconnect() {
+        let mut settings = Settings::new("database", "database settings");
+        settings.server_is(true);
+        assert_eq!(settings.look(async { Err("no such view") }).await, None);
+        assert!(settings.trouble.is_failing());
+        assert!(!settings.is_due(Instant::now()) && settings.is_due(Instant::now() + SETTINGS_INTERVAL));
+        let found = vec![hazard("flush", true)];
+        assert_eq!(settings.look(async { Ok::<_, String>(found.clone()) }).await, None, "not yet");
+        settings.server_is(false);
+        settings.server_is(true);
+        assert_eq!(settings.look(async { Ok::<_, String>(found.clone()) }).await, Some(found.clone()));
+        assert!(!settings.trouble.is_failing());
     }
 }
