@@ -1,7 +1,7 @@
 //! Who is there: every worker's row, and every queue with its dispatcher, for `doctor`. Nothing
 //! here writes, and nothing reads `tasks`.
 
-use super::connection::{Store, utc};
+use super::connection::{Store, now, utc};
 use super::error::StoreError;
 use super::row::Key;
 use super::sql::{Bind, select};
@@ -14,6 +14,22 @@ use std::sync::Arc;
 
 /// Most workers in one look.
 const WORKER_ROWS: u64 = 1000;
+
+/// The workers, and the instant at which they were looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roster {
+    /// The database's clock, just before: a lease that held then is live.
+    pub now: Timestamp,
+    /// The oldest first.
+    pub workers: Vec<WorkerRow>,
+}
+
+impl Roster {
+    /// Those whose lease holds.
+    pub fn live(&self) -> impl Iterator<Item = &WorkerRow> {
+        self.workers.iter().filter(|row| row.is_live(self.now))
+    }
+}
 
 /// A worker's row, of a live or of a dead one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,13 +72,14 @@ type WorkerSql = (Binary, Text, Unsigned<Integer>, Text, Unsigned<Integer>, Date
 type WorkerTuple = (Key, String, u32, String, u32, NaiveDateTime, Option<NaiveDateTime>);
 
 impl Store {
-    /// Every worker's row, the oldest first, at most 1,000.
+    /// Every worker's row, at most 1,000, with the clock to judge their leases by.
     ///
     /// # Errors
     /// When the database cannot be reached, or has no such table yet.
-    pub async fn worker_rows(&self) -> Result<Vec<WorkerRow>, StoreError> {
+    pub async fn roster(&self) -> Result<Roster, StoreError> {
         self.run("workers", |conn, _| {
             async move {
+                let now = now(conn).await?;
                 let text = "SELECT id, host, pid, queues, slots, lease_until, dead_at FROM workers ORDER BY id LIMIT ?";
                 let rows: Vec<WorkerTuple> =
                     select::<WorkerSql>(text, vec![Bind::Number(WORKER_ROWS)]).load(conn).await?;
@@ -75,7 +92,7 @@ impl Store {
                     lease_until: utc(until),
                     dead_at: dead.map(utc),
                 };
-                Ok(rows.into_iter().map(row).collect())
+                Ok(Roster { now, workers: rows.into_iter().map(row).collect() })
             }
             .boxed()
         })

@@ -4,7 +4,7 @@
 use crate::config::Config;
 use crate::store::diagnosis::{Clock, Server as DatabaseServer, is_local};
 use crate::store::migrations::Migration;
-use crate::store::roster::{QueueRow, WorkerRow};
+use crate::store::roster::{QueueRow, Roster};
 use crate::store::schedules::Agenda;
 use crate::store::statements::most_per_connection;
 use crate::store::tasks::Depth;
@@ -59,14 +59,15 @@ pub(super) struct Redis {
 /// Queues, workers and schedules.
 #[derive(Debug)]
 pub(super) struct System {
-    /// The database's clock.
+    /// The database's clock before the queues were looked at: what waits seems younger than it
+    /// is rather than older.
     pub(super) now: Timestamp,
     /// `worker.lease`, which the workers' own should be.
     pub(super) lease: Duration,
     pub(super) queues: Known<Vec<Queue>>,
     /// Queues for which the time did not suffice.
     pub(super) skipped: usize,
-    pub(super) workers: Known<Vec<WorkerRow>>,
+    pub(super) workers: Known<Roster>,
     /// Tasks that say running under a worker without a row; at most [`MAX_ORPHANS`].
     pub(super) orphans: Known<usize>,
     pub(super) agenda: Known<Agenda>,
@@ -114,7 +115,6 @@ pub(super) async fn redis(place: String, stream: &Stream) -> Redis {
 
 /// None of `stream`: what Redis would say is not known.
 pub(super) async fn system(now: Timestamp, lease: Duration, store: &Store, stream: Option<&Stream>) -> System {
-    let workers = ask(store.worker_rows()).await;
     let orphans = ask(store.orphans(MAX_ORPHANS)).await.map(|held| held.len());
     let agenda = ask(store.schedule_agenda()).await;
     let mut skipped = 0;
@@ -128,6 +128,8 @@ pub(super) async fn system(now: Timestamp, lease: Duration, store: &Store, strea
             Ok(looked.into_iter().flatten().collect())
         }
     };
+    // After the streams: the consumer of a worker that registers meanwhile is not taken for a dead one's.
+    let workers = ask(store.roster()).await;
     System { now, lease, queues, skipped, workers, orphans, agenda }
 }
 

@@ -93,13 +93,9 @@ async fn examine(config: &Config, configuration: Section) -> Result<Report, Fail
     let system = system(config, store, stream, database.as_ref()).await;
     let unreachable = database.as_ref().is_some_and(|facts| facts.reached.is_err())
         || redis.as_ref().is_some_and(|facts| facts.server.is_err());
-    let processes = system.as_ref().ok().and_then(|system| {
-        let live = |rows: &Vec<_>| {
-            rows.iter().filter(|row: &&crate::store::roster::WorkerRow| row.is_live(system.now)).count()
-        };
-        system.workers.as_ref().ok().map(live)
-    });
-    sections.extend(database.map(|facts| database::judge(&facts, processes.unwrap_or(0))));
+    let roster = system.as_ref().ok().and_then(|system| system.workers.as_ref().ok());
+    let processes = roster.map_or(0, |roster| roster.live().count());
+    sections.extend(database.map(|facts| database::judge(&facts, processes)));
     sections.extend(redis.map(|facts| redis_server::judge(&facts)));
     sections.extend(match &system {
         Ok(system) => system::judge(system),

@@ -60,12 +60,10 @@ struct Looked<'a> {
 }
 
 fn judge_queue(section: &mut Section, queue: &Queue, system: &System) {
-    let now = system.now;
-    let live: Option<Vec<&WorkerRow>> =
-        system.workers.as_ref().ok().map(|rows| rows.iter().filter(|row| row.is_live(now)).collect());
+    let live: Option<Vec<&WorkerRow>> = system.workers.as_ref().ok().map(|roster| roster.live().collect());
     let serving =
         live.as_ref().map(|live| live.iter().copied().filter(|row| row.serves(&queue.row.name)).collect::<Vec<_>>());
-    let looked = Looked { name: format!("queue {}", queue.row.name), queue, serving, live, now };
+    let looked = Looked { name: format!("queue {}", queue.row.name), queue, serving, live, now: system.now };
     looked.depth(section);
     looked.stream(section);
 }
@@ -192,21 +190,22 @@ impl Looked<'_> {
 
 fn workers(system: &System) -> Section {
     let mut section = Section::new(Group::Workers);
-    let rows = match &system.workers {
-        Ok(rows) => rows,
+    let roster = match &system.workers {
+        Ok(roster) => roster,
         Err(why) => {
             section.unknown("workers", why);
             return section;
         }
     };
-    let (live, dead): (Vec<&WorkerRow>, Vec<&WorkerRow>) = rows.iter().partition(|row| row.is_live(system.now));
+    let now = roster.now;
+    let (live, dead): (Vec<&WorkerRow>, Vec<&WorkerRow>) = roster.workers.iter().partition(|row| row.is_live(now));
     if live.is_empty() {
         section.note("workers", "none is alive", "nothing runs until one is: taskrunnerx serve --role worker");
     }
     for row in &live {
         let queues = serde_json::from_str::<Vec<String>>(&row.queues).unwrap_or_default().join(", ");
         let queues = if queues == "*" { "every queue".to_owned() } else { queues };
-        let left = age(row.lease_until - system.now);
+        let left = age(row.lease_until - now);
         section.ok(
             &format!("worker {}:{}", row.host, row.pid),
             format!("{}, {queues}, lease for another {left} ({})", counted(row.slots, "slot"), row.id),
@@ -214,7 +213,7 @@ fn workers(system: &System) -> Section {
     }
     for row in dead {
         let name = format!("worker {}:{}", row.host, row.pid);
-        let since = system.now - row.dead_at.unwrap_or(row.lease_until);
+        let since = now - row.dead_at.unwrap_or(row.lease_until);
         let detail = format!("dead for {} and not cleaned up ({})", age(since), row.id);
         if live.is_empty() {
             section.warning(&name, detail, "no live worker is there to rescue what it ran: start one");

@@ -5,7 +5,7 @@ use super::facts::{Database, Known, Queue, Redis, System};
 use super::{database, redis_server, system};
 use crate::store::diagnosis::{Clock, Server, ServerVersion, Variables};
 use crate::store::migrations::Migration;
-use crate::store::roster::{QueueRow, WorkerRow};
+use crate::store::roster::{QueueRow, Roster, WorkerRow};
 use crate::store::schedules::Agenda;
 use crate::store::tasks::Depth;
 use crate::stream::StreamState;
@@ -211,7 +211,7 @@ fn healthy() -> System {
         lease: Duration::from_secs(15),
         queues: Ok(vec![queue]),
         skipped: 0,
-        workers: Ok(vec![worker]),
+        workers: Ok(Roster { now: now(), workers: vec![worker] }),
         orphans: Ok(0),
         agenda: Ok(Agenda { now: now(), due: vec![], next: None }),
     }
@@ -263,13 +263,27 @@ fn waits(queue: &mut Queue, pending: u64) {
 }
 
 #[test]
+fn leases_are_judged_by_the_clock_at_the_look_at_the_workers() {
+    // Ten seconds of lease; the look at the queues took twenty, and the worker has renewed twice.
+    let mut system = healthy();
+    let roster = system.workers.as_mut().unwrap();
+    roster.now += TimeDelta::seconds(20);
+    roster.workers[0].lease_until += TimeDelta::seconds(20);
+    assert_eq!(finding(judged(&system)), None);
+    // It has not.
+    system.workers.as_mut().unwrap().workers[0].lease_until -= TimeDelta::seconds(20);
+    let dead = judged(&system).checks.into_iter().find(|check| check.name == "worker h:7").unwrap();
+    assert!(dead.detail.starts_with("dead for 10 s"), "{dead:?}");
+}
+
+#[test]
 fn what_the_dead_left_is_found() {
     let mut system = healthy();
     let mut dead = worker(-5);
     dead.dead_at = Some(now() - TimeDelta::seconds(4));
-    system.workers.as_mut().unwrap().push(dead);
+    system.workers.as_mut().unwrap().workers.push(dead);
     expect(judged(&system), "worker h:7", Status::Note, "dead for 4 s and not cleaned up");
-    system.workers.as_mut().unwrap()[1].dead_at = Some(now() - TimeDelta::seconds(60));
+    system.workers.as_mut().unwrap().workers[1].dead_at = Some(now() - TimeDelta::seconds(60));
     expect(judged(&system), "worker h:7", Status::Warning, "dead for 60 s");
 
     let mut system = healthy();
