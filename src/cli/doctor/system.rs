@@ -8,6 +8,7 @@ use crate::store::roster::WorkerRow;
 use crate::store::tasks::Depth;
 use crate::stream::diagnosis::QueueStream;
 use crate::task::Timestamp;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// A schedule that is due for longer has no scheduler.
@@ -38,8 +39,9 @@ fn queues(system: &System) -> Section {
         Err(why) => section.unknown("queues", why),
         Ok(queues) if queues.is_empty() => section.ok("queues", "none yet"),
         Ok(queues) => {
+            let held = Held::of(queues, system.skipped);
             for queue in queues {
-                judge_queue(&mut section, queue, system);
+                judge_queue(&mut section, queue, system, &held);
             }
         }
     }
@@ -49,6 +51,30 @@ fn queues(system: &System) -> Section {
     section
 }
 
+/// What each worker has read and not acknowledged, over all queues: a worker's slots are there for
+/// all that it serves, so no single queue tells whether one is free.
+struct Held<'a> {
+    by_worker: HashMap<&'a str, u64>,
+    /// Every queue's stream was looked at.
+    complete: bool,
+}
+
+impl<'a> Held<'a> {
+    fn of(queues: &'a [Queue], skipped: usize) -> Self {
+        let mut by_worker = HashMap::new();
+        let streams = queues.iter().filter_map(|queue| queue.stream.as_ref().ok()?.as_ref());
+        for (worker, pending) in streams.flat_map(|stream| &stream.consumers) {
+            *by_worker.entry(worker.as_str()).or_default() += pending;
+        }
+        Self { by_worker, complete: skipped == 0 && queues.iter().all(|queue| queue.stream.is_ok()) }
+    }
+
+    /// Whether a worker could take more, as far as was looked.
+    fn leaves_a_slot(&self, worker: &WorkerRow) -> bool {
+        self.by_worker.get(&*worker.id.to_string()).is_none_or(|held| *held < u64::from(worker.slots))
+    }
+}
+
 /// A queue and what is known about it, as its checks need it.
 struct Looked<'a> {
     name: String,
@@ -56,14 +82,15 @@ struct Looked<'a> {
     /// The live workers that serve it; None: not known.
     serving: Option<Vec<&'a WorkerRow>>,
     live: Option<Vec<&'a WorkerRow>>,
+    held: &'a Held<'a>,
     now: Timestamp,
 }
 
-fn judge_queue(section: &mut Section, queue: &Queue, system: &System) {
+fn judge_queue(section: &mut Section, queue: &Queue, system: &System, held: &Held<'_>) {
     let live: Option<Vec<&WorkerRow>> = system.workers.as_ref().ok().map(|roster| roster.live().collect());
     let serving =
         live.as_ref().map(|live| live.iter().copied().filter(|row| row.serves(&queue.row.name)).collect::<Vec<_>>());
-    let looked = Looked { name: format!("queue {}", queue.row.name), queue, serving, live, now: system.now };
+    let looked = Looked { name: format!("queue {}", queue.row.name), queue, serving, live, held, now: system.now };
     looked.depth(section);
     looked.stream(section);
 }
@@ -145,12 +172,15 @@ impl Looked<'_> {
             format!("{} in all, {} unread{oldest}, {} being worked on", stream.length, group.unread, group.pending);
         let late = waits.is_some_and(|span| span > SWEEP_GRACE);
         let serving = self.serving.as_deref().unwrap_or_default();
-        let slots: u64 = serving.iter().map(|row| u64::from(row.slots)).sum();
+        let free = serving.iter().any(|row| self.held.leaves_a_slot(row));
         if !late || serving.is_empty() {
             // Without a worker it waits for one, which the queue's own line says.
             section.ok(name, detail);
-        } else if group.pending >= slots {
-            section.note(name, format!("{detail}: every slot is busy"), "more workers or slots would take them sooner");
+        } else if !free {
+            let detail = format!("{detail}: every slot of its workers is busy, with this queue's tasks or others'");
+            section.note(name, detail, "more workers or slots would take them sooner");
+        } else if !self.held.complete {
+            section.unknown(name, format!("{detail}; whether slots are free would take a look at every queue"));
         } else {
             section.warning(
                 name,

@@ -191,25 +191,29 @@ fn worker(lease: i64) -> WorkerRow {
     }
 }
 
-/// One queue with one worker that lives and dispatches it.
-fn healthy() -> System {
-    let worker = worker(10);
+/// A queue that this worker dispatches and serves.
+fn queue(name: &str, worker: &WorkerRow) -> Queue {
     let stream = QueueStream {
-        key: "trx:{q}".to_owned(),
+        key: format!("trx:{{{name}}}"),
         length: 3,
         group: Some(StreamState { unread: 1, pending: 2, oldest_unread: Some(now()), entries_read: 9 }),
         consumers: vec![(worker.id.to_string(), 2)],
     };
     let depth = Depth { scheduled: 1, queued: 2, running: 3, oldest_us: Some(150_000_000) };
-    let queue = Queue {
-        row: QueueRow { name: "q".into(), dispatcher: Some(worker.id) },
+    Queue {
+        row: QueueRow { name: name.into(), dispatcher: Some(worker.id) },
         depth: Ok(depth),
         stream: Ok(Some(stream)),
-    };
+    }
+}
+
+/// One queue with one worker that lives and dispatches it.
+fn healthy() -> System {
+    let worker = worker(10);
     System {
         now: now(),
         lease: Duration::from_secs(15),
-        queues: Ok(vec![queue]),
+        queues: Ok(vec![queue("q", &worker)]),
         skipped: 0,
         workers: Ok(Roster { now: now(), workers: vec![worker] }),
         orphans: Ok(0),
@@ -242,7 +246,7 @@ fn what_a_queue_lacks_is_found() {
         (|q| q.stream = Ok(None), "queue q: stream", Status::Warning, "is not there"),
         (|q| stream(q).group = None, "queue q: stream", Status::Warning, "3 entries and no group"),
         (|q| waits(q, 2), "queue q: stream", Status::Warning, "though slots are free"),
-        (|q| waits(q, 4), "queue q: stream", Status::Note, "every slot is busy"),
+        (|q| waits(q, 4), "queue q: stream", Status::Note, "every slot of its workers is busy"),
         (|q| stream(q).consumers.push(("x".into(), 0)), "queue q: consumers", Status::Note, "1 of 2 belong to no live"),
         (|q| q.depth = Err("late".into()), "queue q", Status::Unknown, "late"),
     ];
@@ -258,8 +262,48 @@ fn stream(queue: &mut Queue) -> &mut QueueStream {
 }
 
 fn waits(queue: &mut Queue, pending: u64) {
-    let group = stream(queue).group.as_mut().unwrap();
+    let stream = stream(queue);
+    stream.consumers[0].1 = pending;
+    let group = stream.group.as_mut().unwrap();
     (group.pending, group.oldest_unread) = (pending, Some(now() - TimeDelta::seconds(6)));
+}
+
+#[test]
+fn a_slot_is_free_only_if_no_queue_of_its_worker_takes_it() {
+    // Unacknowledged: the worker's here, its and another worker's in another queue, a dead one's here.
+    let free = (Status::Warning, "though slots are free");
+    let busy = (Status::Note, "every slot of its workers is busy");
+    let table = [
+        ((0, 4, 0, 0), busy),
+        ((1, 3, 0, 0), busy),
+        ((0, 9, 0, 0), busy),
+        ((1, 2, 0, 0), free),
+        ((1, 0, 4, 0), free),
+        ((1, 0, 0, 4), free),
+        ((4, 0, 0, 0), busy),
+    ];
+    for ((here, there, anothers, deads), (status, text)) in table {
+        let mut system = healthy();
+        let workers = &mut system.workers.as_mut().unwrap().workers;
+        workers.push(WorkerRow { queues: r#"["other"]"#.to_owned(), ..worker(10) });
+        let mut other = queue("other", &workers[0]);
+        stream(&mut other).consumers = vec![(workers[0].id.to_string(), there), (workers[1].id.to_string(), anothers)];
+        let queues = system.queues.as_mut().unwrap();
+        waits(&mut queues[0], here);
+        stream(&mut queues[0]).consumers.push((WorkerId::fresh().to_string(), deads));
+        queues.push(other);
+        let late =
+            |system: &System| judged(system).checks.into_iter().find(|check| check.name == "queue q: stream").unwrap();
+        let check = late(&system);
+        assert!(check.status == status && check.detail.contains(text), "{here} {there} {anothers} {deads}: {check:?}");
+        // What is seen may suffice to know that none is free, never that one is.
+        let unsure = if here >= 4 { Status::Note } else { Status::Unknown };
+        system.queues.as_mut().unwrap()[1].stream = Err("late".to_owned());
+        assert_eq!(late(&system).status, unsure);
+        system.queues.as_mut().unwrap().pop();
+        system.skipped = 1;
+        assert_eq!(late(&system).status, unsure);
+    }
 }
 
 #[test]
