@@ -204,15 +204,19 @@ impl Looked<'_> {
                 &name,
                 format!("{of} and have {pending} unacknowledged; the tasks are rescued from the database"),
                 format!(
-                    "a live worker clears them after the lease has run out; if they stay, `redis-cli DEL '{}'` is \
-                     safe: the stream is made anew and its tasks are dispatched again",
+                    "a live worker clears them after the lease has run out; if they stay, DEL '{}', on the server and \
+                     database of redis_url, is safe: the stream is made anew and its tasks are dispatched again",
                     stream.key
                 ),
             ),
             Some((first, _)) => section.note(
                 &name,
                 format!("{of}; they cost nothing but a little memory"),
-                format!("remove each: redis-cli XGROUP DELCONSUMER '{}' workers {first}", stream.key),
+                format!(
+                    "remove each, on the server and database of redis_url, with \
+                     XGROUP DELCONSUMER '{}' workers {first}",
+                    stream.key
+                ),
             ),
         }
     }
@@ -266,9 +270,14 @@ fn orphans(section: &mut Section, system: &System, nobody: bool) {
             let more = if u32::try_from(count).is_ok_and(|count| count >= MAX_ORPHANS) { " or more" } else { "" };
             let detail = format!("{}{more} running under a worker that is gone", counted(count, "task"));
             let advice = if nobody {
-                "a live worker rescues them: start one"
+                "a live worker rescues them: start one".to_owned()
             } else {
-                "a live worker rescues them within seconds: look again, then in the logs for \"rescue\""
+                let lease = chrono::TimeDelta::from_std(system.lease).unwrap_or(chrono::TimeDelta::MAX);
+                format!(
+                    "each live worker looks for them once a lease ({}), the first time one lease after its start or \
+                     after trouble with the database: look again then, and if they stay in the logs for \"rescue\"",
+                    age(lease)
+                )
             };
             section.warning(NAME, detail, advice);
         }

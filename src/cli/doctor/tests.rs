@@ -333,6 +333,8 @@ fn what_the_dead_left_is_found() {
     let mut system = healthy();
     system.orphans = Ok(1000);
     expect(judged(&system), "orphaned tasks", Status::Warning, "1000 tasks or more");
+    let advice = finding(judged(&system)).unwrap().advice.unwrap();
+    assert!(advice.contains("once a lease (15 s)"), "{advice}");
 
     let mut system = healthy();
     system.skipped = 2;
