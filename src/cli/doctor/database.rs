@@ -139,7 +139,8 @@ fn connections(section: &mut Section, server: &Server, pool: usize, processes: u
     let (open, most) = (counter("Threads_connected"), counter("Max_used_connections"));
     let number = |n: Option<u64>| n.map_or("?".to_owned(), |n| n.to_string());
     let detail = format!(
-        "{max}, of which {} are open now and {} were at most; each process opens up to {pool} (database.pool)",
+        "{max}, of which {} are open now and {} were at most; each process, whatever its role, opens up to {pool} \
+         (database.pool)",
         number(open),
         number(most)
     );
@@ -155,10 +156,11 @@ fn connections(section: &mut Section, server: &Server, pool: usize, processes: u
     }
 }
 
+/// Only workers have rows that tell of them.
 fn workers(processes: usize) -> String {
     match processes {
         0 | 1 => "one process".to_owned(),
-        n => format!("the {n} live worker processes"),
+        n => format!("the {n} live worker processes, not counting those of api and scheduler alone,"),
     }
 }
 
