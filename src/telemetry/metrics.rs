@@ -118,7 +118,10 @@ impl Metrics {
             worker_busy: m.gauge("worker_busy", "Attempts this process is running (worker)")?,
             tasks_fenced: m
                 .counter("tasks_fenced_total", "Outcomes discarded because another attempt owns the task (worker)")?,
-            tasks_rescued: m.counter("tasks_rescued_total", "Tasks taken over from dead workers (worker)")?,
+            tasks_rescued: m.counter(
+                "tasks_rescued_total",
+                "Tasks taken over from workers that died or lost their lease (worker)",
+            )?,
             tasks_undispatched: m.counter(
                 "tasks_undispatched_total",
                 "Tasks put back into the backlog because the stream had lost them or no slot could take them (worker)",
