@@ -21,6 +21,7 @@
     reason = "a test that meets what it does not expect should stop there"
 )]
 
+mod disk;
 mod faults;
 mod form;
 mod handler;
@@ -34,6 +35,7 @@ mod rig;
 mod scenarios;
 mod skew;
 mod storm;
+mod tally;
 #[path = "../it/waiting.rs"]
 mod waiting;
 

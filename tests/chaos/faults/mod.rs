@@ -228,6 +228,15 @@ impl Stage {
         self.workers.iter().chain(&self.apis).chain(&self.schedulers)
     }
 
+    /// Ends the processes and the servers.
+    pub(crate) async fn strike_down(self: Arc<Self>) {
+        let stage = Arc::try_unwrap(self).unwrap_or_else(|_| panic!("nobody else is on the stage any more"));
+        drop((stage.workers, stage.apis, stage.schedulers));
+        if let Ok(rig) = Arc::try_unwrap(stage.rig) {
+            rig.stop().await;
+        }
+    }
+
     /// Begins a fault as soon as what it strikes is whole; it ends by itself.
     pub(crate) async fn strike(self: &Arc<Self>, fault: Fault, under_way: &mut JoinSet<()>) {
         while under_way.try_join_next().map(Result::unwrap).is_some() {}

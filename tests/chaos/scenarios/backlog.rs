@@ -14,7 +14,7 @@ const BOUND: Duration = Duration::from_secs(3);
 const MEMORY_KIB: u64 = 150 << 10;
 
 pub(crate) async fn run(form: Form) {
-    let count = form.of(4_000, 100_000);
+    let count = form.of(5_000, 100_000);
     let rig = Rig::start().await;
     let accepted = insert(&rig, count, 0).await;
     let began = Instant::now();

@@ -28,6 +28,7 @@ pub(crate) async fn run(form: Form) {
     let plan = |number| {
         rig.plan(&format!("worker-{number}"), "worker")
             .env("TASKRUNNERX_WORKER__LEASE", format!("{}s", lease.as_secs()))
+            .env("TASKRUNNERX_WORKER__DRAIN_TIMEOUT", "0s")
     };
     let mut workers = join_all((0..together + SURVIVORS).map(|number| rig.ready(plan(number)))).await;
     let mut execution = rig.execution();
