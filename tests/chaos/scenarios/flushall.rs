@@ -18,7 +18,7 @@ const FLUSH: &str = "local unread = redis.call('XLEN', KEYS[1]) - redis.call('XP
     return unread";
 
 pub(crate) async fn run(form: Form) {
-    let count = form.of(1_500, 10_000);
+    let count = form.of(1_500, 12_000);
     let rig = Rig::start().await;
     let accepted = insert(&rig, count, 10).await;
     let worker = rig.ready(rig.plan("worker", "worker").env("TASKRUNNERX_WORKER__CONCURRENCY", 64)).await;

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Beyond the lease: a pass of the rescuer, a dispatch, a claim.
 const SLACK: Duration = Duration::from_secs(2);
+/// Renewals in a lease.
+const BEATS: u32 = 3;
 /// Workers that outlive each round.
 const SURVIVORS: usize = 1;
 
@@ -37,7 +39,7 @@ pub(crate) async fn run(form: Form) {
     for _ in 0..kills / together {
         past_hold_off(&rig, lease).await;
         let victims = occupy(&rig, &api, &workers, together, &mut accepted, &mut execution).await;
-        times.extend(kill(&mut workers, &victims, &mut execution).await);
+        times.extend(kill(&mut workers, &victims, lease / BEATS, &mut execution).await);
         join_all(workers.iter_mut().enumerate().filter(|(index, _)| victims.contains(index)).map(
             async |(_, worker)| {
                 worker.again().await;
@@ -107,11 +109,13 @@ fn running(execution: &Execution) -> HashMap<uuid::Uuid, Line> {
     last.into_iter().filter(|(_, line)| line.attempt == 1).collect()
 }
 
-/// Kills these workers; says how long each one's last task waited for its next attempt.
-async fn kill(workers: &mut [Process], victims: &[usize], execution: &mut Execution) -> Vec<Duration> {
+/// Kills these workers, each at some moment between two beats of its heart; says how long each one's
+/// last task waited for its next attempt.
+async fn kill(workers: &mut [Process], victims: &[usize], beat: Duration, execution: &mut Execution) -> Vec<Duration> {
     let mut waits = Vec::new();
     let mut killed = Vec::new();
     for victim in victims {
+        tokio::time::sleep(beat.mul_f64(rand::random())).await;
         let pid = workers[*victim].life().pid;
         let tasks: Vec<uuid::Uuid> =
             running(execution.refresh()).into_values().filter(|line| line.pid == pid).map(|line| line.task).collect();
