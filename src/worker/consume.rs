@@ -18,6 +18,8 @@ use tracing::Instrument;
 const BLOCK: Duration = Duration::from_millis(500);
 /// The next attempt of a task whose last outcome is still on its way is offered again after this time.
 const EARLY_DELAY: Duration = Duration::from_secs(1);
+/// Between two looks at a lease that may not be trusted: it is renewed, or this incarnation ends.
+const LEASE_WAIT: Duration = Duration::from_millis(50);
 /// Wait after a failed read or claim: no hot loop while a server is away. Longer than [`BLOCK`], so that
 /// a read which was cut off has ended in Redis too, and delivers no more, when the next one begins.
 const RETRY_WAIT: Duration = Duration::from_millis(600);
@@ -36,6 +38,13 @@ pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
                 () = stop.cancelled() => break,
                 _ = served.changed() => continue,
                 () = tokio::time::sleep(BLOCK) => continue,
+            }
+        }
+        // What it claimed it would have to drop, and the next, as fast as it can read.
+        if !life.lease.holds() {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep(LEASE_WAIT) => continue,
             }
         }
         // Not dropped by a stop: Redis would go on delivering into it for the rest of its BLOCK.
