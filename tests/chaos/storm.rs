@@ -55,7 +55,7 @@ impl Size {
             Size {
                 faults: 20,
                 accepted: 1500,
-                least: second(22),
+                least: second(20),
                 most: second(60),
                 pause: 400..1000,
                 every: millis(60),
@@ -213,6 +213,7 @@ fn fill(report: &mut Report, ledger: &Ledger, verdict: &Verdict, tally: &Tally) 
     report.add("accepted and lost", verdict.lost);
     report.add("results by a non-owner", verdict.by_non_owners);
     report.add("attempts started", verdict.starts);
+    report.add("attempts claimed and never started", verdict.never_started);
     report.add("attempts started twice", verdict.started_twice);
     report.add("attempts started late by a process that had stood still", verdict.late_starts);
     for (series, words) in COUNTED {

@@ -59,6 +59,8 @@ pub(crate) struct Verdict {
     /// Attempts that started after a later one: their process stood still in between.
     pub(crate) late_starts: usize,
     pub(crate) starts: usize,
+    /// Attempts that were claimed and given up before their handlers began.
+    pub(crate) never_started: usize,
     pub(crate) fires: usize,
     pub(crate) catch_ups: usize,
     /// Lines that the busiest process logged in a second, and on average.
@@ -98,6 +100,8 @@ impl Evidence {
         self.judge_rows(&mut verdict);
         self.judge_ends(&mut verdict);
         self.judge_starts(&mut verdict);
+        let claims: usize = self.rows.values().map(|row| usize::try_from(row.attempt).unwrap()).sum();
+        verdict.never_started = claims.saturating_sub(verdict.starts);
         self.judge_fires(&mut verdict);
         logs::judge(&self.lives, &mut verdict);
         verdict

@@ -96,6 +96,10 @@ async fn conclude(
         let Verdict { lost, by_non_owners, started_twice, .. } = &verdict;
         format!("{lost}, {by_non_owners}, {started_twice}")
     });
+    report.add("attempts started; claimed and never started", {
+        let Verdict { starts, never_started, .. } = &verdict;
+        format!("{starts}; {never_started}")
+    });
     report.print();
     let first: Vec<&String> = verdict.breaches.iter().take(20).collect();
     assert!(first.is_empty(), "{} breaches, of which the first: {first:#?}", verdict.breaches.len());

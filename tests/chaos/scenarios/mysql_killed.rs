@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 /// From its return until `/health` says ok.
 const BOUND: Duration = Duration::from_secs(5);
+/// Of the worker: no more can be under way when the database dies.
+const SLOTS: usize = 32;
 const CLIENTS: u64 = 8;
 const EVERY: Duration = Duration::from_millis(25);
 
@@ -49,7 +51,9 @@ pub(crate) async fn run(form: Form) {
     let mut report = Report::new(format!("The database is killed under load ({form:?} form)"));
     report.add("kills", kills).add("tasks accepted", accepted.len()).add("refused or unanswered", unknown);
     report.add("from its return until /health is ok, worst", seconds(worst));
-    conclude(rig, report, (accepted, unknown), vec![worker, api], 1).await;
+    let verdict = conclude(rig, report, (accepted, unknown), vec![worker, api], 1).await;
+    // A worker that may not trust its lease claims nothing that it would have to drop.
+    assert!(verdict.never_started <= kills * SLOTS, "{} claims were dropped", verdict.never_started);
     assert!(worst <= form.bound(BOUND), "{worst:?}");
 }
 
