@@ -23,6 +23,8 @@ pub struct StreamState {
     pub oldest_unread: Option<Timestamp>,
     /// Counts the entries read since the group was made.
     pub entries_read: u64,
+    /// Nothing is pending, and entries that were read are there still: those below this id.
+    pub spent: Option<String>,
 }
 
 impl Stream {
@@ -50,13 +52,29 @@ impl Stream {
     /// When Redis cannot be reached.
     pub async fn state(&self, queue: &Arc<str>) -> Result<StreamState, StreamError> {
         match self.look(queue).await {
-            Ok(Some(state)) => Ok(state),
+            Ok(Some(mut state)) => {
+                if let Some(id) = state.spent.take() {
+                    self.trim(queue, id).await?;
+                }
+                Ok(state)
+            }
             Ok(None) | Err(StreamError::NoGroup(_)) => {
                 self.ensure_group(queue).await?;
                 Ok(self.look(queue).await?.unwrap_or_default())
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Deletes what lies below an id: everything there was read, and nothing is pending. Nobody else would.
+    async fn trim(&self, queue: &str, below: String) -> Result<(), StreamError> {
+        let key = self.key(queue);
+        self.run("trim", async move |mut conn: Connection| {
+            let mut cmd = redis::cmd("XTRIM");
+            cmd.arg(key).arg("MINID").arg(below);
+            Ok(cmd.query_async::<()>(&mut conn).await?)
+        })
+        .await
     }
 
     /// Looks and makes nothing. None: the stream has no group of ours.
@@ -78,6 +96,7 @@ impl Stream {
                 pending,
                 oldest_unread: None,
                 entries_read: number("entries-read"),
+                spent: None,
             };
             if state.unread > 0 {
                 let last = group.get("last-delivered-id").and_then(|id| text(id)).unwrap_or("0-0");
@@ -93,6 +112,7 @@ impl Stream {
                 if first.is_none() {
                     // What is left was read and acknowledged, and somebody did not delete it.
                     state.unread = 0;
+                    state.spent = if pending == 0 { after(last) } else { None };
                 }
                 state.oldest_unread = first.and_then(|d| d.entry).map(|entry| entry.dispatched_at);
             }
@@ -177,6 +197,12 @@ impl Stream {
         })
         .await
     }
+}
+
+/// The smallest id above this one.
+fn after(id: &str) -> Option<String> {
+    let (millis, count) = id.split_once('-')?;
+    Some(format!("{millis}-{}", count.parse::<u64>().ok()?.checked_add(1)?))
 }
 
 /// The fields of our group in the answer of XINFO GROUPS.

@@ -30,16 +30,25 @@ async fn the_state_counts_what_is_unread_what_is_pending_and_what_was_read() {
     assert_eq!(state().await, StreamState::default(), "made by looking");
     stream.append(entries.clone()).await.unwrap();
     let at = |i: usize| Some(entries[i].dispatched_at);
-    assert_eq!(state().await, StreamState { unread: 5, pending: 0, oldest_unread: at(0), entries_read: 0 });
+    assert_eq!(
+        state().await,
+        StreamState { unread: 5, pending: 0, oldest_unread: at(0), entries_read: 0, spent: None }
+    );
     let read = stream.reader(WorkerId::fresh()).read(&[queue()], 3, None).await.unwrap();
     assert_eq!(read.iter().map(|d| d.entry.clone().unwrap()).collect::<Vec<_>>(), entries[..3]);
-    assert_eq!(state().await, StreamState { unread: 2, pending: 3, oldest_unread: at(3), entries_read: 3 });
+    assert_eq!(
+        state().await,
+        StreamState { unread: 2, pending: 3, oldest_unread: at(3), entries_read: 3, spent: None }
+    );
     stream.acknowledge("default", read.into_iter().map(|d| d.entry_id).collect()).await.unwrap();
-    assert_eq!(state().await, StreamState { unread: 2, pending: 0, oldest_unread: at(3), entries_read: 3 });
+    assert_eq!(
+        state().await,
+        StreamState { unread: 2, pending: 0, oldest_unread: at(3), entries_read: 3, spent: None }
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_that_were_acknowledged_and_not_deleted_do_not_fill_the_window() {
+async fn entries_that_were_acknowledged_and_not_deleted_do_not_fill_the_window_and_go() {
     let ground = Ground::new().await;
     let stream = ground.stream();
     stream.append(ground.entries(2).await).await.unwrap();
@@ -55,6 +64,11 @@ async fn entries_that_were_acknowledged_and_not_deleted_do_not_fill_the_window()
     let length: u64 = redis::cmd("XLEN").arg(ground.key()).query_async(&mut redis).await.unwrap();
     let state = stream.state(&queue()).await.unwrap();
     assert_eq!((length, state.unread, state.pending, state.oldest_unread), (2, 0, 0, None));
+    let length: u64 = redis::cmd("XLEN").arg(ground.key()).query_async(&mut redis).await.unwrap();
+    assert_eq!(length, 0);
+    // And nothing else does.
+    stream.append(ground.entries(1).await).await.unwrap();
+    assert_eq!((stream.state(&queue()).await.unwrap().unread, stream.state(&queue()).await.unwrap().unread), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
