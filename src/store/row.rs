@@ -1,13 +1,13 @@
 //! Rows, and how they become what the rest of the program sees. Private to the store.
 
 use super::connection::utc;
-use crate::task::{Backoff, Reason, Status, Task, TaskId, WorkerId};
+use crate::task::{Backoff, Reason, Status, Task, TaskId, Timestamp, WorkerId};
 use chrono::NaiveDateTime;
 use diesel::deserialize::{self, FromSql};
 use diesel::mysql::{Mysql, MysqlValue};
 use diesel::prelude::{Queryable, Selectable};
 use diesel::serialize::{self, Output, ToSql};
-use diesel::sql_types::Binary;
+use diesel::sql_types::{BigInt, Binary, Datetime, Integer, Nullable, Text, TinyInt, Unsigned};
 use diesel::{AsExpression, FromSqlRow};
 use std::io::Write;
 use std::time::Duration;
@@ -29,6 +29,19 @@ impl ToSql<Binary, Mysql> for Key {
         out.write_all(self.0.as_bytes())?;
         Ok(serialize::IsNull::No)
     }
+}
+
+impl Key {
+    /// In a column that has its place from the start, zeros mean "not yet".
+    pub(super) fn named(self) -> Option<Self> {
+        (!self.0.is_nil()).then_some(self)
+    }
+}
+
+/// The same for an instant: 1970 means "not yet".
+pub(super) fn happened(at: NaiveDateTime) -> Option<Timestamp> {
+    let at = utc(at);
+    (at > Timestamp::UNIX_EPOCH).then_some(at)
 }
 
 impl From<Key> for TaskId {
@@ -58,15 +71,15 @@ pub(super) struct TaskRow {
     forgiven: u32,
     max_attempts: u32,
     timeout_ms: u64,
-    backoff: String,
+    backoff: Option<String>,
     run_at: NaiveDateTime,
     expires_at: Option<NaiveDateTime>,
     dispatched_at: Option<NaiveDateTime>,
-    worker_id: Option<Key>,
+    worker_id: Key,
     cancel_requested_at: Option<NaiveDateTime>,
     created_at: NaiveDateTime,
-    started_at: Option<NaiveDateTime>,
-    finished_at: Option<NaiveDateTime>,
+    started_at: NaiveDateTime,
+    finished_at: NaiveDateTime,
     schedule: Option<String>,
     tags: Option<String>,
     metadata: Option<String>,
@@ -74,6 +87,35 @@ pub(super) struct TaskRow {
     result: Option<String>,
     last_error: Option<String>,
 }
+
+/// The SQL types of a [`TaskRow`]'s columns, in their order.
+pub(super) type TaskSql = (
+    Binary,
+    Text,
+    Text,
+    Unsigned<TinyInt>,
+    Text,
+    Nullable<Text>,
+    Unsigned<Integer>,
+    Unsigned<Integer>,
+    Unsigned<Integer>,
+    Unsigned<BigInt>,
+    Nullable<Text>,
+    Datetime,
+    Nullable<Datetime>,
+    Nullable<Datetime>,
+    Binary,
+    Nullable<Datetime>,
+    Datetime,
+    Datetime,
+    Datetime,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<Text>,
+    Text,
+    Nullable<Text>,
+    Nullable<Text>,
+);
 
 /// A row holds something that this program did not write.
 #[derive(Debug, thiserror::Error)]
@@ -132,15 +174,18 @@ impl TryFrom<TaskRow> for Task {
             forgiven,
             max_attempts,
             timeout: Duration::from_millis(timeout_ms),
-            backoff: Backoff::from_json(&backoff).map_err(|_| strange("backoff", &backoff))?,
+            backoff: match backoff {
+                None => Backoff::default(),
+                Some(text) => Backoff::from_json(&text).map_err(|_| strange("backoff", &text))?,
+            },
             run_at: utc(run_at),
             expires_at: expires_at.map(utc),
             dispatched_at: dispatched_at.map(utc),
-            worker_id: worker_id.map(WorkerId::from),
+            worker_id: worker_id.named().map(WorkerId::from),
             cancel_requested_at: cancel_requested_at.map(utc),
             created_at: utc(created_at),
-            started_at: started_at.map(utc),
-            finished_at: finished_at.map(utc),
+            started_at: happened(started_at),
+            finished_at: happened(finished_at),
             schedule: schedule.map(Into::into),
             tags: match tags {
                 None => Vec::new(),

@@ -71,8 +71,8 @@ impl LostClaim {
     }
 }
 
-type StandingRow = (Key, String, u32, Option<Key>, Option<NaiveDateTime>, NaiveDateTime);
-type StandingSql = (Binary, Text, Unsigned<Integer>, Nullable<Binary>, Nullable<Datetime>, Datetime);
+type StandingRow = (Key, String, u32, Key, Option<NaiveDateTime>, NaiveDateTime);
+type StandingSql = (Binary, Text, Unsigned<Integer>, Binary, Nullable<Datetime>, Datetime);
 
 impl Store {
     /// Claims a batch (ids must be distinct) for a worker. Answers who was lost, and why; the
@@ -154,7 +154,7 @@ async fn classify(
         let id = TaskId::from(id);
         seen.insert(id);
         let why = match Status::parse(&status) {
-            Some(Status::Running) if owner == Some(Key(worker.0)) && now_attempt == attempt + 1 => continue,
+            Some(Status::Running) if owner == Key(worker.0) && now_attempt == attempt + 1 => continue,
             Some(Status::Running) => LostClaim::Running,
             Some(Status::Queued) if now_attempt == attempt && expires_at.is_some_and(|at| utc(at) <= utc(now)) => {
                 expired.push(id);

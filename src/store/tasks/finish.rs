@@ -11,7 +11,7 @@ use crate::store::row::Key;
 use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, select, split, statement};
 use crate::task::{Reason, Status, TaskId, Timestamp, WorkerId, position};
 use diesel::QueryResult;
-use diesel::sql_types::{Binary, Integer, Nullable, Text, Unsigned};
+use diesel::sql_types::{Binary, Integer, Text, Unsigned};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -103,7 +103,7 @@ pub(in crate::store) static RETRY: Texts = Texts::new(|n| {
 pub(in crate::store) static REQUEUE: Texts = Texts::new(|n| {
     format!(
         "UPDATE tasks SET status = 'queued', lane = 2, dispatched_at = NULL, \
-         position = (9 - priority) * 9007199254740992 + position % 9007199254740992, run_at = {0}, forgiven = forgiven + {0}, \
+         position = (9 - priority) * 9007199254740992 + position % 9007199254740992 + 1, run_at = {0}, forgiven = forgiven + {0}, \
          last_error = COALESCE({0}, last_error), crash_count = crash_count + {0} \
          WHERE id IN ({1}) {OWNED} AND cancel_requested_at IS NULL",
         case(n),
@@ -365,8 +365,9 @@ fn bind_values<'a>(kind: Move, rows: &[(&'a Finish, Timestamp)], real: usize, bi
             each(&crashed);
         }
         Move::Requeue => {
-            // Eligible again from now on; its age among others stays. The position may lack its
-            // priority: a late entry was claimed after the task had been handed back.
+            // Eligible again from now on; its age among others stays, but for a microsecond: a dispatcher
+            // that remembers the task at its old place sees that it has come back. The position may lack
+            // its priority: a late entry was claimed after the task had been handed back.
             each(&|(_, due)| Bind::Time(due.naive_utc()));
             each(&|(finish, _)| Bind::Number(matches!(finish.record, Record::Requeue { forgiven: true, .. }).into()));
             each(&|(finish, _)| Bind::OptText(finish.error()));
@@ -401,14 +402,14 @@ async fn classify(
     cancelled: bool,
     found: &mut Exceptions,
 ) -> QueryResult<()> {
-    type Row = (Key, String, u32, Option<Key>);
-    type Sql = (Binary, Text, Unsigned<Integer>, Nullable<Binary>);
+    type Row = (Key, String, u32, Key);
+    type Sql = (Binary, Text, Unsigned<Integer>, Binary);
     let owners: Vec<Row> = select::<Sql>(OWNERS.of(rows.len()), ids).load(conn).await?;
     let owners: HashMap<TaskId, Row> = owners.into_iter().map(|row| (TaskId::from(row.0), row)).collect();
     for finish in rows {
         let applied = match owners.get(&finish.id) {
             Some((_, status, attempt, worker))
-                if *attempt == finish.attempt && *worker == Some(Key(finish.worker.0)) =>
+                if *attempt == finish.attempt && *worker == Key(finish.worker.0) =>
             {
                 match Status::parse(status) {
                     Some(status) if status == finish.becomes() => Applied::Recorded,

@@ -11,7 +11,7 @@ use crate::store::row::Key;
 use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, select, statement};
 use crate::task::{Status, TaskId};
 use chrono::NaiveDateTime;
-use diesel::sql_types::{BigInt, Binary, Datetime, Nullable, Text};
+use diesel::sql_types::{BigInt, Binary, Datetime, Text};
 use diesel_async::RunQueryDsl;
 use futures_util::FutureExt;
 use std::time::Duration;
@@ -37,16 +37,15 @@ pub struct PurgeStep {
 /// Rows walked over in one batch.
 const STEP_ROWS: u64 = 1000;
 
-pub(in crate::store) const WALK: &str = "SELECT id, status, finished_at, \
-     TIMESTAMPDIFF(MICROSECOND, COALESCE(finished_at, NOW(6)), NOW(6)), NOW(6) \
+pub(in crate::store) const WALK: &str = "SELECT id, status, TIMESTAMPDIFF(MICROSECOND, finished_at, NOW(6)), NOW(6) \
      FROM tasks WHERE id > ? ORDER BY id LIMIT ?";
 pub(in crate::store) static PURGE: Texts =
     Texts::new(|n| format!("DELETE FROM tasks WHERE id IN ({}) AND lane = 0", marks(n)));
 pub(in crate::store) static PURGE_HISTORY: Texts =
     Texts::new(|n| format!("DELETE FROM task_attempts WHERE task_id IN ({})", marks(n)));
 
-type Row = (Key, String, Option<NaiveDateTime>, i64, NaiveDateTime);
-type Sql = (Binary, Text, Nullable<Datetime>, BigInt, Datetime);
+type Row = (Key, String, i64, NaiveDateTime);
+type Sql = (Binary, Text, BigInt, Datetime);
 
 impl Store {
     /// Walks one batch upward from `after` (None: from the start) and deletes what is due in it.
@@ -79,18 +78,18 @@ impl Store {
 }
 
 fn is_due(row: &Row, retention: Retention) -> bool {
-    let (_, status, finished_at, age_us, _) = row;
+    let (_, status, age_us, _) = row;
     let keep = match Status::parse(status) {
         Some(Status::Completed) => retention.completed,
         Some(Status::Failed | Status::Cancelled) => retention.failed,
         Some(Status::Scheduled | Status::Queued | Status::Running) | None => return false,
     };
-    finished_at.is_some() && u128::try_from(*age_us).is_ok_and(|age| age > keep.as_micros())
+    u128::try_from(*age_us).is_ok_and(|age| age > keep.as_micros())
 }
 
 /// The last id walked over, unless it is too young for anything above it to be due.
 fn next(rows: &[Row], retention: Retention) -> Option<TaskId> {
-    let (id, _, _, _, now) = rows.last()?;
+    let (id, _, _, now) = rows.last()?;
     if u64::try_from(rows.len()).is_ok_and(|n| n < STEP_ROWS) {
         return None;
     }

@@ -1,8 +1,8 @@
 //! What says `running`: under a worker that died, that never was, or that forgot.
 
-use crate::store::connection::{Connection, Store, utc};
+use crate::store::connection::{Connection, Store};
 use crate::store::error::StoreError;
-use crate::store::row::Key;
+use crate::store::row::{Key, happened};
 use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, select};
 use crate::task::{Backoff, Standing, TaskId, Timestamp, WorkerId};
 use chrono::NaiveDateTime;
@@ -41,18 +41,18 @@ pub(in crate::store) const ORPHANS: &str = "SELECT STRAIGHT_JOIN \
 pub(in crate::store) static BY_ID: Texts =
     Texts::new(|n| format!("SELECT {COLUMNS} FROM tasks t WHERE t.id IN ({})", marks(n)));
 
-type Row = (Key, Option<Key>, String, String, u32, u32, u32, u32, String, Option<NaiveDateTime>, bool);
+type Row = (Key, Key, String, String, u32, u32, u32, u32, Option<String>, NaiveDateTime, bool);
 type Sql = (
     Binary,
-    Nullable<Binary>,
+    Binary,
     Text,
     Text,
     Unsigned<Integer>,
     Unsigned<Integer>,
     Unsigned<Integer>,
     Unsigned<Integer>,
-    Text,
-    Nullable<Datetime>,
+    Nullable<Text>,
+    Datetime,
     Bool,
 );
 
@@ -61,7 +61,7 @@ fn held(row: Row) -> Held {
         row;
     Held {
         id: TaskId::from(id),
-        worker: worker.map_or(WorkerId(uuid::Uuid::nil()), WorkerId::from),
+        worker: WorkerId::from(worker),
         name: name.into(),
         queue: queue.into(),
         standing: Standing {
@@ -70,10 +70,10 @@ fn held(row: Row) -> Held {
             max_attempts,
             crash_count,
             // A row with a strange backoff still has to be finished.
-            backoff: Backoff::from_json(&backoff).unwrap_or_default(),
+            backoff: backoff.and_then(|text| Backoff::from_json(&text).ok()).unwrap_or_default(),
             cancel_requested,
         },
-        started_at: started_at.map(utc),
+        started_at: happened(started_at),
     }
 }
 
