@@ -2,14 +2,10 @@
 //! daemon then listens on loopback alone, and requests whose `Host` or `Origin` is not
 //! loopback are refused, so that no web page can reach it through a browser (DNS rebinding).
 
-use super::State;
 use super::problem::Problem;
-use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceRequest;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, HOST, ORIGIN};
-use actix_web::middleware::Next;
-use actix_web::web::Data;
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use subtle::ConstantTimeEq;
@@ -30,7 +26,8 @@ impl Access {
         Self { key: key.map(hash), metrics_need_key }
     }
 
-    fn check(&self, request: &ServiceRequest) -> Result<(), Problem> {
+    /// Whether this request may be answered.
+    pub(super) fn check(&self, request: &ServiceRequest) -> Result<(), Problem> {
         let open = match request.path() {
             "/livez" | "/readyz" | "/health" => true,
             "/metrics" => !self.metrics_need_key,
@@ -61,18 +58,6 @@ impl Access {
                 Err(Problem::new(StatusCode::FORBIDDEN, detail))
             }
         }
-    }
-}
-
-/// The middleware.
-pub(super) async fn guard(
-    state: Data<State>,
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    match state.access.check(&request) {
-        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
-        Err(problem) => Ok(request.error_response(problem)),
     }
 }
 

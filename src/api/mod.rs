@@ -19,6 +19,7 @@ pub use access::Access;
 pub use health::{Health, monitor};
 
 use crate::lifecycle::Tools;
+use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::submit::{Defaults, Submitter};
 use crate::telemetry::Metrics;
 use actix_web::dev::Server;
@@ -45,6 +46,7 @@ const STOP_SECONDS: u64 = 10;
 pub struct Services {
     pub tools: Tools,
     pub submitter: Submitter,
+    pub lookup: Lookup,
     pub defaults: Defaults,
     /// `limits.payload`, in bytes.
     pub max_payload: usize,
@@ -90,7 +92,6 @@ pub fn server(bind: SocketAddr, workers: usize, state: Arc<State>) -> std::io::R
     let server = HttpServer::new(move || {
         App::new()
             .app_data(data.clone())
-            .wrap(from_fn(access::guard))
             .wrap(from_fn(request::observe))
             .configure(routes)
             .default_service(web::to(problem::not_found))

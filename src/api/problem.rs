@@ -21,6 +21,13 @@ pub(super) struct Problem {
     detail: String,
     errors: Vec<Fault>,
     header: Option<(HeaderName, &'static str)>,
+    /// For the log, not for the client.
+    cause: Option<String>,
+}
+
+/// What the log says of an error beyond its answer.
+pub(super) fn cause(error: &actix_web::Error) -> Option<&str> {
+    error.as_error::<Problem>()?.cause.as_deref()
 }
 
 #[derive(Serialize)]
@@ -35,7 +42,7 @@ struct Body<'a> {
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), errors: Vec::new(), header: None }
+        Self { status, detail: detail.into(), errors: Vec::new(), header: None, cause: None }
     }
 
     /// The input was understood and is wrong: every fault at once.
@@ -44,7 +51,7 @@ impl Problem {
             [only] => format!("{} {}", only.pointer, only.detail),
             several => format!("{} faults; errors lists each", several.len()),
         };
-        Self { status: StatusCode::UNPROCESSABLE_ENTITY, detail, errors, header: None }
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }
 
     /// Try again later.
@@ -63,13 +70,10 @@ impl Problem {
         )
     }
 
-    /// Nothing is said outside; the cause is logged in the request's span.
+    /// Nothing is said outside; the cause is logged with the request's id.
     pub(super) fn internal(cause: &dyn fmt::Display) -> Self {
-        tracing::error!(error = %cause, "a request failed");
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal error; the log has more under this answer's x-request-id",
-        )
+        let detail = "internal error; the log has more under this answer's x-request-id";
+        Self { cause: Some(cause.to_string()), ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail) }
     }
 }
 

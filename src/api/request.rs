@@ -1,4 +1,4 @@
-//! Around every request: its id, its span, its metrics.
+//! Around every request: who may ask, its id, its metrics, its log line.
 
 use super::{State, problem};
 use actix_web::body::{BoxBody, MessageBody};
@@ -6,15 +6,17 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tracing::Instrument;
-use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A longer id, or one with other characters than these, is replaced.
 const MAX_ID: usize = 64;
 
-/// The middleware.
+/// The middleware. Nothing in it is worth more than the request: a span is made only where somebody
+/// reads it, which is at the level `debug`; a failure is logged here, with the request's id.
 pub(super) async fn observe(
     state: Data<State>,
     request: ServiceRequest,
@@ -22,32 +24,38 @@ pub(super) async fn observe(
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let began = Instant::now();
     let id = request_id(&request);
-    let method = request.method().clone();
-    let span = tracing::info_span!(
-        "request",
-        request.id = %id,
-        http.method = %method,
-        http.path = request.path(),
-        task.id = tracing::field::Empty,
-    );
-    let mut response = match next.call(request).instrument(span.clone()).await {
-        Ok(response) => response.map_into_boxed_body(),
-        Err(error) => return Err(error),
+    let answered = match state.access.check(&request) {
+        Err(problem) => Ok(request.error_response(problem)),
+        Ok(()) if tracing::enabled!(tracing::Level::DEBUG) => {
+            let span = tracing::debug_span!(
+                "request",
+                request.id = id.to_str().unwrap_or_default(),
+                http.method = %request.method(),
+                http.path = request.path(),
+                task.id = tracing::field::Empty,
+            );
+            next.call(request).instrument(span).await.map(ServiceResponse::map_into_boxed_body)
+        }
+        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
     };
+    let mut response = answered?;
     let seconds = began.elapsed();
     let status = response.status();
-    problem::answered(status, response.request().path());
+    let request = response.request();
+    problem::answered(status, request.path());
+    if let Some(cause) = response.response().error().and_then(problem::cause) {
+        let id = id.to_str().unwrap_or_default();
+        tracing::error!(request.id = id, http.method = %request.method(), http.path = request.path(), error = cause, "a request failed");
+    }
     // A bounded set: the patterns of routes, the methods that exist.
-    let route = response.request().match_pattern().unwrap_or_else(|| "other".to_owned());
-    let method = if method.as_str().len() <= 7 { method.as_str() } else { "other" };
+    let route = request.match_pattern().unwrap_or_else(|| "other".to_owned());
+    let method = request.method().as_str();
     let method =
         if ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"].contains(&method) { method } else { "other" };
     state.metrics.http_requests.with_label_values(&[method, &route, status.as_str()]).inc();
     state.metrics.http_seconds.with_label_values(&[method, &route]).observe(seconds.as_secs_f64());
-    span.in_scope(|| tracing::debug!(http.status = status.as_u16(), duration_ms = millis(seconds), "request answered"));
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
+    tracing::debug!(request.id = id.to_str().unwrap_or_default(), http.status = status.as_u16(), duration_ms = millis(seconds), "request answered");
+    response.headers_mut().insert(REQUEST_ID, id);
     Ok(response)
 }
 
@@ -57,10 +65,18 @@ fn millis(span: Duration) -> f64 {
 }
 
 /// The client's id where it is a sensible one, else a new one.
-fn request_id(request: &ServiceRequest) -> String {
-    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
-    let sensible = |id: &&str| {
-        (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+fn request_id(request: &ServiceRequest) -> HeaderValue {
+    let sensible = |id: &&HeaderValue| {
+        let id = id.as_bytes();
+        (1..=MAX_ID).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(b))
     };
-    given.filter(sensible).map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+    request.headers().get(REQUEST_ID).filter(sensible).cloned().unwrap_or_else(fresh_id)
+}
+
+/// Told apart from other processes' by a random part, from this one's by a count.
+fn fresh_id() -> HeaderValue {
+    static PROCESS: LazyLock<u64> = LazyLock::new(rand::random);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let text = format!("{:016x}-{:x}", *PROCESS, COUNT.fetch_add(1, Ordering::Relaxed));
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("none")) // hexadecimal digits are a header's value
 }

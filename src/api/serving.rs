@@ -3,6 +3,7 @@
 use crate::store::Store;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
+use std::sync::{PoisonError, RwLock};
 use tokio::sync::Mutex;
 
 /// What was read is believed for this long where it says that a worker is there.
@@ -13,7 +14,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What live workers serve, as last read.
 #[derive(Debug, Default)]
 pub(super) struct Serving {
-    read: Mutex<Option<Read>>,
+    read: RwLock<Option<Read>>,
+    /// One reads for all who ask meanwhile.
+    reading: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -32,19 +35,27 @@ impl Read {
 impl Serving {
     /// Whether some live worker serves the queue; true where that cannot be told.
     pub(super) async fn serves(&self, store: &Store, queue: &str) -> bool {
-        let mut read = self.read.lock().await;
-        if let Some(read) = &*read {
-            let (age, serves) = (read.at.elapsed(), read.serves(queue));
-            if (serves && age < FRESH) || (!serves && age < RETRY) {
-                return serves;
-            }
+        if let Some(known) = self.known(queue) {
+            return known;
+        }
+        let _one = self.reading.lock().await;
+        if let Some(known) = self.known(queue) {
+            return known;
         }
         let Ok(workers) = store.live_workers().await else { return true };
         let named = workers.iter().flat_map(|w| serde_json::from_str::<Vec<String>>(&w.queues).unwrap_or_default());
         let queues: HashSet<String> = named.collect();
         let fresh = Read { at: Instant::now(), all: queues.contains("*"), queues };
         let serves = fresh.serves(queue);
-        *read = Some(fresh);
+        *self.read.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
         serves
+    }
+
+    /// What was read, where that may still be believed.
+    fn known(&self, queue: &str) -> Option<bool> {
+        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
+        let read = read.as_ref()?;
+        let (age, serves) = (read.at.elapsed(), read.serves(queue));
+        (age < if serves { FRESH } else { RETRY }).then_some(serves)
     }
 }

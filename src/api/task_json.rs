@@ -1,14 +1,16 @@
 //! A task as JSON: the one shape in which every answer gives it.
 
-use crate::task::{Task, Timestamp, duration};
-use chrono::SecondsFormat;
+use crate::task::{Backoff, Task, Timestamp, duration};
+use chrono::{Datelike, Timelike};
 use serde::ser::{Error, Serialize, Serializer};
 use serde_json::value::RawValue;
+use std::sync::LazyLock;
+use uuid::Uuid;
 
 /// A task with its warnings, borrowed for the answer.
 #[derive(serde::Serialize)]
 pub(super) struct TaskJson<'a> {
-    id: String,
+    id: Id,
     name: &'a str,
     queue: &'a str,
     priority: u8,
@@ -18,19 +20,19 @@ pub(super) struct TaskJson<'a> {
     attempt: u32,
     max_attempts: u32,
     timeout: String,
-    backoff: Box<RawValue>,
-    run_at: String,
-    expires_at: Option<String>,
-    created_at: String,
-    started_at: Option<String>,
-    finished_at: Option<String>,
-    worker_id: Option<String>,
+    backoff: Rule<'a>,
+    run_at: Time,
+    expires_at: Option<Time>,
+    created_at: Time,
+    started_at: Option<Time>,
+    finished_at: Option<Time>,
+    worker_id: Option<Id>,
     result: Option<Raw<'a>>,
     last_error: Option<&'a str>,
     tags: &'a [String],
     metadata: Option<Raw<'a>>,
     schedule: Option<&'a str>,
-    cancel_requested_at: Option<String>,
+    cancel_requested_at: Option<Time>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
@@ -77,7 +79,7 @@ impl<'a> TaskJson<'a> {
             last_error,
         } = task;
         Self {
-            id: id.to_string(),
+            id: Id(id.0),
             name,
             queue,
             priority: *priority,
@@ -87,25 +89,86 @@ impl<'a> TaskJson<'a> {
             attempt: *attempt,
             max_attempts: *max_attempts,
             timeout: duration::format(*timeout),
-            backoff: RawValue::from_string(backoff.to_json()).unwrap_or_default(),
-            run_at: time(*run_at),
-            expires_at: expires_at.map(time),
-            created_at: time(*created_at),
-            started_at: started_at.map(time),
-            finished_at: finished_at.map(time),
-            worker_id: worker_id.map(|id| id.to_string()),
+            backoff: Rule(backoff),
+            run_at: Time(*run_at),
+            expires_at: expires_at.map(Time),
+            created_at: Time(*created_at),
+            started_at: started_at.map(Time),
+            finished_at: finished_at.map(Time),
+            worker_id: worker_id.map(|id| Id(id.0)),
             result: result.as_deref().map(Raw),
             last_error: last_error.as_deref(),
             tags,
             metadata: metadata.as_deref().map(Raw),
             schedule: schedule.as_deref(),
-            cancel_requested_at: cancel_requested_at.map(time),
+            cancel_requested_at: cancel_requested_at.map(Time),
             warnings,
         }
     }
 }
 
+/// A backoff, byte for byte as it would be written; nearly every task has the usual one.
+struct Rule<'a>(&'a Backoff);
+
+impl Serialize for Rule<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        static USUAL: LazyLock<String> = LazyLock::new(|| Backoff::default().to_json());
+        if *self.0 == Backoff::default() { Raw(&USUAL).serialize(serializer) } else { Raw(&self.0.to_json()).serialize(serializer) }
+    }
+}
+
+/// An id in its printed form, without an allocation.
+struct Id(Uuid);
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+    }
+}
+
 /// RFC 3339 in UTC, with the microseconds that the row has.
-pub(super) fn time(at: Timestamp) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+struct Time(Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut buffer = *b"0000-00-00T00:00:00.000000Z";
+        let at = self.0;
+        let parts = [
+            (0..4, u32::try_from(at.year()).unwrap_or(0)),
+            (5..7, at.month()),
+            (8..10, at.day()),
+            (11..13, at.hour()),
+            (14..16, at.minute()),
+            (17..19, at.second()),
+            (20..26, at.nanosecond() / 1000 % 1_000_000),
+        ];
+        for (place, number) in parts {
+            digits(buffer.get_mut(place).unwrap_or_default(), number);
+        }
+        serializer.serialize_str(std::str::from_utf8(&buffer).map_err(S::Error::custom)?)
+    }
+}
+
+/// Writes a number right-aligned over zeros.
+fn digits(place: &mut [u8], mut number: u32) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
+        number /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::SecondsFormat;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn times_are_written_as_rfc_3339(us in 0i64..8_835_000_000_000_000) {
+            let at = Timestamp::from_timestamp_micros(us).unwrap();
+            let expected = at.to_rfc3339_opts(SecondsFormat::Micros, true);
+            prop_assert_eq!(serde_json::to_value(Time(at)).unwrap(), expected);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use super::task_json::TaskJson;
 use super::{BODY_SLACK, State, body};
 use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit;
-use crate::task::{Fault, Task, TaskId, submission};
+use crate::task::{Fault, TaskId, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload};
@@ -49,8 +49,7 @@ pub(super) async fn get(state: Data<State>, id: Path<String>) -> Result<HttpResp
     let services = state.services()?;
     let id = parse_id(&id)?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
-    let task: Option<Task> = services.tools.store.task(id).await?;
-    match task {
+    match services.lookup.task(id).await? {
         Some(task) => Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new()))),
         None => Err(no_such_task(id)),
     }

@@ -1,11 +1,14 @@
 //! Dispatch: keep the unread part of a queue's stream filled to a window, from the head of the
 //! backlog; and bring back what the stream has lost.
+//!
+//! Entering the stream changes no row: the dispatcher remembers what it has added ([`Sent`]).
 
-use crate::store::tasks::Dispatched;
+use crate::store::tasks::Waiting;
 use crate::store::{Store, StoreError};
 use crate::stream::{Entry, Stream, StreamError, StreamState};
 use crate::task::{TaskId, Timestamp};
 use crate::telemetry::Metrics;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -79,27 +82,116 @@ fn whole(value: f64) -> u64 {
     whole
 }
 
-/// Takes up to `count` tasks from a queue's backlog into its stream; says how many.
+/// What a dispatcher has put into its queue's stream and has not seen leave the backlog since.
 ///
-/// # Errors
-/// When either server cannot be reached. Tasks that were taken go back to the backlog; where that
-/// fails too, the sweep finds them.
-pub async fn fill(store: &Store, stream: &Stream, queue: &Arc<str>, count: u64) -> Result<usize, DispatchError> {
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let taken = store.take_backlog(Arc::clone(queue), count).await?;
-    let ids: Vec<TaskId> = taken.iter().map(|task| task.id).collect();
-    let Some(dispatched_at) = taken.first().map(|task| task.dispatched_at) else { return Ok(0) };
-    let entries: Vec<Entry> = taken.into_iter().map(|task| entry(queue, task)).collect();
-    if let Err(error) = stream.append(entries).await {
-        // Back at once: while Redis refuses entries, the backlog must not walk into flight.
-        store.put_back(ids, dispatched_at).await?;
-        return Err(error.into());
-    }
-    Ok(ids.len())
+/// A task of the backlog stays there until a worker claims it: that spares it a row change of its
+/// own for its way into the stream. So a dispatcher remembers where it has been, as a set and not as a
+/// point up to which all is done: an older row may commit later, and an urgent one overtakes. The
+/// memory is an economy and nothing else. A new dispatcher begins with none and puts everything in
+/// again; an entry too many loses its claim.
+#[derive(Debug, Default)]
+pub struct Sent {
+    tasks: HashMap<TaskId, Place>,
 }
 
-fn entry(queue: &Arc<str>, task: Dispatched) -> Entry {
-    let Dispatched { id, name, attempt, max_attempts, timeout, run_at, dispatched_at, payload } = task;
+/// Where in the backlog a task stood when its entry was added, and when that was.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    /// Whoever comes back to the backlog comes back to another position.
+    position: u64,
+    /// The database's clock.
+    at: Timestamp,
+}
+
+impl Sent {
+    /// Tasks that are remembered; at most what a stream holds, and what left since the last look.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether none is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Forgets what is no longer in the backlog, and says what of it is not in the stream, in
+    /// order. `head` are its first tasks, in order of their positions; `whole`: there are no others.
+    fn compare(&mut self, head: &[(TaskId, u64)], whole: bool) -> Vec<(TaskId, u64)> {
+        let reach = if whole { u64::MAX } else { head.last().map_or(0, |(_, position)| *position) };
+        let standing: HashSet<&(TaskId, u64)> = head.iter().collect();
+        self.tasks.retain(|id, place| place.position >= reach && !whole || standing.contains(&(*id, place.position)));
+        head.iter().filter(|(id, _)| !self.tasks.contains_key(id)).copied().collect()
+    }
+
+    fn remember(&mut self, id: TaskId, position: u64, at: Timestamp) {
+        self.tasks.insert(id, Place { position, at });
+    }
+
+    /// These have come back to the backlog: their entries, if any, are spent.
+    pub fn forget(&mut self, ids: &[TaskId]) {
+        for id in ids {
+            self.tasks.remove(id);
+        }
+    }
+
+    /// The stream is gone, and every entry with it.
+    pub fn forget_all(&mut self) {
+        self.tasks.clear();
+    }
+
+    /// Forgets what was added before this instant; says how much that was.
+    fn forget_before(&mut self, cutoff: Timestamp) -> usize {
+        let before = self.tasks.len();
+        self.tasks.retain(|_, place| place.at >= cutoff);
+        before - self.tasks.len()
+    }
+}
+
+/// What [`fill`] has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filled {
+    /// Entries added.
+    pub added: usize,
+    /// The backlog holds tasks that are not in the stream.
+    pub more: bool,
+}
+
+/// Adds entries for up to `room` tasks of a queue's backlog that are not in its stream yet. `now` is the
+/// database's clock, not later than this call.
+///
+/// # Errors
+/// When either server cannot be reached. Nothing is remembered then: what reached the stream all the
+/// same comes twice, and loses its second claim.
+pub async fn fill(
+    store: &Store,
+    stream: &Stream,
+    queue: &Arc<str>,
+    sent: &mut Sent,
+    room: usize,
+    now: Timestamp,
+) -> Result<Filled, DispatchError> {
+    let limit = sent.len().saturating_add(room).saturating_add(1);
+    let head = store.backlog_head(Arc::clone(queue), limit).await?;
+    let fresh = sent.compare(&head, head.len() < limit);
+    let more = fresh.len() > room || head.len() == limit;
+    let fresh: Vec<(TaskId, u64)> = fresh.into_iter().take(room).collect();
+    if fresh.is_empty() {
+        return Ok(Filled { added: 0, more });
+    }
+    let positions: HashMap<TaskId, u64> = fresh.iter().copied().collect();
+    let waiting = store.waiting(fresh.into_iter().map(|(id, _)| id).collect()).await?;
+    let added: Vec<TaskId> = waiting.iter().map(|task| task.id).collect();
+    stream.append(waiting.into_iter().map(|task| entry(queue, task, now)).collect()).await?;
+    for id in &added {
+        sent.remember(*id, positions.get(id).copied().unwrap_or(0), now);
+    }
+    Ok(Filled { added: added.len(), more })
+}
+
+fn entry(queue: &Arc<str>, task: Waiting, dispatched_at: Timestamp) -> Entry {
+    let Waiting { id, name, attempt, max_attempts, timeout, run_at, payload } = task;
     Entry {
         queue: Arc::clone(queue),
         id,
@@ -115,22 +207,26 @@ fn entry(queue: &Arc<str>, task: Dispatched) -> Entry {
 
 /// Brings back queued tasks whose entries the stream no longer has; says how many.
 ///
-/// A row dispatched before the oldest unread entry, or before now if there is none, less
+/// What was dispatched before the oldest unread entry, or before now if there is none, less
 /// [`SWEEP_GRACE`], was read by a worker that never claimed it, or its entry is gone: FLUSHALL,
 /// a restart without persistence, a crash between commit and XADD, XTRIM, a deleted stream.
-/// All one case. Where the guess is wrong, the duplicate entry loses its claim.
+/// All one case. What this dispatcher added is forgotten, and so dispatched again; what an API
+/// added through an open gate goes back to the backlog. Where the guess is wrong, the duplicate entry
+/// loses its claim.
 ///
 /// # Errors
 /// When the database cannot be reached.
 pub async fn sweep(
     store: &Store,
     queue: &Arc<str>,
+    sent: &mut Sent,
     state: &StreamState,
     now: Timestamp,
     metrics: &Metrics,
 ) -> Result<usize, StoreError> {
     let cutoff = state.oldest_unread.unwrap_or(now).min(now) - SWEEP_GRACE;
-    let mut total = 0;
+    let mut total = sent.forget_before(cutoff);
+    metrics.tasks_undispatched.inc_by(u64::try_from(total).unwrap_or(0));
     loop {
         let moved = store.undispatch_stale(Arc::clone(queue), cutoff, SWEEP_ROWS).await?;
         metrics.tasks_undispatched.inc_by(u64::try_from(moved).unwrap_or(0));

@@ -7,6 +7,8 @@
 //!                                                           purge: the end
 //! ```
 //!
+//! [`lookup`] reads tasks for whoever asks.
+//!
 //! Each verb knows the store and the stream, and none knows the services that call it: which
 //! process runs them, and when, is the business of `api`, `worker` and `scheduler`.
 
@@ -41,6 +43,7 @@ pub mod dispatch;
 pub mod execute;
 pub mod finish;
 pub mod fire;
+pub mod lookup;
 pub mod purge;
 pub mod rescue;
 pub mod submit;

@@ -31,14 +31,14 @@ macro_rules! texts {
 #[must_use]
 pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
     texts!(rows:
-        insert { INSERT, EXISTING }
-        dispatch { OUTLOOK, DUE, PROMOTE, BACKLOG, TAKE, TAKEN, STALE, UNDISPATCH, PUT_BACK, HAND_BACK }
+        insert { INSERT, INSERT_WITH, EXISTING }
+        dispatch { OUTLOOK, DUE, PROMOTE, HEAD, WAITING, STALE, UNDISPATCH, HAND_BACK }
         claim { CLAIM, STANDING, EXPIRE, PAYLOADS }
         finish { COMPLETE, COMPLETE_WITH, RETRY, REQUEUE, END, CANCEL_ASKED, OWNERS, HISTORY }
         cancel { CANCEL }
         rescue { OF_WORKER, ORPHANS, BY_ID }
         purge { WALK, PURGE, PURGE_HISTORY }
-        read { DEPTH }
+        read { DEPTH, SMALL }
         schedules { DUE, NEXT }
     )
 }

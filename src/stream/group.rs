@@ -23,6 +23,8 @@ pub struct StreamState {
     pub oldest_unread: Option<Timestamp>,
     /// Counts the entries read since the group was made.
     pub entries_read: u64,
+    /// It was made just now: whatever was in it is gone.
+    pub anew: bool,
     /// Nothing is pending, and entries that were read are there still: those below this id.
     pub spent: Option<String>,
 }
@@ -60,7 +62,7 @@ impl Stream {
             }
             Ok(None) | Err(StreamError::NoGroup(_)) => {
                 self.ensure_group(queue).await?;
-                Ok(self.look(queue).await?.unwrap_or_default())
+                Ok(StreamState { anew: true, ..self.look(queue).await?.unwrap_or_default() })
             }
             Err(error) => Err(error),
         }
@@ -96,6 +98,7 @@ impl Stream {
                 pending,
                 oldest_unread: None,
                 entries_read: number("entries-read"),
+                anew: false,
                 spent: None,
             };
             if state.unread > 0 {

@@ -8,6 +8,7 @@ use crate::lifecycle::finish::Ended;
 use crate::stream::{Delivered, Entry, Reader};
 use crate::task::{Claimed, TaskId};
 use crate::telemetry::Episode;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
@@ -20,6 +21,9 @@ const BLOCK: Duration = Duration::from_millis(500);
 const EARLY_DELAY: Duration = Duration::from_secs(1);
 /// Between two looks at a lease that may not be trusted: it is renewed, or this incarnation ends.
 const LEASE_WAIT: Duration = Duration::from_millis(50);
+/// Claims under way at once. More would only make each smaller, and a claim costs the database nearly as
+/// much for a few tasks as for many.
+const CLAIMS: usize = 2;
 /// Wait after a failed read or claim: no hot loop while a server is away. Longer than [`BLOCK`], so that
 /// a read which was cut off has ended in Redis too, and delivers no more, when the next one begins.
 const RETRY_WAIT: Duration = Duration::from_millis(600);
@@ -32,6 +36,10 @@ pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
     let mut claims = tokio::task::JoinSet::new();
     while let Some((slots, unrecorded)) = free(&life, &stop).await {
         while claims.try_join_next().is_some() {}
+        // What waits in the stream meanwhile shares the next one.
+        while claims.len() >= CLAIMS {
+            claims.join_next().await;
+        }
         let queues = served.borrow_and_update().clone();
         if queues.is_empty() {
             tokio::select! {
@@ -185,11 +193,8 @@ async fn claim(
     for (queue, entry_id) in claimings.done {
         parts.tools.outbox.acknowledge(queue, entry_id);
     }
-    for id in ids {
-        if !claimings.won.iter().any(|won| won.claimed.id == id) {
-            life.held.release(id);
-        }
-    }
+    let won: HashSet<TaskId> = claimings.won.iter().map(|won| won.claimed.id).collect();
+    ids.into_iter().filter(|id| !won.contains(id)).for_each(|id| life.held.release(id));
     // The claim may have taken long, or this process may have stood still.
     if !life.lease.holds() {
         for Won { claimed, entry_id } in claimings.won {

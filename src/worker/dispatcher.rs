@@ -4,7 +4,7 @@
 //! Losing the lease, or two holding it for a moment, costs duplicate entries and nothing else.
 
 use super::incarnation::Life;
-use crate::lifecycle::dispatch::{self, DispatchError, StartRate, window};
+use crate::lifecycle::dispatch::{self, DispatchError, Sent, StartRate, window};
 use crate::store::StoreError;
 use crate::store::tasks::Depth;
 use crate::stream::Opening;
@@ -93,6 +93,7 @@ struct Dispatcher {
     queue: Arc<str>,
     slots: Arc<Slots>,
     rate: StartRate,
+    sent: Sent,
     sweep_at: Instant,
     depth_at: Instant,
     counting: Option<JoinHandle<()>>,
@@ -103,8 +104,16 @@ async fn serve(life: Arc<Life>, queue: Arc<str>, slots: Arc<Slots>, stop: Cancel
     let trouble = Episode::new("dispatcher");
     let wake = life.parts.tools.wakes.of(&queue);
     let now = Instant::now();
-    let mut dispatcher =
-        Dispatcher { life, queue, slots, rate: StartRate::default(), sweep_at: now, depth_at: now, counting: None };
+    let mut dispatcher = Dispatcher {
+        life,
+        queue,
+        slots,
+        rate: StartRate::default(),
+        sent: Sent::default(),
+        sweep_at: now,
+        depth_at: now,
+        counting: None,
+    };
     loop {
         let began = Instant::now();
         let wait = match dispatcher.pass().await {
@@ -136,12 +145,15 @@ impl Dispatcher {
         let parts = Arc::clone(&self.life.parts);
         let (store, stream, queue) = (&parts.tools.store, &parts.tools.stream, &self.queue);
         let state = stream.state(queue).await?;
+        if state.anew {
+            self.sent.forget_all();
+        }
         self.rate.measure(Instant::now(), state.entries_read);
         let outlook = store.outlook(Arc::clone(queue)).await?;
         let mut backlog = outlook.backlog;
         if Instant::now() >= self.sweep_at {
             self.sweep_at = Instant::now() + parts.settings.sweep_interval;
-            let moved = dispatch::sweep(store, queue, &state, outlook.now, &parts.tools.metrics).await?;
+            let moved = dispatch::sweep(store, queue, &mut self.sent, &state, outlook.now, &parts.tools.metrics).await?;
             if moved > 0 {
                 tracing::warn!(queue = &**queue, tasks = moved, "the stream had lost tasks: they are dispatched again");
                 backlog = true;
@@ -149,16 +161,18 @@ impl Dispatcher {
         }
         if outlook.next_due.is_some_and(|due| due <= outlook.now) {
             // What does not fit in one step is due at the next pass, which comes at once.
-            backlog |= store.promote_due(Arc::clone(queue)).await? > 0;
+            let promoted = store.promote_due(Arc::clone(queue)).await?;
+            self.sent.forget(&promoted);
+            backlog |= !promoted.is_empty();
         }
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(queue).copied().unwrap_or(0);
         let window = window(&self.rate, slots, state.pending);
         let mut room = window.saturating_sub(state.unread);
         if backlog && room > 0 {
-            let filled = dispatch::fill(store, stream, queue, room).await?;
-            room -= u64::try_from(filled).unwrap_or(room).min(room);
-            // A short fill found the end of the backlog.
-            backlog = room == 0;
+            let wanted = usize::try_from(room).unwrap_or(usize::MAX);
+            let filled = dispatch::fill(store, stream, queue, &mut self.sent, wanted, outlook.now).await?;
+            room = room.saturating_sub(u64::try_from(filled.added).unwrap_or(room));
+            backlog = filled.more;
         }
         let budget = if backlog { 0 } else { room };
         stream.publish_gate(queue, Opening { serial: next_serial(), budget }).await?;

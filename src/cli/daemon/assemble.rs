@@ -6,6 +6,7 @@ use crate::api::{self, Services, State};
 use crate::config::{Config, Queues, Roles, ScheduledTask, TaskDefaults};
 use crate::executor::{Defaults as TypeDefaults, Registry};
 use crate::lifecycle::Tools;
+use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::submit::{Defaults, Submitter};
 use crate::scheduler::{self, ScheduleSpec};
 use crate::store::Store;
@@ -126,9 +127,15 @@ impl Running {
             lanes.join_next().await;
             ("submission", String::new())
         });
+        let (lookup, mut lanes) = Lookup::start(tools.store.clone());
+        self.residents.spawn(async move {
+            lanes.join_next().await;
+            ("look-up", String::new())
+        });
         state.serve(Services {
             tools: tools.clone(),
             submitter,
+            lookup,
             defaults: defaults(config),
             max_payload: config.limits.payload,
         });

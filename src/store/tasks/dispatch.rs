@@ -1,17 +1,17 @@
-//! Dispatch: what is due enters the backlog, the head of the backlog enters the stream, and
-//! what the stream has lost comes back.
+//! Dispatch: what is due enters the backlog, the head of the backlog is read for the stream, and
+//! what an API put into the stream itself comes back from where that lost it.
 
 use super::lane;
-use crate::store::connection::{Connection, Store, now, utc};
+use crate::store::connection::{Store, now, utc};
 use crate::store::error::StoreError;
 use crate::store::row::Key;
 use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, select, statement};
 use crate::task::{TaskId, Timestamp, position};
 use chrono::NaiveDateTime;
-use diesel::QueryResult;
 use diesel::sql_types::{BigInt, Binary, Datetime, Integer, Nullable, Text, Unsigned};
 use diesel_async::RunQueryDsl;
 use futures_util::FutureExt;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,16 +31,15 @@ pub struct Outlook {
     pub backlog: bool,
 }
 
-/// A task that has just been taken from the backlog and belongs in the stream.
+/// A task of the backlog, as its stream entry needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dispatched {
+pub struct Waiting {
     pub id: TaskId,
     pub name: String,
     pub attempt: u32,
     pub max_attempts: u32,
     pub timeout: Duration,
     pub run_at: Timestamp,
-    pub dispatched_at: Timestamp,
     /// None: too large for an entry.
     pub payload: Option<String>,
 }
@@ -59,24 +58,21 @@ pub(in crate::store) static PROMOTE: Texts = Texts::new(|ids| {
         marks(ids)
     )
 });
-pub(in crate::store) const BACKLOG: &str = "SELECT id, name, attempt, max_attempts, timeout_ms, run_at, \
-     IF(OCTET_LENGTH(payload) <= 4096, payload, NULL) \
-     FROM tasks WHERE queue = ? AND lane = 2 ORDER BY position LIMIT ?";
-pub(in crate::store) static TAKE: Texts =
-    Texts::new(|ids| format!("UPDATE tasks SET lane = 3, dispatched_at = ? WHERE id IN ({}) AND lane = 2", marks(ids)));
-pub(in crate::store) static TAKEN: Texts =
-    Texts::new(|ids| format!("SELECT id FROM tasks WHERE id IN ({}) AND dispatched_at = ?", marks(ids)));
+/// From the index alone: most of the head may be in the stream already.
+pub(in crate::store) const HEAD: &str =
+    "SELECT id, position FROM tasks WHERE queue = ? AND lane = 2 ORDER BY position LIMIT ?";
+pub(in crate::store) static WAITING: Texts = Texts::new(|ids| {
+    format!(
+        "SELECT id, name, attempt, max_attempts, timeout_ms, run_at, IF(OCTET_LENGTH(payload) <= 4096, payload, NULL) \
+         FROM tasks WHERE id IN ({}) AND lane = 2",
+        marks(ids)
+    )
+});
 pub(in crate::store) const STALE: &str = "SELECT id FROM tasks \
      WHERE queue = ? AND lane = 3 AND status = 'queued' AND dispatched_at < ? LIMIT ?";
 pub(in crate::store) static UNDISPATCH: Texts = Texts::new(|ids| {
     format!(
         "UPDATE tasks SET lane = 2, dispatched_at = NULL WHERE id IN ({}) AND status = 'queued' AND dispatched_at < ?",
-        marks(ids)
-    )
-});
-pub(in crate::store) static PUT_BACK: Texts = Texts::new(|ids| {
-    format!(
-        "UPDATE tasks SET lane = 2, dispatched_at = NULL WHERE id IN ({}) AND status = 'queued' AND dispatched_at = ?",
         marks(ids)
     )
 });
@@ -87,9 +83,9 @@ pub(in crate::store) static HAND_BACK: Texts = Texts::new(|ids| {
     )
 });
 
-/// A row of [`BACKLOG`].
-type BacklogRow = (Key, String, u32, u32, u64, NaiveDateTime, Option<String>);
-type BacklogSql = (Binary, Text, Unsigned<Integer>, Unsigned<Integer>, Unsigned<BigInt>, Datetime, Nullable<Text>);
+/// A row of [`WAITING`].
+type WaitingRow = (Key, String, u32, u32, u64, NaiveDateTime, Option<String>);
+type WaitingSql = (Binary, Text, Unsigned<Integer>, Unsigned<Integer>, Unsigned<BigInt>, Datetime, Nullable<Text>);
 
 impl Store {
     /// Looks at a queue's near future: one statement.
@@ -111,46 +107,68 @@ impl Store {
         .await
     }
 
-    /// Moves waiting tasks that are due into the backlog, at most a batch; says how many.
+    /// Moves waiting tasks that are due into the backlog, at most a batch; says which it looked at.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn promote_due(&self, queue: Arc<str>) -> Result<usize, StoreError> {
+    pub async fn promote_due(&self, queue: Arc<str>) -> Result<Vec<TaskId>, StoreError> {
         self.run("promote", move |conn, _| {
             let queue = Arc::clone(&queue);
             async move {
                 let due = position::scheduled(now(conn).await?);
                 let binds = vec![Bind::Text(&queue), Bind::Number(due), Bind::Number(PROMOTE_ROWS)];
                 let ids: Vec<Key> = select::<Binary>(DUE, binds).load(conn).await?;
-                let mut moved = 0;
                 for chunk in ids.chunks(MAX_ROWS) {
                     let mut binds = padded(&chunk.iter().map(|key| Bind::Id(key.0)).collect::<Vec<_>>());
                     binds.push(Bind::Number(due));
-                    moved += statement(PROMOTE.of(chunk.len()), binds).execute(conn).await?;
+                    statement(PROMOTE.of(chunk.len()), binds).execute(conn).await?;
                 }
-                Ok(moved)
+                Ok(ids.into_iter().map(TaskId::from).collect())
             }
             .boxed()
         })
         .await
     }
 
-    /// Takes up to `limit` tasks from the head of the backlog. What another dispatcher took
-    /// first is left out.
+    /// The first `limit` tasks of the backlog with their positions, in order.
     ///
     /// # Errors
-    /// When the database cannot be reached. What was taken then is found by the sweep.
-    pub async fn take_backlog(&self, queue: Arc<str>, limit: usize) -> Result<Vec<Dispatched>, StoreError> {
-        let taken = self
-            .run("dispatch", move |conn, _| {
-                let queue = Arc::clone(&queue);
-                async move { take(conn, &queue, limit).await }.boxed()
-            })
-            .await?;
-        if !taken.is_empty() {
-            self.saw_batch("dispatch", taken.len());
-        }
-        Ok(taken)
+    /// When the database cannot be reached.
+    pub async fn backlog_head(&self, queue: Arc<str>, limit: usize) -> Result<Vec<(TaskId, u64)>, StoreError> {
+        self.run("dispatch", move |conn, _| {
+            let queue = Arc::clone(&queue);
+            async move {
+                let binds = vec![Bind::Text(&queue), Bind::Number(count(limit))];
+                let rows: Vec<(Key, u64)> = select::<(Binary, Unsigned<BigInt>)>(HEAD, binds).load(conn).await?;
+                Ok(rows.into_iter().map(|(id, position)| (TaskId::from(id), position)).collect())
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    /// What the entries of these tasks need, in the order of `ids`; those that have left the backlog
+    /// are left out.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn waiting(&self, ids: Vec<TaskId>) -> Result<Vec<Waiting>, StoreError> {
+        self.saw_batch("dispatch", ids.len());
+        let ids = Arc::new(ids);
+        self.run("dispatch", move |conn, _| {
+            let ids = Arc::clone(&ids);
+            async move {
+                let mut found = HashMap::with_capacity(ids.len());
+                for chunk in ids.chunks(MAX_ROWS) {
+                    let binds = padded(&chunk.iter().map(|id| Bind::Id(id.0)).collect::<Vec<_>>());
+                    let rows: Vec<WaitingRow> = select::<WaitingSql>(WAITING.of(chunk.len()), binds).load(conn).await?;
+                    found.extend(rows.into_iter().map(|row| (TaskId::from(row.0), waiting(row))));
+                }
+                Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+            }
+            .boxed()
+        })
+        .await
     }
 
     /// Un-dispatches queued tasks that were dispatched before `cutoff`, at most `limit`; says how many.
@@ -182,28 +200,6 @@ impl Store {
         .await
     }
 
-    /// Puts tasks back into the backlog that were taken at this instant and did not reach the
-    /// stream.
-    ///
-    /// # Errors
-    /// When the database cannot be reached; the sweep finds them.
-    pub async fn put_back(&self, ids: Vec<TaskId>, dispatched_at: Timestamp) -> Result<(), StoreError> {
-        let ids = Arc::new(ids);
-        self.run("undispatch", move |conn, _| {
-            let ids = Arc::clone(&ids);
-            async move {
-                for chunk in ids.chunks(MAX_ROWS) {
-                    let mut binds = padded(&chunk.iter().map(|id| Bind::Id(id.0)).collect::<Vec<_>>());
-                    binds.push(Bind::Time(dispatched_at.naive_utc()));
-                    statement(PUT_BACK.of(chunk.len()), binds).execute(conn).await?;
-                }
-                Ok(())
-            }
-            .boxed()
-        })
-        .await
-    }
-
     /// Hands queued tasks back, to be dispatched again after `delay`; no attempt is spent.
     ///
     /// # Errors
@@ -228,44 +224,16 @@ impl Store {
     }
 }
 
-async fn take(conn: &mut Connection, queue: &str, limit: usize) -> QueryResult<Vec<Dispatched>> {
-    let at = now(conn).await?;
-    let binds = vec![Bind::Text(queue), Bind::Number(count(limit))];
-    let rows: Vec<BacklogRow> = select::<BacklogSql>(BACKLOG, binds).load(conn).await?;
-    let mut taken = Vec::with_capacity(rows.len());
-    for chunk in rows.chunks(MAX_ROWS) {
-        let ids = padded(&chunk.iter().map(|row| Bind::Id(row.0.0)).collect::<Vec<_>>());
-        let mut binds = vec![Bind::Time(at.naive_utc())];
-        binds.extend(ids.iter().copied());
-        let affected = statement(TAKE.of(chunk.len()), binds).execute(conn).await?;
-        if affected == chunk.len() {
-            taken.extend(chunk.iter().map(|row| dispatched(row, at)));
-        } else {
-            // Another dispatcher, a cancel or an expiry was faster for some.
-            let mut binds = ids;
-            binds.push(Bind::Time(at.naive_utc()));
-            let mine: Vec<Key> = select::<Binary>(TAKEN.of(chunk.len()), binds).load(conn).await?;
-            // More than were taken here: another dispatcher read the clock in the same microsecond,
-            // and nobody can say whose they are. The sweep brings back what is nobody's.
-            if mine.len() == affected {
-                taken.extend(chunk.iter().filter(|row| mine.contains(&row.0)).map(|row| dispatched(row, at)));
-            }
-        }
-    }
-    Ok(taken)
-}
-
-fn dispatched(row: &BacklogRow, at: Timestamp) -> Dispatched {
+fn waiting(row: WaitingRow) -> Waiting {
     let (id, name, attempt, max_attempts, timeout_ms, run_at, payload) = row;
-    Dispatched {
-        id: TaskId::from(*id),
-        name: name.clone(),
-        attempt: *attempt,
-        max_attempts: *max_attempts,
-        timeout: Duration::from_millis(*timeout_ms),
-        run_at: utc(*run_at),
-        dispatched_at: at,
-        payload: payload.clone(),
+    Waiting {
+        id: TaskId::from(id),
+        name,
+        attempt,
+        max_attempts,
+        timeout: Duration::from_millis(timeout_ms),
+        run_at: utc(run_at),
+        payload,
     }
 }
 

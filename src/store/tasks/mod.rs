@@ -11,7 +11,7 @@ pub(super) mod rescue;
 
 pub use cancel::CancelAsked;
 pub use claim::{Claim, LostClaim};
-pub use dispatch::{Dispatched, MAX_ENTRY_PAYLOAD, Outlook};
+pub use dispatch::{MAX_ENTRY_PAYLOAD, Outlook, Waiting};
 pub use finish::{Applied, Finish, Record};
 pub use insert::Insert;
 pub(super) use insert::{Placed, insert_rows};

@@ -2,9 +2,9 @@
 
 use crate::store::connection::{Connection, Store, utc};
 use crate::store::error::StoreError;
-use crate::store::row::{Key, TaskRow};
+use crate::store::row::{Key, TaskRow, TaskSql};
 use crate::store::schema::tasks::dsl;
-use crate::store::sql::{Bind, select};
+use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, select};
 use crate::task::{Status, Task, TaskId, Timestamp};
 use chrono::NaiveDateTime;
 use diesel::dsl::sql;
@@ -16,6 +16,7 @@ use diesel::{
 };
 use diesel_async::RunQueryDsl;
 use futures_util::FutureExt;
+use std::collections::HashMap;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -70,7 +71,51 @@ pub(in crate::store) const DEPTH: &str = "SELECT \
 type DepthRow = (i64, i64, i64, i64, Option<NaiveDateTime>, Option<NaiveDateTime>, NaiveDateTime);
 type DepthSql = (BigInt, BigInt, BigInt, BigInt, Nullable<Datetime>, Nullable<Datetime>, Datetime);
 
+/// Rows of more than this many bytes of payload and result are read alone, not in a batch.
+const BATCH_ROW_BYTES: u64 = 64 << 10;
+
+pub(in crate::store) static SMALL: Texts = Texts::new(|ids| {
+    format!(
+        "SELECT id, name, queue, priority, status, reason, attempt, forgiven, max_attempts, timeout_ms, backoff, run_at, \
+         expires_at, dispatched_at, worker_id, cancel_requested_at, created_at, started_at, finished_at, schedule, tags, \
+         metadata, payload, result, last_error FROM tasks \
+         WHERE id IN ({}) AND OCTET_LENGTH(payload) + COALESCE(OCTET_LENGTH(result), 0) <= ?",
+        marks(ids)
+    )
+});
+
 impl Store {
+    /// Several tasks by one statement, in the order of `ids`. None: there is no such task, or it is too large to be
+    /// read beside others.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn small_tasks(&self, ids: Vec<TaskId>) -> Result<Vec<Option<Task>>, StoreError> {
+        self.saw_batch("get", ids.len());
+        let ids = Arc::new(ids);
+        let wanted = Arc::clone(&ids);
+        let rows = self
+            .run("get", move |conn, _| {
+                let ids = Arc::clone(&wanted);
+                async move {
+                    let mut rows: Vec<TaskRow> = Vec::with_capacity(ids.len());
+                    for chunk in ids.chunks(MAX_ROWS) {
+                        let mut binds = padded(&chunk.iter().map(|id| Bind::Id(id.0)).collect::<Vec<_>>());
+                        binds.push(Bind::Number(BATCH_ROW_BYTES));
+                        rows.extend(select::<TaskSql>(SMALL.of(chunk.len()), binds).load::<TaskRow>(conn).await?);
+                    }
+                    Ok(rows)
+                }
+                .boxed()
+            })
+            .await?;
+        let tasks: Result<HashMap<TaskId, Task>, _> =
+            rows.into_iter().map(|row| Task::try_from(row).map(|task| (task.id, task))).collect();
+        let tasks = tasks.map_err(|e| StoreError::Unexpected(e.to_string()))?;
+        // An id that stands twice is answered twice.
+        Ok(ids.iter().map(|id| tasks.get(id).cloned()).collect())
+    }
+
     /// One task.
     ///
     /// # Errors
