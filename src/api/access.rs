@@ -30,6 +30,11 @@ impl Access {
         Self { key: key.map(hash), metrics_need_key }
     }
 
+    /// Who has asked, as far as is known: one key is like another.
+    pub(super) fn actor(&self) -> &'static str {
+        if self.key.is_some() { "key" } else { "local" }
+    }
+
     fn check(&self, request: &ServiceRequest) -> Result<(), Problem> {
         let open = match request.path() {
             "/livez" | "/readyz" | "/health" => true,

@@ -1,4 +1,5 @@
-//! Whether a live worker serves a queue: for the warning in the answer to a submission.
+//! Whether a live worker serves a queue: for the warning in the answer to a submission, and for
+//! what is said of a queue.
 
 use crate::store::Store;
 use std::collections::HashSet;
@@ -32,19 +33,24 @@ impl Read {
 impl Serving {
     /// Whether some live worker serves the queue; true where that cannot be told.
     pub(super) async fn serves(&self, store: &Store, queue: &str) -> bool {
+        self.known(store, queue).await.unwrap_or(true)
+    }
+
+    /// The same; None where that cannot be told.
+    pub(super) async fn known(&self, store: &Store, queue: &str) -> Option<bool> {
         let mut read = self.read.lock().await;
         if let Some(read) = &*read {
             let (age, serves) = (read.at.elapsed(), read.serves(queue));
             if (serves && age < FRESH) || (!serves && age < RETRY) {
-                return serves;
+                return Some(serves);
             }
         }
-        let Ok(workers) = store.live_workers().await else { return true };
+        let workers = store.live_workers().await.ok()?;
         let named = workers.iter().flat_map(|w| serde_json::from_str::<Vec<String>>(&w.queues).unwrap_or_default());
         let queues: HashSet<String> = named.collect();
         let fresh = Read { at: Instant::now(), all: queues.contains("*"), queues };
         let serves = fresh.serves(queue);
         *read = Some(fresh);
-        serves
+        Some(serves)
     }
 }

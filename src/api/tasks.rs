@@ -5,7 +5,7 @@ use super::task_json::TaskJson;
 use super::{BODY_SLACK, State, body};
 use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit;
-use crate::task::{Fault, Task, TaskId, submission};
+use crate::task::{Task, TaskId, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload};
@@ -20,10 +20,7 @@ pub(super) async fn submit(
     let services = state.services()?;
     let bytes = body::read(&request, payload, services.max_payload + BODY_SLACK).await?;
     let read = submission::read(body::text(&bytes)?, services.max_payload);
-    let (submission, mut faults) = read.map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Problem::invalid(vec![Fault::at("", format_args!("{error}"))]),
-        _ => body::malformed(&format!("the body is not JSON: {error}")),
-    })?;
+    let (submission, mut faults) = read.map_err(|error| body::unreadable(&error))?;
     // A name that could not be read has its fault already.
     let named = !submission.name.is_empty();
     match submit::admit(submission, &services.tools.registry, &services.defaults) {

@@ -7,6 +7,8 @@
 //!                                                           purge: the end
 //! ```
 //!
+//! `pause` is the verb of a queue: it stops what comes between submit and dispatch.
+//!
 //! Each verb knows the store and the stream, and none knows the services that call it: which
 //! process runs them, and when, is the business of `api`, `worker` and `scheduler`.
 
@@ -41,6 +43,7 @@ pub mod dispatch;
 pub mod execute;
 pub mod finish;
 pub mod fire;
+pub mod pause;
 pub mod purge;
 pub mod rescue;
 pub mod submit;

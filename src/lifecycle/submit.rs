@@ -86,6 +86,22 @@ impl Submitter {
     }
 }
 
+/// What a pause needs of submission.
+impl Submitter {
+    /// Makes sure that a queue exists.
+    ///
+    /// # Errors
+    /// When it would be one too many, or the database is away.
+    pub(super) async fn ensure_queue(&self, queue: &Arc<str>) -> Result<(), SubmitError> {
+        self.shared.ensure_queue(queue).await
+    }
+
+    /// Closes a queue's gate in this process until its dispatcher publishes anew.
+    pub(super) fn shut_gate(&self, queue: &str) {
+        self.shared.gates.shut(queue);
+    }
+}
+
 impl Shared {
     async fn ensure_queue(&self, queue: &Arc<str>) -> Result<(), SubmitError> {
         let known = |queue: &Arc<str>| self.queues.read().unwrap_or_else(PoisonError::into_inner).contains(queue);

@@ -154,16 +154,18 @@ impl Dispatcher {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(queue).copied().unwrap_or(0);
         let window = window(&self.rate, slots, state.pending);
         let mut room = window.saturating_sub(state.unread);
-        if backlog && room > 0 {
+        // Paused: what is due moves into the backlog and the sweep goes on, and nothing leaves it.
+        let paused = outlook.paused;
+        if backlog && room > 0 && !paused {
             let filled = dispatch::fill(store, stream, queue, room).await?;
             room -= u64::try_from(filled).unwrap_or(room).min(room);
             // A short fill found the end of the backlog.
             backlog = room == 0;
         }
-        let budget = if backlog { 0 } else { room };
+        let budget = if backlog || paused { 0 } else { room };
         stream.publish_gate(queue, Opening { serial: next_serial(), budget }).await?;
         self.measure_depth();
-        Ok(self.wait(backlog, outlook.next_due.map(|due| (due - outlook.now).to_std().unwrap_or_default())))
+        Ok(self.wait(backlog && !paused, outlook.next_due.map(|due| (due - outlook.now).to_std().unwrap_or_default())))
     }
 
     fn wait(&self, backlog: bool, next_due: Option<Duration>) -> Duration {

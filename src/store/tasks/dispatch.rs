@@ -29,6 +29,8 @@ pub struct Outlook {
     pub next_due: Option<Timestamp>,
     /// Whether the backlog holds anything.
     pub backlog: bool,
+    /// Whether the queue is paused at this instant.
+    pub paused: bool,
 }
 
 /// A task that has just been taken from the backlog and belongs in the stream.
@@ -47,7 +49,9 @@ pub struct Dispatched {
 
 pub(in crate::store) const OUTLOOK: &str = "SELECT NOW(6), \
      (SELECT CAST(position AS SIGNED) FROM tasks WHERE queue = ? AND lane = 1 ORDER BY position LIMIT 1), \
-     CAST(EXISTS(SELECT 1 FROM tasks WHERE queue = ? AND lane = 2) AS SIGNED)";
+     CAST(EXISTS(SELECT 1 FROM tasks WHERE queue = ? AND lane = 2) AS SIGNED), \
+     CAST(EXISTS(SELECT 1 FROM queues WHERE name = ? AND paused_at IS NOT NULL \
+                 AND (resume_at IS NULL OR resume_at > NOW(6))) AS SIGNED)";
 /// From the index alone. An UPDATE that orders by a column it changes would read, lock and sort
 /// everything that is due to move a batch of it.
 pub(in crate::store) const DUE: &str =
@@ -100,11 +104,11 @@ impl Store {
         self.run("outlook", move |conn, _| {
             let queue = Arc::clone(&queue);
             async move {
-                let binds = vec![Bind::Text(&queue), Bind::Text(&queue)];
-                let (now, due, backlog): (NaiveDateTime, Option<i64>, i64) =
-                    select::<(Datetime, Nullable<BigInt>, BigInt)>(OUTLOOK, binds).get_result(conn).await?;
+                let binds = vec![Bind::Text(&queue); 3];
+                let (now, due, backlog, paused): (NaiveDateTime, Option<i64>, i64, i64) =
+                    select::<(Datetime, Nullable<BigInt>, BigInt, BigInt)>(OUTLOOK, binds).get_result(conn).await?;
                 let next_due = due.and_then(Timestamp::from_timestamp_micros);
-                Ok(Outlook { now: utc(now), next_due, backlog: backlog != 0 })
+                Ok(Outlook { now: utc(now), next_due, backlog: backlog != 0, paused: paused != 0 })
             }
             .boxed()
         })
