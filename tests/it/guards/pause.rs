@@ -47,7 +47,11 @@ async fn a_pause_holds_until_its_time_is_over_or_it_is_ended() {
     assert!(ground.paused().await);
 
     // Its time is over, and nobody has done anything.
-    ground.sql.query_drop("UPDATE queues SET resume_at = NOW(6) - INTERVAL 1 MICROSECOND").await.unwrap();
+    ground
+        .sql
+        .query_drop("UPDATE queues SET resume_at = NOW(6) - INTERVAL 1 MICROSECOND WHERE name = 'default'")
+        .await
+        .unwrap();
     assert!(!ground.paused().await);
     // A new one does not end at the old one's time.
     assert_eq!(ground.pause(None).await.resume_at, None);
