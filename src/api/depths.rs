@@ -10,12 +10,11 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-/// A count is believed for this many times what it took, so that at most so small a part of the
-/// time is spent on counting...
+/// A count is believed for this many times what it took: little of the time is spent on counting.
 const COST: u32 = 20;
-/// ... but for no less than this,
+/// A count is believed for this long at least.
 const LEAST: Duration = Duration::from_secs(1);
-/// and no more than this.
+/// And no longer than this, whatever it cost: it is to say how deep the queue is now.
 const MOST: Duration = Duration::from_secs(10);
 /// Queues counted at once: well below the pool, which submissions need.
 const AT_ONCE: usize = 4;
