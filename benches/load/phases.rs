@@ -131,3 +131,16 @@ pub(crate) async fn latency(all: &Daemon, sql: &mut Conn) -> Vec<(&'static str, 
         })
         .into()
 }
+
+/// The mean size of each kind of batch so far, from the daemon's own metrics.
+pub(crate) async fn batches(daemon: &Daemon) -> String {
+    let mut client = Client::connect(&daemon.address).await;
+    let text = client.call(&request("GET", "/metrics", "")).await;
+    let value = |op: &str, what: &str| -> f64 {
+        let series = format!("taskrunnerx_store_batch_rows_{what}{{op=\"{op}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok()).unwrap_or(f64::NAN)
+    };
+    ["insert", "dispatch", "claim", "finish"]
+        .map(|op| format!("{op} {:.0}", value(op, "sum") / value(op, "count")))
+        .join(", ")
+}

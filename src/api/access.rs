@@ -26,6 +26,11 @@ impl Access {
         Self { key: key.map(hash), metrics_need_key }
     }
 
+    /// Who has asked, as far as is known: one key is like another.
+    pub(super) fn actor(&self) -> &'static str {
+        if self.key.is_some() { "key" } else { "local" }
+    }
+
     /// Whether this request may be answered.
     pub(super) fn check(&self, request: &ServiceRequest) -> Result<(), Problem> {
         let open = match request.path() {

@@ -6,10 +6,12 @@
 
 mod access;
 mod body;
+mod depths;
 mod health;
 mod listing;
 mod ops;
 mod problem;
+mod queues;
 mod request;
 mod serving;
 mod task_json;
@@ -25,6 +27,7 @@ use crate::telemetry::Metrics;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, guard, web};
+use depths::Depths;
 use problem::Problem;
 use serving::Serving;
 use std::net::SocketAddr;
@@ -50,6 +53,16 @@ pub struct Services {
     pub defaults: Defaults,
     /// `limits.payload`, in bytes.
     pub max_payload: usize,
+    pub bulk: BulkLimits,
+}
+
+/// What one bulk submission may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct BulkLimits {
+    /// `limits.bulk`.
+    pub tasks: usize,
+    /// `limits.bulk_body`, in bytes.
+    pub body: usize,
 }
 
 /// What every route sees.
@@ -61,13 +74,15 @@ pub struct State {
     /// None: without the api role.
     services: Option<OnceLock<Services>>,
     serving: Serving,
+    depths: Depths,
 }
 
 impl State {
     /// `api`: whether this process has the api role.
     #[must_use]
     pub fn new(metrics: Metrics, health: Arc<Health>, access: Access, api: bool) -> Self {
-        Self { metrics, health, access, services: api.then(OnceLock::new), serving: Serving::default() }
+        let services = api.then(OnceLock::new);
+        Self { metrics, health, access, services, serving: Serving::default(), depths: Depths::default() }
     }
 
     /// Opens the routes of `/api`.
@@ -111,6 +126,7 @@ fn routes(config: &mut web::ServiceConfig) {
     // HEAD is what load balancers probe with; the server leaves the body out.
     let get = || web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
     let only_get = || web::to(|| problem::method_not_allowed("GET, HEAD"));
+    let only_post = || web::to(|| problem::method_not_allowed("POST"));
     config
         .service(web::resource("/livez").route(get().to(ops::livez)).default_service(only_get()))
         .service(web::resource("/readyz").route(get().to(ops::readyz)).default_service(only_get()))
@@ -122,10 +138,25 @@ fn routes(config: &mut web::ServiceConfig) {
                 .route(web::post().to(tasks::submit))
                 .default_service(web::to(|| problem::method_not_allowed("GET, HEAD, POST"))),
         )
+        .service(
+            web::resource("/api/tasks/bulk")
+                .route(web::post().to(tasks::submit_bulk))
+                .default_service(web::to(|| problem::method_not_allowed("POST"))),
+        )
         .service(web::resource("/api/tasks/{id}").route(get().to(tasks::get)).default_service(only_get()))
         .service(
-            web::resource("/api/tasks/{id}/cancel")
-                .route(web::post().to(tasks::cancel))
-                .default_service(web::to(|| problem::method_not_allowed("POST"))),
+            web::resource("/api/tasks/{id}/cancel").route(web::post().to(tasks::cancel)).default_service(only_post()),
+        )
+        .service(web::resource("/api/queues").route(get().to(queues::list)).default_service(only_get()))
+        .service(web::resource("/api/queues/{queue}").route(get().to(queues::get)).default_service(only_get()))
+        .service(
+            web::resource("/api/queues/{queue}/pause")
+                .route(web::post().to(queues::pause))
+                .default_service(only_post()),
+        )
+        .service(
+            web::resource("/api/queues/{queue}/resume")
+                .route(web::post().to(queues::resume))
+                .default_service(only_post()),
         );
 }

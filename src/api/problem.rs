@@ -144,7 +144,7 @@ impl From<SubmitError> for Problem {
 pub(super) async fn not_found() -> Result<HttpResponse, Problem> {
     Err(Problem::new(
         StatusCode::NOT_FOUND,
-        "no such route; the API is under /api/tasks, /health says how the process is",
+        "no such route; the API is under /api/tasks and /api/queues, /health says how the process is",
     ))
 }
 

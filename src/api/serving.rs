@@ -1,4 +1,5 @@
-//! Whether a live worker serves a queue: for the warning in the answer to a submission.
+//! Whether a live worker serves a queue: for the warning in the answer to a submission, and for
+//! what is said of a queue.
 
 use crate::store::Store;
 use std::collections::HashSet;
@@ -35,24 +36,29 @@ impl Read {
 impl Serving {
     /// Whether some live worker serves the queue; true where that cannot be told.
     pub(super) async fn serves(&self, store: &Store, queue: &str) -> bool {
-        if let Some(known) = self.known(queue) {
-            return known;
+        self.known(store, queue).await.unwrap_or(true)
+    }
+
+    /// The same; None where that cannot be told.
+    pub(super) async fn known(&self, store: &Store, queue: &str) -> Option<bool> {
+        if let Some(known) = self.as_read(queue) {
+            return Some(known);
         }
         let _one = self.reading.lock().await;
-        if let Some(known) = self.known(queue) {
-            return known;
+        if let Some(known) = self.as_read(queue) {
+            return Some(known);
         }
-        let Ok(workers) = store.live_workers().await else { return true };
+        let workers = store.live_workers().await.ok()?;
         let named = workers.iter().flat_map(|w| serde_json::from_str::<Vec<String>>(&w.queues).unwrap_or_default());
         let queues: HashSet<String> = named.collect();
         let fresh = Read { at: Instant::now(), all: queues.contains("*"), queues };
         let serves = fresh.serves(queue);
         *self.read.write().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
-        serves
+        Some(serves)
     }
 
     /// What was read, where that may still be believed.
-    fn known(&self, queue: &str) -> Option<bool> {
+    fn as_read(&self, queue: &str) -> Option<bool> {
         let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
         let read = read.as_ref()?;
         let (age, serves) = (read.at.elapsed(), read.serves(queue));

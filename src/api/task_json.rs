@@ -127,7 +127,7 @@ impl Serialize for Id {
 }
 
 /// RFC 3339 in UTC, with the microseconds that the row has.
-struct Time(Timestamp);
+pub(super) struct Time(pub(super) Timestamp);
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

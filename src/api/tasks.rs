@@ -1,15 +1,17 @@
-//! `POST /api/tasks`, `GET /api/tasks/{id}` and `POST /api/tasks/{id}/cancel`.
+//! `POST /api/tasks`, `POST /api/tasks/bulk`, `GET /api/tasks/{id}` and `POST /api/tasks/{id}/cancel`.
 
 use super::problem::Problem;
 use super::task_json::TaskJson;
-use super::{BODY_SLACK, State, body};
+use super::{BODY_SLACK, Services, State, body};
 use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit;
-use crate::task::{Fault, TaskId, submission};
+use crate::task::fields::Fields;
+use crate::task::{Fault, NewTask, TaskId, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use serde_json::value::RawValue;
 
 /// Accepts a task: 201 when it is committed.
 pub(super) async fn submit(
@@ -19,29 +21,95 @@ pub(super) async fn submit(
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let bytes = body::read(&request, payload, services.max_payload + BODY_SLACK).await?;
-    let read = submission::read(body::text(&bytes)?, services.max_payload);
-    let (submission, mut faults) = read.map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Problem::invalid(vec![Fault::at("", format_args!("{error}"))]),
-        _ => body::malformed(&format!("the body is not JSON: {error}")),
+    let task = admit(services, body::text(&bytes)?, "").map_err(|refused| match refused {
+        Refused::Unreadable(error) => body::unreadable(&error),
+        Refused::Faults(faults) => Problem::invalid(faults),
     })?;
+    let accepted = services.submitter.submit(vec![task]).await?;
+    let [task] = accepted.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
+    tracing::Span::current().record("task.id", tracing::field::display(task.id));
+    let warnings = warnings(&state, services, &task.queue).await;
+    Ok(HttpResponse::Created()
+        .insert_header((LOCATION, format!("/api/tasks/{}", task.id)))
+        .json(TaskJson::new(task, warnings)))
+}
+
+#[derive(serde::Serialize)]
+struct TasksJson<'a> {
+    tasks: Vec<TaskJson<'a>>,
+}
+
+/// Accepts many tasks, all or none: 201 when they are committed.
+pub(super) async fn submit_bulk(
+    state: Data<State>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let services = state.services()?;
+    let bytes = body::read(&request, payload, services.bulk.body).await?;
+    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let takes = format!("a list of 1 to {} submissions", services.bulk.tasks);
+    let texts: Vec<&RawValue> = match fields.raw_or_null("tasks").map(serde_json::from_str) {
+        Some(Ok(texts)) => texts,
+        Some(Err(_)) => {
+            fields.fault("/tasks", format_args!("takes {takes}"));
+            Vec::new()
+        }
+        None => {
+            fields.fault("/tasks", format_args!("is missing; takes {takes}"));
+            Vec::new()
+        }
+    };
+    let mut faults = fields.finish();
+    if faults.is_empty() && !(1..=services.bulk.tasks).contains(&texts.len()) {
+        faults.push(Fault::at("/tasks", format_args!("has {} items; takes {takes}", texts.len())));
+        return Err(Problem::invalid(faults));
+    }
+    let mut tasks = Vec::with_capacity(texts.len());
+    for (n, text) in texts.into_iter().enumerate() {
+        let pointer = format!("/tasks/{n}");
+        match admit(services, text.get(), &pointer) {
+            Ok(task) => tasks.push(task),
+            Err(Refused::Unreadable(_)) => faults.push(Fault::at(&pointer, "is no object; takes a submission")),
+            Err(Refused::Faults(more)) => faults.extend(more),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Problem::invalid(faults));
+    }
+    let tasks = services.submitter.submit(tasks).await?;
+    let mut answers = Vec::with_capacity(tasks.len());
+    for task in &tasks {
+        answers.push(TaskJson::new(task, warnings(&state, services, &task.queue).await));
+    }
+    Ok(HttpResponse::Created().json(TasksJson { tasks: answers }))
+}
+
+/// Why a submission was not admitted.
+enum Refused {
+    /// No JSON object.
+    Unreadable(serde_json::Error),
+    Faults(Vec<Fault>),
+}
+
+/// Reads a submission, with every fault at once; `pointer` says where in the body it stands.
+fn admit(services: &Services, text: &str, pointer: &str) -> Result<NewTask, Refused> {
+    let (submission, mut faults) = submission::read(text, services.max_payload).map_err(Refused::Unreadable)?;
     // A name that could not be read has its fault already.
     let named = !submission.name.is_empty();
     match submit::admit(submission, &services.tools.registry, &services.defaults) {
         Err(fault) if named => faults.insert(0, fault),
-        Ok(task) if faults.is_empty() => {
-            let task = services.submitter.submit(task).await?;
-            tracing::Span::current().record("task.id", tracing::field::display(task.id));
-            let mut warnings = Vec::new();
-            if !state.serving.serves(&services.tools.store, &task.queue).await {
-                warnings.push(format!("no live worker serves the queue {}; the task waits until one does", task.queue));
-            }
-            return Ok(HttpResponse::Created()
-                .insert_header((LOCATION, format!("/api/tasks/{}", task.id)))
-                .json(TaskJson::new(&task, warnings)));
-        }
+        Ok(task) if faults.is_empty() => return Ok(task),
         _ => {}
     }
-    Err(Problem::invalid(faults))
+    Err(Refused::Faults(faults.into_iter().map(|fault| fault.within(pointer)).collect()))
+}
+
+async fn warnings(state: &State, services: &Services, queue: &str) -> Vec<String> {
+    if state.serving.serves(&services.tools.store, queue).await {
+        return Vec::new();
+    }
+    vec![format!("no live worker serves the queue {queue}; the task waits until one does")]
 }
 
 /// One task.

@@ -3,12 +3,16 @@
 //!
 //! Entering the stream changes no row: the dispatcher remembers what it has added ([`Sent`]).
 
+mod sent;
+
+pub use sent::Sent;
+
 use crate::store::tasks::Waiting;
 use crate::store::{Store, StoreError};
 use crate::stream::{Entry, Stream, StreamError, StreamState};
 use crate::task::{TaskId, Timestamp};
 use crate::telemetry::Metrics;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -82,73 +86,6 @@ fn whole(value: f64) -> u64 {
     whole
 }
 
-/// What a dispatcher has put into its queue's stream and has not seen leave the backlog since.
-///
-/// A task of the backlog stays there until a worker claims it: that spares it a row change of its
-/// own for its way into the stream. So a dispatcher remembers where it has been, as a set and not as a
-/// point up to which all is done: an older row may commit later, and an urgent one overtakes. The
-/// memory is an economy and nothing else. A new dispatcher begins with none and puts everything in
-/// again; an entry too many loses its claim.
-#[derive(Debug, Default)]
-pub struct Sent {
-    tasks: HashMap<TaskId, Place>,
-}
-
-/// Where in the backlog a task stood when its entry was added, and when that was.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    /// Whoever comes back to the backlog comes back to another position.
-    position: u64,
-    /// The database's clock.
-    at: Timestamp,
-}
-
-impl Sent {
-    /// Tasks that are remembered; at most what a stream holds, and what left since the last look.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.tasks.len()
-    }
-
-    /// Whether none is remembered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
-    }
-
-    /// Forgets what is no longer in the backlog, and says what of it is not in the stream, in
-    /// order. `head` are its first tasks, in order of their positions; `whole`: there are no others.
-    fn compare(&mut self, head: &[(TaskId, u64)], whole: bool) -> Vec<(TaskId, u64)> {
-        let reach = if whole { u64::MAX } else { head.last().map_or(0, |(_, position)| *position) };
-        let standing: HashSet<&(TaskId, u64)> = head.iter().collect();
-        self.tasks.retain(|id, place| place.position >= reach && !whole || standing.contains(&(*id, place.position)));
-        head.iter().filter(|(id, _)| !self.tasks.contains_key(id)).copied().collect()
-    }
-
-    fn remember(&mut self, id: TaskId, position: u64, at: Timestamp) {
-        self.tasks.insert(id, Place { position, at });
-    }
-
-    /// These have come back to the backlog: their entries, if any, are spent.
-    pub fn forget(&mut self, ids: &[TaskId]) {
-        for id in ids {
-            self.tasks.remove(id);
-        }
-    }
-
-    /// The stream is gone, and every entry with it.
-    pub fn forget_all(&mut self) {
-        self.tasks.clear();
-    }
-
-    /// Forgets what was added before this instant; says how much that was.
-    fn forget_before(&mut self, cutoff: Timestamp) -> usize {
-        let before = self.tasks.len();
-        self.tasks.retain(|_, place| place.at >= cutoff);
-        before - self.tasks.len()
-    }
-}
-
 /// What [`fill`] has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filled {
@@ -173,9 +110,10 @@ pub async fn fill(
     now: Timestamp,
 ) -> Result<Filled, DispatchError> {
     let limit = sent.len().saturating_add(room).saturating_add(1);
-    let head = store.backlog_head(Arc::clone(queue), limit).await?;
-    let fresh = sent.compare(&head, head.len() < limit);
-    let more = fresh.len() > room || head.len() == limit;
+    let head = store.backlog_head(Arc::clone(queue), sent.from(now), limit).await?;
+    let whole = head.len() < limit;
+    let fresh = sent.compare(&head, whole, now);
+    let more = fresh.len() > room || !whole;
     let fresh: Vec<(TaskId, u64)> = fresh.into_iter().take(room).collect();
     if fresh.is_empty() {
         return Ok(Filled { added: 0, more });

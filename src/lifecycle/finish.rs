@@ -3,7 +3,7 @@
 
 use super::Tools;
 use super::submit::is_soon;
-use crate::store::batcher::{BATCH_BYTES, Batcher, Bounds, Stopped};
+use crate::store::batcher::{BATCH_BYTES, Batcher, Bounds, Size, Stopped};
 use crate::store::tasks::{Applied, Finish, Held, Record};
 use crate::store::{Store, StoreError};
 use crate::task::{Claimed, Next, Outcome, Standing, TaskId, decide};
@@ -62,7 +62,7 @@ impl Finisher {
             Outcome::Success(Some(result)) => result.len(),
             _ => 0,
         };
-        self.batcher.submit(ended, result + OUTCOME_BYTES).await
+        self.batcher.submit(ended, Size { rows: 1, bytes: result + OUTCOME_BYTES }).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Look-up: readers of single tasks that come at the same time share a statement.
 
-use crate::store::batcher::{Batcher, Bounds, Stopped};
+use crate::store::batcher::{Batcher, Bounds, Size, Stopped};
 use crate::store::{Store, StoreError};
 use crate::task::{Task, TaskId};
 use tokio::task::JoinSet;
@@ -38,7 +38,7 @@ impl Lookup {
     /// # Errors
     /// When the database cannot be reached, or the process is stopping.
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
-        match self.batcher.submit(id, 0).await {
+        match self.batcher.submit(id, Size { rows: 1, bytes: 0 }).await {
             Ok(Ok(None)) => self.store.task(id).await, // too large, or not there
             Ok(answer) => answer,
             Err(Stopped) => Err(StoreError::Unavailable("this process is stopping".to_owned())),

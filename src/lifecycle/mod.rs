@@ -7,7 +7,8 @@
 //!                                                           purge: the end
 //! ```
 //!
-//! [`lookup`] reads tasks for whoever asks.
+//! `pause` is the verb of a queue: it stops what comes between submit and dispatch. [`lookup`]
+//! reads tasks for whoever asks.
 //!
 //! Each verb knows the store and the stream, and none knows the services that call it: which
 //! process runs them, and when, is the business of `api`, `worker` and `scheduler`.
@@ -44,6 +45,7 @@ pub mod execute;
 pub mod finish;
 pub mod fire;
 pub mod lookup;
+pub mod pause;
 pub mod purge;
 pub mod rescue;
 pub mod submit;

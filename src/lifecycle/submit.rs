@@ -6,7 +6,7 @@
 use super::Tools;
 use crate::executor::Registry;
 use crate::store::StoreError;
-use crate::store::batcher::{BATCH_BYTES, Batcher, Bounds};
+use crate::store::batcher::{BATCH_BYTES, Batcher, Bounds, Size};
 use crate::store::tasks::{Insert, MAX_ENTRY_PAYLOAD};
 use crate::stream::{Entry, Gates};
 use crate::task::name::quoted;
@@ -41,7 +41,7 @@ pub enum SubmitError {
 #[derive(Debug, Clone)]
 pub struct Submitter {
     shared: Arc<Shared>,
-    batcher: Batcher<Insert, Result<Task, StoreError>>,
+    batcher: Batcher<Vec<Insert>, Result<Vec<Task>, StoreError>>,
 }
 
 #[derive(Debug)]
@@ -67,22 +67,45 @@ impl Submitter {
         (Self { shared: Arc::new(shared), batcher }, lanes)
     }
 
-    /// Accepts a task: when this returns it is committed.
+    /// Accepts these tasks, all or none: when this returns they are committed. In their order.
     ///
     /// # Errors
-    /// When the database is away, or the queue would be one too many. After
-    /// [`StoreError::Lost`] or [`StoreError::TimedOut`] it may have been accepted all the same.
-    pub async fn submit(&self, task: NewTask) -> Result<Task, SubmitError> {
+    /// When the database is away, or a queue would be one too many. After
+    /// [`StoreError::Lost`] or [`StoreError::TimedOut`] they may have been accepted all the same.
+    pub async fn submit(&self, tasks: Vec<NewTask>) -> Result<Vec<Task>, SubmitError> {
         let shared = &*self.shared;
-        shared.ensure_queue(&task.queue).await?;
-        let direct = task.when == When::Now && shared.gates.pass(&task.queue);
-        let tags: usize = task.tags.iter().map(String::len).sum();
-        let bytes = task.payload.len() + task.metadata.as_ref().map_or(0, |text| text.len()) + tags + ROW_BYTES;
-        let task = self.batcher.submit(Insert { task, direct }, bytes).await.map_err(|_| SubmitError::Stopping)??;
-        hand_over(&task, &shared.tools);
-        let name = shared.tools.registry.label(&task.name);
-        shared.tools.metrics.tasks_submitted.with_label_values(&[&*task.queue, name]).inc();
-        Ok(task)
+        let mut size = Size { rows: tasks.len(), bytes: 0 };
+        let mut group = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            shared.ensure_queue(&task.queue).await?;
+            let direct = task.when == When::Now && shared.gates.pass(&task.queue);
+            let tags: usize = task.tags.iter().map(String::len).sum();
+            size.bytes += task.payload.len() + task.metadata.as_ref().map_or(0, |text| text.len()) + tags + ROW_BYTES;
+            group.push(Insert { task, direct });
+        }
+        let tasks = self.batcher.submit(group, size).await.map_err(|_| SubmitError::Stopping)??;
+        for task in &tasks {
+            hand_over(task, &shared.tools);
+            let name = shared.tools.registry.label(&task.name);
+            shared.tools.metrics.tasks_submitted.with_label_values(&[&*task.queue, name]).inc();
+        }
+        Ok(tasks)
+    }
+}
+
+/// What a pause needs of submission.
+impl Submitter {
+    /// Makes sure that a queue exists.
+    ///
+    /// # Errors
+    /// When it would be one too many, or the database is away.
+    pub(super) async fn ensure_queue(&self, queue: &Arc<str>) -> Result<(), SubmitError> {
+        self.shared.ensure_queue(queue).await
+    }
+
+    /// Closes a queue's gate in this process until its dispatcher publishes anew.
+    pub(super) fn shut_gate(&self, queue: &str) {
+        self.shared.gates.shut(queue);
     }
 }
 

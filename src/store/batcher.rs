@@ -21,7 +21,7 @@ pub const BATCH_BYTES: usize = 4 << 20;
 /// The bounds of one batcher.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Most items in a batch.
+    /// A batch closes at the first item that takes it to this many rows.
     pub rows: usize,
     /// A batch closes at the first item that takes it to this many bytes.
     pub bytes: usize,
@@ -33,8 +33,15 @@ pub struct Bounds {
 
 struct Waiting<T, R> {
     item: T,
-    bytes: usize,
+    size: Size,
     answer: oneshot::Sender<R>,
+}
+
+/// What one item adds to its batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    pub rows: usize,
+    pub bytes: usize,
 }
 
 /// The batcher has stopped, or its flush broke off: nothing is known of the item's fate.
@@ -73,13 +80,13 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
         (Self { line }, lanes)
     }
 
-    /// Hands in an item of about `bytes` bytes and waits for its answer.
+    /// Hands in an item of about this size and waits for its answer.
     ///
     /// # Errors
     /// [`Stopped`] when the lanes have ended.
-    pub async fn submit(&self, item: T, bytes: usize) -> Result<R, Stopped> {
+    pub async fn submit(&self, item: T, size: Size) -> Result<R, Stopped> {
         let (answer, answered) = oneshot::channel();
-        self.line.send(Waiting { item, bytes, answer }).await.map_err(|_| Stopped)?;
+        self.line.send(Waiting { item, size, answer }).await.map_err(|_| Stopped)?;
         answered.await.map_err(|_| Stopped)
     }
 }
@@ -106,12 +113,13 @@ async fn take<T, R>(
 ) -> Option<(Vec<T>, Vec<oneshot::Sender<R>>)> {
     let mut line = line.lock().await;
     let mut next = Some(line.recv().await?);
-    let (mut items, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let (mut items, mut answers, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0usize, 0usize);
     while let Some(waiting) = next {
-        bytes += waiting.bytes;
+        rows = rows.saturating_add(waiting.size.rows);
+        bytes = bytes.saturating_add(waiting.size.bytes);
         items.push(waiting.item);
         answers.push(waiting.answer);
-        next = if items.len() < bounds.rows && bytes < bounds.bytes { line.try_recv().ok() } else { None };
+        next = if rows < bounds.rows && bytes < bounds.bytes { line.try_recv().ok() } else { None };
     }
     Some((items, answers))
 }
@@ -153,7 +161,7 @@ mod tests {
         let (batcher, gate, begun, _lanes) = gated(BOUNDS);
         let submit = |item: u32| {
             let batcher = batcher.clone();
-            tokio::spawn(async move { batcher.submit(item, bytes).await.unwrap() })
+            tokio::spawn(async move { batcher.submit(item, Size { rows: 1, bytes }).await.unwrap() })
         };
         let mut calls = vec![submit(0)];
         until(|| begun.load(Ordering::Relaxed)).await;
@@ -185,7 +193,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_answer_is_said_and_dropping_the_last_caller_ends_the_lanes() {
         let (batcher, mut lanes) = Batcher::<u8, u8>::start(BOUNDS, |_| async { vec![] });
-        assert_eq!(batcher.submit(1, 1).await, Err(Stopped));
+        assert_eq!(batcher.submit(1, Size { rows: 1, bytes: 1 }).await, Err(Stopped));
         drop(batcher);
         while lanes.join_next().await.is_some() {}
     }

@@ -1,5 +1,4 @@
-//! Who is there: every worker's row, and every queue with its dispatcher, for `doctor`. Nothing
-//! here writes, and nothing reads `tasks`.
+//! Who is there: every worker's row, for `doctor`. Nothing here writes, and nothing reads `tasks`.
 
 use super::connection::{Store, now, utc};
 use super::error::StoreError;
@@ -10,7 +9,6 @@ use chrono::NaiveDateTime;
 use diesel::sql_types::{Binary, Datetime, Integer, Nullable, Text, Unsigned};
 use diesel_async::RunQueryDsl;
 use futures_util::FutureExt;
-use std::sync::Arc;
 
 /// Most workers in one look.
 const WORKER_ROWS: u64 = 1000;
@@ -60,14 +58,6 @@ impl WorkerRow {
     }
 }
 
-/// A queue, and who dispatches it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueRow {
-    pub name: Arc<str>,
-    /// The holder of the lease, if it holds.
-    pub dispatcher: Option<WorkerId>,
-}
-
 type WorkerSql = (Binary, Text, Unsigned<Integer>, Text, Unsigned<Integer>, Datetime, Nullable<Datetime>);
 type WorkerTuple = (Key, String, u32, String, u32, NaiveDateTime, Option<NaiveDateTime>);
 
@@ -93,27 +83,6 @@ impl Store {
                     dead_at: dead.map(utc),
                 };
                 Ok(Roster { now, workers: rows.into_iter().map(row).collect() })
-            }
-            .boxed()
-        })
-        .await
-    }
-
-    /// Every queue in order, with the holder of its lease.
-    ///
-    /// # Errors
-    /// When the database cannot be reached, or has no such table yet.
-    pub async fn queue_rows(&self) -> Result<Vec<QueueRow>, StoreError> {
-        self.run("queues", |conn, _| {
-            async move {
-                let text = "SELECT name, IF(dispatcher_until > NOW(6), dispatcher_id, NULL) FROM queues ORDER BY name";
-                let rows: Vec<(String, Option<Key>)> =
-                    select::<(Text, Nullable<Binary>)>(text, vec![]).load(conn).await?;
-                let row = |(name, id): (String, Option<Key>)| QueueRow {
-                    name: name.into(),
-                    dispatcher: id.map(WorkerId::from),
-                };
-                Ok(rows.into_iter().map(row).collect())
             }
             .boxed()
         })

@@ -65,6 +65,10 @@ diesel::table! {
         created_at -> Datetime,
         dispatcher_id -> Nullable<Binary>,
         dispatcher_until -> Nullable<Datetime>,
+        paused_at -> Nullable<Datetime>,
+        pause_reason -> Nullable<Text>,
+        paused_by -> Nullable<Text>,
+        resume_at -> Nullable<Datetime>,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The texts of the statements that run again and again, for the tests that look at their plans.
 
-use super::schedules;
 use super::sql::{SIZES, Texts};
 use super::tasks::{cancel, claim, dispatch, finish, insert, purge, read, rescue};
+use super::{queues, schedules};
 
 /// A text of its own, or one for each batch size.
 trait HasText {
@@ -40,6 +40,7 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         purge { WALK, PURGE, PURGE_HISTORY }
         read { DEPTH, SMALL }
         schedules { DUE, NEXT }
+        queues { QUEUE, RESUME }
     )
 }
 

@@ -75,6 +75,14 @@ impl Gates {
         }
     }
 
+    /// Closes one queue's gate until its dispatcher publishes anew.
+    pub fn shut(&self, queue: &str) {
+        let mut map = self.by_queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(local) = map.get_mut(queue) {
+            local.left = 0;
+        }
+    }
+
     fn queues(&self) -> Vec<Arc<str>> {
         self.by_queue.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
@@ -185,6 +193,11 @@ mod tests {
         gates.close();
         assert!(!gates.pass(&queue));
         gates.learn(&queue, opening("10:5"));
+        gates.shut("default");
+        gates.learn(&queue, opening("10:5"));
+        assert!(!gates.pass(&queue), "shut until the next publication");
+        gates.learn(&queue, opening("11:5"));
+        assert!(gates.pass(&queue));
         gates.learn(&queue, None);
         assert!(!gates.pass(&queue), "absent is closed");
     }

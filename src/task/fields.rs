@@ -21,6 +21,13 @@ impl Fault {
     pub fn at(pointer: &str, detail: impl fmt::Display) -> Self {
         Self { pointer: format!("#{pointer}"), detail: detail.to_string() }
     }
+
+    /// The same fault, of an object that stands at `pointer` in a larger one.
+    #[must_use]
+    pub fn within(self, pointer: &str) -> Self {
+        let own = self.pointer.strip_prefix('#').unwrap_or_default();
+        Self { pointer: format!("#{pointer}{own}"), detail: self.detail }
+    }
 }
 
 /// An object's fields. Each is taken once; [`Fields::finish`] complains of the rest.

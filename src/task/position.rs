@@ -12,6 +12,15 @@ pub const MAX_PRIORITY: u8 = 9;
 /// Width of one priority's band: 2^53 microseconds reach the year 2255.
 pub const BAND: u64 = 1 << 53;
 
+/// How many priorities there are, each with a band.
+pub const BANDS: usize = 10;
+
+/// Where the n-th band begins: the highest priority has the first.
+#[must_use]
+pub fn band(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(0).min(u64::from(MAX_PRIORITY)) * BAND
+}
+
 /// The position of a scheduled task: `run_at` in microseconds since 1970.
 #[must_use]
 pub fn scheduled(run_at: Timestamp) -> u64 {

@@ -94,7 +94,11 @@ fn span(text: &str) -> Result<Duration, String> {
     duration::from_value(&value).map_err(|fault| fault.to_string())
 }
 
-fn bounded(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+/// Reads a duration in a range from its JSON text.
+///
+/// # Errors
+/// A message of what was got and what is taken.
+pub fn bounded(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let span = span(text)?;
     if (least..=most).contains(&span) {
         Ok(span)

@@ -94,6 +94,8 @@ struct Dispatcher {
     slots: Arc<Slots>,
     rate: StartRate,
     sent: Sent,
+    /// As the last pass left it.
+    backlog: bool,
     sweep_at: Instant,
     depth_at: Instant,
     counting: Option<JoinHandle<()>>,
@@ -110,6 +112,7 @@ async fn serve(life: Arc<Life>, queue: Arc<str>, slots: Arc<Slots>, stop: Cancel
         slots,
         rate: StartRate::default(),
         sent: Sent::default(),
+        backlog: false,
         sweep_at: now,
         depth_at: now,
         counting: None,
@@ -149,7 +152,9 @@ impl Dispatcher {
             self.sent.forget_all();
         }
         self.rate.measure(Instant::now(), state.entries_read);
-        let outlook = store.outlook(Arc::clone(queue)).await?;
+        // What was there a moment ago need not be looked for by itself.
+        let busy = self.backlog || !self.sent.is_empty();
+        let outlook = store.outlook(Arc::clone(queue), busy).await?;
         let mut backlog = outlook.backlog;
         if Instant::now() >= self.sweep_at {
             self.sweep_at = Instant::now() + parts.settings.sweep_interval;
@@ -168,16 +173,19 @@ impl Dispatcher {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(queue).copied().unwrap_or(0);
         let window = window(&self.rate, slots, state.pending);
         let mut room = window.saturating_sub(state.unread);
-        if backlog && room > 0 {
+        // Paused: what is due moves into the backlog and the sweep goes on, and nothing leaves it.
+        let paused = outlook.paused;
+        if backlog && room > 0 && !paused {
             let wanted = usize::try_from(room).unwrap_or(usize::MAX);
             let filled = dispatch::fill(store, stream, queue, &mut self.sent, wanted, outlook.now).await?;
             room = room.saturating_sub(u64::try_from(filled.added).unwrap_or(room));
             backlog = filled.more;
         }
-        let budget = if backlog { 0 } else { room };
+        self.backlog = backlog;
+        let budget = if backlog || paused { 0 } else { room };
         stream.publish_gate(queue, Opening { serial: next_serial(), budget }).await?;
         self.measure_depth();
-        Ok(self.wait(backlog, outlook.next_due.map(|due| (due - outlook.now).to_std().unwrap_or_default())))
+        Ok(self.wait(backlog && !paused, outlook.next_due.map(|due| (due - outlook.now).to_std().unwrap_or_default())))
     }
 
     fn wait(&self, backlog: bool, next_due: Option<Duration>) -> Duration {

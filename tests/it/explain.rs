@@ -106,7 +106,7 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
         ids.iter().flat_map(|id| [time(), text("error"), text("why"), id.clone(), "1".to_owned(), worker()]).collect();
     BTreeMap::from([
         ("insert::EXISTING", by_id(none(), none())),
-        ("dispatch::OUTLOOK", by_agenda(vec![queue(), queue()])),
+        ("dispatch::OUTLOOK", by_agenda(vec![queue(); 3])),
         ("dispatch::DUE", by_agenda(vec![queue(), "1700000000002000".into(), "1000".into()])),
         ("dispatch::PROMOTE", by_id(none(), vec!["1700000000002000".into()])),
         ("dispatch::BACKLOG", by_agenda(vec![queue(), n.to_string()])),
@@ -148,6 +148,8 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
             "schedules::DUE",
             Plan { values: vec!["NOW(6)".into(), "100".into()], table: "schedules", key: "due", rows: 500 },
         ),
+        ("queues::QUEUE", Plan { values: vec![queue()], table: "queues", key: "PRIMARY", rows: 1 }),
+        ("queues::RESUME", Plan { values: vec![queue()], table: "queues", key: "PRIMARY", rows: 1 }),
         // Everything in the future is in its range: the LIMIT ends it after one.
         ("schedules::NEXT", Plan { values: vec!["NOW(6)".into()], table: "schedules", key: "due", rows: 10_000 }),
     ])

@@ -9,6 +9,7 @@ mod dispatch;
 mod finish;
 mod insert;
 mod lease;
+mod pause;
 mod proxy;
 mod purge;
 mod schedules;

@@ -22,6 +22,7 @@ mod guards;
 mod lifecycle;
 mod machine;
 mod process;
+mod queues;
 mod recovery;
 mod rest;
 mod schedules;

@@ -185,6 +185,16 @@ async fn a_database_newer_than_the_binary_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn migrations_that_were_interrupted_before_they_were_recorded_run_again() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let mut sql = world.sql().await;
+    sql.query_drop(format!("DELETE FROM {LEDGER}")).await.unwrap();
+    assert_eq!(store.migrate().await.unwrap().len(), folders().len());
+    assert_eq!(in_database(&mut sql).await, by_hand());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn down_leads_to_an_empty_database_and_up_works_again() {
     let world = World::new().await;
     let store = world.store().await;

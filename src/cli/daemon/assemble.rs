@@ -2,7 +2,7 @@
 //! they end.
 
 use super::DaemonError;
-use crate::api::{self, Services, State};
+use crate::api::{self, BulkLimits, Services, State};
 use crate::config::{Config, Queues, Roles, ScheduledTask, TaskDefaults};
 use crate::executor::{Defaults as TypeDefaults, Registry};
 use crate::lifecycle::Tools;
@@ -138,6 +138,7 @@ impl Running {
             lookup,
             defaults: defaults(config),
             max_payload: config.limits.payload,
+            bulk: BulkLimits { tasks: config.limits.bulk, body: config.limits.bulk_body },
         });
     }
 

@@ -4,7 +4,8 @@
 use crate::config::Config;
 use crate::store::diagnosis::{Clock, Server as DatabaseServer, is_local};
 use crate::store::migrations::Migration;
-use crate::store::roster::{QueueRow, Roster};
+use crate::store::queues::QueueRow;
+use crate::store::roster::Roster;
 use crate::store::schedules::Agenda;
 use crate::store::statements::most_per_connection;
 use crate::store::tasks::Depth;

@@ -4,6 +4,7 @@ use super::check::{Group, Section};
 use super::facts::{MAX_ORPHANS, Queue, System};
 use super::words::{age, counted};
 use crate::lifecycle::dispatch::SWEEP_GRACE;
+use crate::store::queues::Pause;
 use crate::store::roster::WorkerRow;
 use crate::store::tasks::Depth;
 use crate::stream::diagnosis::QueueStream;
@@ -105,7 +106,8 @@ impl Looked<'_> {
         let oldest = oldest_us.filter(|_| queued > 0).map(Duration::from_micros);
         let oldest = oldest.and_then(|span| chrono::TimeDelta::from_std(span).ok());
         let oldest = oldest.map_or(String::new(), |span| format!(" (the oldest for {})", age(span)));
-        let tasks = format!("{scheduled} scheduled, {queued} queued{oldest}, {running} running");
+        let paused = self.pause().unwrap_or_default();
+        let tasks = format!("{scheduled} scheduled, {queued} queued{oldest}, {running} running{paused}");
         let waiting = scheduled + queued > 0;
         let Some(serving) = &self.serving else { return section.ok(&self.name, tasks) };
         let anybody = self.live.as_ref().is_some_and(|live| !live.is_empty());
@@ -126,10 +128,17 @@ impl Looked<'_> {
             let named = serving.iter().find(|row| row.id == dispatcher);
             let named = named.map_or(dispatcher.to_string(), |row| format!("{}:{}", row.host, row.pid));
             let slots: u64 = serving.iter().map(|row| u64::from(row.slots)).sum();
-            section.ok(
-                &self.name,
-                format!("{tasks}; {} with {slots} slots, dispatched by {named}", counted(serving.len(), "worker")),
-            );
+            let detail =
+                format!("{tasks}; {} with {slots} slots, dispatched by {named}", counted(serving.len(), "worker"));
+            if paused.is_empty() {
+                section.ok(&self.name, detail);
+            } else {
+                let advice = format!(
+                    "nothing of it starts meanwhile; POST /api/queues/{}/resume ends that",
+                    self.queue.row.name
+                );
+                section.note(&self.name, detail, advice);
+            }
         } else {
             section.warning(
                 &self.name,
@@ -137,6 +146,18 @@ impl Looked<'_> {
                 "within seconds one of them should: look again, then in their logs for \"dispatcher leases\"",
             );
         }
+    }
+
+    /// Since when it is paused, by whom, why, and for how long yet.
+    fn pause(&self) -> Option<String> {
+        let Pause { since, reason, by, resume_at } = self.queue.row.pause.as_ref()?;
+        let by = by.as_ref().map_or(String::new(), |by| format!(" by {by:?}"));
+        let reason = reason.as_ref().map_or(String::new(), |reason| format!(", {reason:?}"));
+        let until = match resume_at {
+            Some(at) => format!("for another {}", age(*at - self.now)),
+            None => "until it is resumed".to_owned(),
+        };
+        Some(format!("; paused for {}{by}{reason}, {until}", age(self.now - *since)))
     }
 
     /// What Redis has of it.

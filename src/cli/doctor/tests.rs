@@ -5,7 +5,8 @@ use super::facts::{Database, Known, Queue, Redis, System};
 use super::{database, redis_server, system};
 use crate::store::diagnosis::{Clock, Server, ServerVersion, Variables};
 use crate::store::migrations::Migration;
-use crate::store::roster::{QueueRow, Roster, WorkerRow};
+use crate::store::queues::{Pause, QueueRow};
+use crate::store::roster::{Roster, WorkerRow};
 use crate::store::schedules::Agenda;
 use crate::store::tasks::Depth;
 use crate::stream::StreamState;
@@ -202,10 +203,15 @@ fn queue(name: &str, worker: &WorkerRow) -> Queue {
     };
     let depth = Depth { scheduled: 1, queued: 2, running: 3, oldest_us: Some(150_000_000) };
     Queue {
-        row: QueueRow { name: name.into(), dispatcher: Some(worker.id) },
+        row: QueueRow { name: name.into(), created_at: now(), dispatcher: Some(worker.id), pause: None },
         depth: Ok(depth),
         stream: Ok(Some(stream)),
     }
+}
+
+fn pause(resume_at: Option<Timestamp>) -> Option<Pause> {
+    let since = now() - TimeDelta::minutes(5);
+    Some(Pause { since, reason: Some("r".to_owned()), by: Some("local".to_owned()), resume_at })
 }
 
 /// One queue with one worker that lives and dispatches it.
@@ -242,7 +248,19 @@ fn a_system_at_work_has_no_finding() {
 #[test]
 fn what_a_queue_lacks_is_found() {
     type Change = fn(&mut Queue);
-    let table: [(Change, &str, Status, &str); 7] = [
+    let table: [(Change, &str, Status, &str); 9] = [
+        (
+            |q| q.row.pause = pause(None),
+            "queue q",
+            Status::Note,
+            "running; paused for 5 min by \"local\", \"r\", until it is resumed; 1 worker",
+        ),
+        (
+            |q| q.row.pause = pause(Some(now() + TimeDelta::seconds(60))),
+            "queue q",
+            Status::Note,
+            ", for another 60 s; 1 worker",
+        ),
         (|q| q.row.dispatcher = None, "queue q", Status::Warning, "none dispatches it"),
         (|q| q.stream = Ok(None), "queue q: stream", Status::Warning, "is not there"),
         (|q| stream(q).group = None, "queue q: stream", Status::Warning, "3 entries and no group"),

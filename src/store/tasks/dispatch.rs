@@ -6,7 +6,8 @@ use crate::store::connection::{Store, now, utc};
 use crate::store::error::StoreError;
 use crate::store::row::Key;
 use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, select, statement};
-use crate::task::{TaskId, Timestamp, position};
+use crate::task::position::{self, BAND, BANDS};
+use crate::task::{TaskId, Timestamp};
 use chrono::NaiveDateTime;
 use diesel::sql_types::{BigInt, Binary, Datetime, Integer, Nullable, Text, Unsigned};
 use diesel_async::RunQueryDsl;
@@ -29,6 +30,8 @@ pub struct Outlook {
     pub next_due: Option<Timestamp>,
     /// Whether the backlog holds anything.
     pub backlog: bool,
+    /// Whether the queue is paused at this instant.
+    pub paused: bool,
 }
 
 /// A task of the backlog, as its stream entry needs it.
@@ -46,7 +49,9 @@ pub struct Waiting {
 
 pub(in crate::store) const OUTLOOK: &str = "SELECT NOW(6), \
      (SELECT CAST(position AS SIGNED) FROM tasks WHERE queue = ? AND lane = 1 ORDER BY position LIMIT 1), \
-     CAST(EXISTS(SELECT 1 FROM tasks WHERE queue = ? AND lane = 2) AS SIGNED)";
+     CAST(? OR EXISTS(SELECT 1 FROM tasks WHERE queue = ? AND lane = 2) AS SIGNED), \
+     CAST(EXISTS(SELECT 1 FROM queues WHERE name = ? AND paused_at IS NOT NULL \
+                 AND (resume_at IS NULL OR resume_at > NOW(6))) AS SIGNED)";
 /// From the index alone. An UPDATE that orders by a column it changes would read, lock and sort
 /// everything that is due to move a batch of it.
 pub(in crate::store) const DUE: &str =
@@ -58,9 +63,11 @@ pub(in crate::store) static PROMOTE: Texts = Texts::new(|ids| {
         marks(ids)
     )
 });
-/// From the index alone: most of the head may be in the stream already.
-pub(in crate::store) const HEAD: &str =
-    "SELECT id, position FROM tasks WHERE queue = ? AND lane = 2 ORDER BY position LIMIT ?";
+/// From the index alone: most of the head may be in the stream already. One range for each priority's band.
+pub(in crate::store) const HEAD: &str = "SELECT id, position FROM tasks WHERE queue = ? AND lane = 2 AND ( \
+     position BETWEEN ? AND ? OR position BETWEEN ? AND ? OR position BETWEEN ? AND ? OR position BETWEEN ? AND ? OR \
+     position BETWEEN ? AND ? OR position BETWEEN ? AND ? OR position BETWEEN ? AND ? OR position BETWEEN ? AND ? OR \
+     position BETWEEN ? AND ? OR position BETWEEN ? AND ?) ORDER BY position LIMIT ?";
 pub(in crate::store) static WAITING: Texts = Texts::new(|ids| {
     format!(
         "SELECT id, name, attempt, max_attempts, timeout_ms, run_at, IF(OCTET_LENGTH(payload) <= 4096, payload, NULL) \
@@ -88,19 +95,21 @@ type WaitingRow = (Key, String, u32, u32, u64, NaiveDateTime, Option<String>);
 type WaitingSql = (Binary, Text, Unsigned<Integer>, Unsigned<Integer>, Unsigned<BigInt>, Datetime, Nullable<Text>);
 
 impl Store {
-    /// Looks at a queue's near future: one statement.
+    /// Looks at a queue's near future: one statement. `busy`: the caller will look at the backlog in any
+    /// case, and it counts as holding something.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn outlook(&self, queue: Arc<str>) -> Result<Outlook, StoreError> {
+    pub async fn outlook(&self, queue: Arc<str>, busy: bool) -> Result<Outlook, StoreError> {
         self.run("outlook", move |conn, _| {
             let queue = Arc::clone(&queue);
             async move {
-                let binds = vec![Bind::Text(&queue), Bind::Text(&queue)];
-                let (now, due, backlog): (NaiveDateTime, Option<i64>, i64) =
-                    select::<(Datetime, Nullable<BigInt>, BigInt)>(OUTLOOK, binds).get_result(conn).await?;
+                let (queue, busy) = (Bind::Text(&queue), Bind::Number(busy.into()));
+                let binds = vec![queue, busy, queue, queue];
+                let (now, due, backlog, paused): (NaiveDateTime, Option<i64>, i64, i64) =
+                    select::<(Datetime, Nullable<BigInt>, BigInt, BigInt)>(OUTLOOK, binds).get_result(conn).await?;
                 let next_due = due.and_then(Timestamp::from_timestamp_micros);
-                Ok(Outlook { now: utc(now), next_due, backlog: backlog != 0 })
+                Ok(Outlook { now: utc(now), next_due, backlog: backlog != 0, paused: paused != 0 })
             }
             .boxed()
         })
@@ -130,15 +139,25 @@ impl Store {
         .await
     }
 
-    /// The first `limit` tasks of the backlog with their positions, in order.
+    /// The first `limit` tasks of the backlog with their positions, in order; of each priority's band
+    /// only what stands at `from` or behind it.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn backlog_head(&self, queue: Arc<str>, limit: usize) -> Result<Vec<(TaskId, u64)>, StoreError> {
+    pub async fn backlog_head(
+        &self,
+        queue: Arc<str>,
+        from: [u64; BANDS],
+        limit: usize,
+    ) -> Result<Vec<(TaskId, u64)>, StoreError> {
         self.run("dispatch", move |conn, _| {
             let queue = Arc::clone(&queue);
             async move {
-                let binds = vec![Bind::Text(&queue), Bind::Number(count(limit))];
+                let mut binds = vec![Bind::Text(&queue)];
+                for (band, from) in from.iter().enumerate() {
+                    binds.extend([Bind::Number(*from), Bind::Number(position::band(band) + BAND - 1)]);
+                }
+                binds.push(Bind::Number(count(limit)));
                 let rows: Vec<(Key, u64)> = select::<(Binary, Unsigned<BigInt>)>(HEAD, binds).load(conn).await?;
                 Ok(rows.into_iter().map(|(id, position)| (TaskId::from(id), position)).collect())
             }
@@ -244,5 +263,5 @@ fn count(limit: usize) -> u64 {
 const _: () = {
     // The SQL texts above carry these as literals.
     assert!(lane::WAITING == 1 && lane::BACKLOG == 2 && lane::FLIGHT == 3 && lane::DONE == 0);
-    assert!(position::BAND == 9_007_199_254_740_992 && position::MAX_PRIORITY == 9 && MAX_ENTRY_PAYLOAD == 4096);
+    assert!(BAND == 9_007_199_254_740_992 && position::MAX_PRIORITY == 9 && MAX_ENTRY_PAYLOAD == 4096);
 };

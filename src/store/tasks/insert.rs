@@ -67,63 +67,73 @@ struct Extras {
 }
 
 impl Store {
-    /// Inserts a batch and answers each item in order with its row. A batch that fails for a
-    /// reason of its own data is halved until the bad item stands alone.
-    pub async fn insert_tasks(&self, batch: Vec<Insert>) -> Vec<Result<Task, StoreError>> {
+    /// Inserts a batch of groups and answers each group in order with its rows. The tasks of a group
+    /// are accepted together or not at all. A batch that fails for a reason of its own data is
+    /// halved until the bad group stands alone.
+    pub async fn insert_tasks(&self, batch: Vec<Vec<Insert>>) -> Vec<Result<Vec<Task>, StoreError>> {
         if batch.is_empty() {
             return Vec::new();
         }
-        self.saw_batch("insert", batch.len());
+        self.saw_batch("insert", batch.iter().map(Vec::len).sum());
         let now = match self.now().await {
             Ok(now) => now,
             Err(error) => return batch.iter().map(|_| Err(error.clone())).collect(),
         };
-        let rows: Vec<Placed> = batch.into_iter().map(|insert| Placed::new(insert.task, insert.direct, now)).collect();
-        self.insert_placed(rows, false).await
+        let place = |insert: Insert| Placed::new(insert.task, insert.direct, now);
+        let groups = batch.into_iter().map(|group| group.into_iter().map(place).collect()).collect();
+        self.insert_placed(groups, false).await
     }
 
     /// `look_first`: an earlier statement may have inserted some of them.
-    fn insert_placed(&self, rows: Vec<Placed>, look_first: bool) -> BoxFuture<'_, Vec<Result<Task, StoreError>>> {
+    fn insert_placed(
+        &self,
+        groups: Vec<Vec<Placed>>,
+        look_first: bool,
+    ) -> BoxFuture<'_, Vec<Result<Vec<Task>, StoreError>>> {
         async move {
-            let rows = Arc::new(rows);
-            let shared = Arc::clone(&rows);
+            let groups = Arc::new(groups);
+            let shared = Arc::clone(&groups);
             let result = self
                 .run("insert", move |conn, tries| {
-                    let rows = Arc::clone(&shared);
-                    async move { insert_once(conn, &rows, look_first || tries > 0).await }.boxed()
+                    let groups = Arc::clone(&shared);
+                    async move { insert_once(conn, &groups, look_first || tries > 0).await }.boxed()
                 })
                 .await;
             match result {
-                Ok(()) => Arc::unwrap_or_clone(rows).into_iter().map(|row| Ok(row.task)).collect(),
+                Ok(()) => {
+                    let groups = Arc::unwrap_or_clone(groups).into_iter();
+                    groups.map(|group| Ok(group.into_iter().map(|row| row.task).collect())).collect()
+                }
                 // Alone and not looked for yet: it may be refused because it is there.
-                Err(StoreError::Refused(_)) if !look_first && rows.len() == 1 => {
-                    self.insert_placed(rows.to_vec(), true).await
+                Err(StoreError::Refused(_)) if !look_first && groups.len() == 1 => {
+                    self.insert_placed(groups.to_vec(), true).await
                 }
                 // Lost at every try, with a server that takes connections: it may be the batch.
-                Err(StoreError::Refused(_) | StoreError::Lost(_)) if rows.len() > 1 => {
-                    let (left, right) = rows.split_at(rows.len() / 2);
+                Err(StoreError::Refused(_) | StoreError::Lost(_)) if groups.len() > 1 => {
+                    let (left, right) = groups.split_at(groups.len() / 2);
                     let mut answers = self.insert_placed(left.to_vec(), true).await;
                     answers.extend(self.insert_placed(right.to_vec(), true).await);
                     answers
                 }
-                Err(error) => rows.iter().map(|_| Err(error.clone())).collect(),
+                Err(error) => groups.iter().map(|_| Err(error.clone())).collect(),
             }
         }
         .boxed()
     }
 }
 
-async fn insert_once(conn: &mut Connection, rows: &[Placed], look_first: bool) -> QueryResult<()> {
+async fn insert_once(conn: &mut Connection, groups: &[Vec<Placed>], look_first: bool) -> QueryResult<()> {
+    let rows: Vec<&Placed> = groups.iter().flatten().collect();
     if !look_first {
-        return insert_rows(conn, &rows.iter().collect::<Vec<_>>()).await;
+        return insert_rows(conn, &rows).await;
     }
     // The answer of the try before may have been lost after its commit: insert what is missing.
-    let existing = existing(conn, rows).await?;
-    let missing: Vec<&Placed> = rows.iter().filter(|row| !existing.contains(&row.task.id)).collect();
+    let existing = existing(conn, &rows).await?;
+    let missing: Vec<&Placed> = rows.into_iter().filter(|row| !existing.contains(&row.task.id)).collect();
     insert_rows(conn, &missing).await
 }
 
-async fn existing(conn: &mut Connection, rows: &[Placed]) -> QueryResult<HashSet<TaskId>> {
+async fn existing(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<HashSet<TaskId>> {
     let mut found = HashSet::new();
     let ids: Vec<Bind<'_>> = rows.iter().map(|row| Bind::Id(row.task.id.0)).collect();
     for chunk in ids.chunks(crate::store::sql::MAX_ROWS) {

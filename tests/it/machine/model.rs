@@ -2,8 +2,8 @@
 //! words of its own. It knows nothing of statements; what it says of the order of things stands
 //! in the table of moves and in the protocol.
 
-use super::moves::{Carried, Move, New, Nth, Said, Way, Worker, next, possible};
-use super::task::{HOUR, Loss, Next, Task, word};
+use super::moves::{Carried, How, Move, New, Nth, Said, Way, Worker, next, possible};
+use super::task::{HOUR, Loss, Task, word};
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
 use std::collections::{BTreeMap, VecDeque};
@@ -229,7 +229,9 @@ impl Model {
                 let (now, task) = (self.now, &mut self.tasks[*task]);
                 let runs = task.row.status == Status::Running;
                 if runs {
-                    task.settle(&Next::Requeue { forgiven: 1 }, now, Some("interrupted"));
+                    // What was to be cancelled is: a release moves nothing back that was asked to end.
+                    let next = task.judge(How::Interrupted, task.row.attempt);
+                    task.settle(&next, now, Some("interrupted"));
                 }
                 return Answer::Count(runs.into());
             }

@@ -1,0 +1,172 @@
+//! `GET /api/queues`, `GET /api/queues/{q}`, `POST /api/queues/{q}/pause` and `…/resume`.
+
+use super::problem::Problem;
+use super::task_json::Time;
+use super::{BODY_SLACK, State, body};
+use crate::lifecycle::pause;
+use crate::lifecycle::submit::SubmitError;
+use crate::store::queues::{MAX_REASON, NewPause, Pause, QueueRow};
+use crate::store::tasks::Depth;
+use crate::task::fields::Fields;
+use crate::task::{duration, name, submission};
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Path, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use futures_util::future::join_all;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a reader waits for counts, of all queues together.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a pause or a resume waits for them, which are done by then.
+const HASTE: Duration = Duration::from_millis(50);
+
+#[derive(serde::Serialize)]
+struct QueuesJson {
+    queues: Vec<QueueJson>,
+}
+
+/// Rates are not in it: what starts and ends is counted by each worker process for itself, in
+/// its `/metrics`.
+#[derive(serde::Serialize)]
+struct QueueJson {
+    name: String,
+    pause: Option<PauseJson>,
+    /// As counted within the last seconds; null: it could not be counted in time.
+    depths: Option<DepthsJson>,
+    /// For how long the oldest queued task has been eligible; null: none is queued, or as for `depths`.
+    oldest_age: Option<String>,
+    /// Whether a live worker serves it; null: that cannot be told.
+    served: Option<bool>,
+    dispatcher: Option<String>,
+    created_at: Time,
+}
+
+#[derive(serde::Serialize)]
+struct PauseJson {
+    since: Time,
+    reason: Option<String>,
+    by: Option<String>,
+    resume_at: Option<Time>,
+}
+
+#[derive(serde::Serialize)]
+struct DepthsJson {
+    scheduled: u64,
+    queued: u64,
+    running: u64,
+}
+
+impl From<Pause> for PauseJson {
+    fn from(Pause { since, reason, by, resume_at }: Pause) -> Self {
+        Self { since: Time(since), reason, by, resume_at: resume_at.map(Time) }
+    }
+}
+
+/// A queue's row with what has to be looked up for it.
+async fn look(state: &State, row: QueueRow, until: Instant) -> Result<QueueJson, Problem> {
+    let store = &state.services()?.tools.store;
+    let QueueRow { name, created_at, dispatcher, pause } = row;
+    let served = state.serving.known(store, &name).await;
+    let depth = state.depths.of(store, &name, until).await;
+    let oldest = depth.and_then(|depth| depth.oldest_us).map(Duration::from_micros);
+    Ok(QueueJson {
+        pause: pause.map(PauseJson::from),
+        depths: depth.map(|Depth { scheduled, queued, running, .. }| DepthsJson { scheduled, queued, running }),
+        oldest_age: oldest.map(duration::format),
+        served,
+        dispatcher: dispatcher.map(|id| id.to_string()),
+        created_at: Time(created_at),
+        name: name.to_string(),
+    })
+}
+
+async fn answer(state: &State, row: QueueRow, patience: Duration) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(look(state, row, Instant::now() + patience).await?))
+}
+
+/// Every queue, in order of their names.
+pub(super) async fn list(state: Data<State>) -> Result<HttpResponse, Problem> {
+    let rows = state.services()?.tools.store.queue_rows().await?;
+    let until = Instant::now() + PATIENCE;
+    let looks = join_all(rows.into_iter().map(|row| look(&state, row, until))).await;
+    let queues = looks.into_iter().collect::<Result<_, _>>()?;
+    Ok(HttpResponse::Ok().json(QueuesJson { queues }))
+}
+
+/// One queue.
+pub(super) async fn get(state: Data<State>, queue: Path<String>) -> Result<HttpResponse, Problem> {
+    let services = state.services()?;
+    let queue = parse_name(&queue)?;
+    match services.tools.store.queue_row(Arc::clone(&queue)).await? {
+        Some(row) => answer(&state, row, PATIENCE).await,
+        None => Err(no_such_queue(&queue)),
+    }
+}
+
+/// Pauses a queue, also one that is paused and one that is not there yet: 200 with the queue.
+pub(super) async fn pause(
+    state: Data<State>,
+    request: HttpRequest,
+    queue: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let services = state.services()?;
+    let queue = parse_name(&queue)?;
+    let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
+    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let asked = NewPause {
+        reason: fields.string("reason", |text| match text.chars().count() {
+            0..=MAX_REASON => Ok(()),
+            count => Err(format!("has {count} characters; takes at most {MAX_REASON}")),
+        }),
+        resume_in: fields.take("resume_in", |text| submission::bounded(text, Duration::from_millis(1), duration::MAX)),
+        by: state.access.actor().to_owned(),
+    };
+    no_faults(fields)?;
+    match pause::pause(&services.tools, &services.submitter, &queue, asked).await {
+        Ok(row) => answer(&state, row, HASTE).await,
+        // The queue is in the path: no field of the body is at fault.
+        Err(error @ SubmitError::TooManyQueues { .. }) => {
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Resumes a queue, also one that is not paused: 200 with the queue.
+pub(super) async fn resume(
+    state: Data<State>,
+    request: HttpRequest,
+    queue: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let services = state.services()?;
+    let queue = parse_name(&queue)?;
+    let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
+    no_faults(Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?)?;
+    match pause::resume(&services.tools, &queue, state.access.actor()).await? {
+        Some(row) => answer(&state, row, HASTE).await,
+        None => Err(no_such_queue(&queue)),
+    }
+}
+
+fn no_faults(fields: Fields<'_>) -> Result<(), Problem> {
+    let faults = fields.finish();
+    if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }
+}
+
+fn no_such_queue(queue: &str) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        format!("there is no queue {queue}; its first task makes it, and so does pausing it"),
+    )
+}
+
+fn parse_name(text: &str) -> Result<Arc<str>, Problem> {
+    match name::check(text, name::MAX_QUEUE) {
+        Ok(()) => Ok(text.into()),
+        Err(fault) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the queue's name: {fault}"))),
+    }
+}
