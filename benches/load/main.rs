@@ -83,6 +83,7 @@ async fn main() {
         let (rate, worker) = phases::drain(&rig, &mut sql).await;
         let parts = ["claim", "finish", "xadd", "xreadgroup + xack + xdel"];
         line(&format!("drain of {}", rate.tasks), &rate, of(&parts));
+        println!("  statements: {}", phases::statements(&worker).await);
         println!("  resident memory, worker: {:.1} MiB, at most {:.1}", worker.resident_mib("VmRSS"), worker.resident_mib("VmHWM"));
     }
     drop(api);
@@ -112,7 +113,7 @@ async fn all_roles(rig: &Rig, sql: &mut mysql_async::Conn, options: &Options, li
         let (rate, submitting) = phases::sustained(&all, sql, options.tasks).await;
         let parts = ["insert", "claim", "finish", "xadd", "xreadgroup + xack + xdel", "http"];
         line("sustained, end to end", &rate, limit.map(|limit| limit.per_second(&parts)));
-        println!("  rows a batch: {}", phases::batches(&all).await);
+        println!("  statements: {}", phases::statements(&all).await);
         println!("  submitted at {:.0}/s", rate.tasks as f64 / submitting.as_secs_f64());
         println!("  resident memory, all: {:.1} MiB, at most {:.1}", all.resident_mib("VmRSS"), all.resident_mib("VmHWM"));
     }

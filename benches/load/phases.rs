@@ -132,15 +132,23 @@ pub(crate) async fn latency(all: &Daemon, sql: &mut Conn) -> Vec<(&'static str, 
         .into()
 }
 
-/// The mean size of each kind of batch so far, from the daemon's own metrics.
-pub(crate) async fn batches(daemon: &Daemon) -> String {
+/// How often each kind of statement ran so far, how long it took and how many rows it had in the mean, from the
+/// daemon's own metrics.
+pub(crate) async fn statements(daemon: &Daemon) -> String {
     let mut client = Client::connect(&daemon.address).await;
     let text = client.call(&request("GET", "/metrics", "")).await;
-    let value = |op: &str, what: &str| -> f64 {
-        let series = format!("taskrunnerx_store_batch_rows_{what}{{op=\"{op}\"}} ");
-        text.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok()).unwrap_or(f64::NAN)
+    let value = |name: &str, op: &str| -> Option<f64> {
+        let series = format!("taskrunnerx_store_{name}{{op=\"{op}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok())
     };
-    ["insert", "dispatch", "claim", "finish"]
-        .map(|op| format!("{op} {:.0}", value(op, "sum") / value(op, "count")))
-        .join(", ")
+    let ops = ["insert", "outlook", "dispatch", "claim", "finish"];
+    let shown = ops.iter().filter_map(|op| {
+        let calls = value("seconds_count", op)?;
+        let ms = value("seconds_sum", op)? * 1e3 / calls;
+        let rows = value("batch_rows_count", op).map_or(String::new(), |batches| {
+            format!(" {:.0} rows", value("batch_rows_sum", op).unwrap_or(f64::NAN) / batches)
+        });
+        Some(format!("{op} {calls:.0} x {ms:.1} ms{rows}"))
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }

@@ -1,17 +1,17 @@
 //! Group commit: concurrent callers share one flush.
 //!
 //! ```text
-//!  submit ──► channel ──► lane: take what waits ──► flush ──► answers
-//!  submit ──►        ──►  (the next flush begins when the last one ends)
+//!  submit ──► channel ──► the next batch ──► flush ──► answers
+//!  submit ──►        ──►  (it begins when the last one ends, or beside it when it is full)
 //! ```
 //!
 //! There is no timer: a lone caller waits for nothing, and under load a batch is whatever
-//! arrived during the flush before it. Batches are bounded in rows and in bytes, the waiting
-//! line in items; a full line holds its callers back.
+//! arrived during the flush before it. A commit costs as much for one row as for fifty, so two small
+//! flushes at once would be slower than one; only a batch that can grow no more goes beside another.
+//! Batches are bounded in rows and in bytes, the waiting line in items; a full line holds its callers back.
 
 use std::future::Future;
-use std::sync::Arc;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// Bytes at which the batches of submissions and of outcomes close. With one item more, a
@@ -27,7 +27,7 @@ pub struct Bounds {
     pub bytes: usize,
     /// Most items waiting for a flush.
     pub waiting: usize,
-    /// Flushes at once.
+    /// Flushes at once, all but one of them full.
     pub lanes: usize,
 }
 
@@ -49,8 +49,8 @@ pub struct Size {
 #[error("the batcher has stopped")]
 pub struct Stopped;
 
-/// Where callers hand in items. Cheap to clone; when the last clone is dropped the lanes
-/// flush what waits and end.
+/// Where callers hand in items. Cheap to clone; when the last clone is dropped what waits is
+/// flushed and the service ends.
 #[derive(Debug)]
 pub struct Batcher<T, R> {
     line: mpsc::Sender<Waiting<T, R>>,
@@ -63,27 +63,24 @@ impl<T, R> Clone for Batcher<T, R> {
 }
 
 impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
-    /// Starts the lanes on the current runtime. `flush` answers each item in order; a missing
-    /// answer reaches its caller as [`Stopped`]. The set ends when every batcher is dropped.
+    /// Starts the service on the current runtime. `flush` answers each item in order; a missing
+    /// answer reaches its caller as [`Stopped`]. The set ends when every batcher is dropped and what
+    /// waited is flushed.
     pub fn start<F, Fut>(bounds: Bounds, flush: F) -> (Self, JoinSet<()>)
     where
         F: Fn(Vec<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Vec<R>> + Send + 'static,
     {
         let (line, waiting) = mpsc::channel(bounds.waiting.max(1));
-        let waiting = Arc::new(Mutex::new(waiting));
-        let flush = Arc::new(flush);
-        let mut lanes = JoinSet::new();
-        for _ in 0..bounds.lanes.max(1) {
-            lanes.spawn(lane(bounds, Arc::clone(&waiting), Arc::clone(&flush)));
-        }
-        (Self { line }, lanes)
+        let mut service = JoinSet::new();
+        service.spawn(serve(bounds, waiting, flush));
+        (Self { line }, service)
     }
 
     /// Hands in an item of about this size and waits for its answer.
     ///
     /// # Errors
-    /// [`Stopped`] when the lanes have ended.
+    /// [`Stopped`] when the service has ended.
     pub async fn submit(&self, item: T, size: Size) -> Result<R, Stopped> {
         let (answer, answered) = oneshot::channel();
         self.line.send(Waiting { item, size, answer }).await.map_err(|_| Stopped)?;
@@ -91,42 +88,78 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
     }
 }
 
-async fn lane<T, R, F, Fut>(bounds: Bounds, line: Arc<Mutex<mpsc::Receiver<Waiting<T, R>>>>, flush: Arc<F>)
+async fn serve<T, R, F, Fut>(bounds: Bounds, mut line: mpsc::Receiver<Waiting<T, R>>, flush: F)
 where
-    F: Fn(Vec<T>) -> Fut,
-    Fut: Future<Output = Vec<R>>,
+    T: Send + 'static,
+    R: Send + 'static,
+    F: Fn(Vec<T>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Vec<R>> + Send + 'static,
 {
-    loop {
-        let Some((items, answers)) = take(bounds, &line).await else { return };
-        let results = flush(items).await;
-        for (answer, result) in answers.into_iter().zip(results) {
-            // A caller that has gone needs no answer.
-            let _ = answer.send(result);
+    let mut lanes = JoinSet::new();
+    while let Some(first) = line.recv().await {
+        let mut batch = Batch::of(first);
+        let mut open = true;
+        loop {
+            while !batch.is_full(bounds)
+                && let Ok(next) = line.try_recv()
+            {
+                batch.add(next);
+            }
+            while lanes.try_join_next().is_some() {}
+            if lanes.is_empty() || batch.is_full(bounds) && lanes.len() < bounds.lanes {
+                break;
+            }
+            tokio::select! {
+                _ = lanes.join_next() => {}
+                next = line.recv(), if open && !batch.is_full(bounds) => match next {
+                    Some(next) => batch.add(next),
+                    None => open = false,
+                },
+            }
         }
+        let Batch { items, answers, .. } = batch;
+        let flushing = flush(items);
+        lanes.spawn(async move {
+            for (answer, result) in answers.into_iter().zip(flushing.await) {
+                // A caller that has gone needs no answer.
+                let _ = answer.send(result);
+            }
+        });
     }
+    while lanes.join_next().await.is_some() {}
 }
 
-/// The next batch: the first item that comes, and what waits behind it. None when all callers are gone.
-async fn take<T, R>(
-    bounds: Bounds,
-    line: &Mutex<mpsc::Receiver<Waiting<T, R>>>,
-) -> Option<(Vec<T>, Vec<oneshot::Sender<R>>)> {
-    let mut line = line.lock().await;
-    let mut next = Some(line.recv().await?);
-    let (mut items, mut answers, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0usize, 0usize);
-    while let Some(waiting) = next {
-        rows = rows.saturating_add(waiting.size.rows);
-        bytes = bytes.saturating_add(waiting.size.bytes);
-        items.push(waiting.item);
-        answers.push(waiting.answer);
-        next = if rows < bounds.rows && bytes < bounds.bytes { line.try_recv().ok() } else { None };
+/// What the next flush takes.
+struct Batch<T, R> {
+    items: Vec<T>,
+    answers: Vec<oneshot::Sender<R>>,
+    size: Size,
+}
+
+impl<T, R> Batch<T, R> {
+    fn of(first: Waiting<T, R>) -> Self {
+        let mut batch = Self { items: Vec::new(), answers: Vec::new(), size: Size { rows: 0, bytes: 0 } };
+        batch.add(first);
+        batch
     }
-    Some((items, answers))
+
+    fn add(&mut self, next: Waiting<T, R>) {
+        let Waiting { item, size, answer } = next;
+        self.items.push(item);
+        self.answers.push(answer);
+        self.size.rows = self.size.rows.saturating_add(size.rows);
+        self.size.bytes = self.size.bytes.saturating_add(size.bytes);
+    }
+
+    fn is_full(&self, bounds: Bounds) -> bool {
+        self.size.rows >= bounds.rows || self.size.bytes >= bounds.bytes
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::sync::Semaphore;
 

@@ -1,5 +1,5 @@
 //! Consume: reads as many entries as there are free slots, claims them in one batch, and
-//! starts an attempt for each that was won. The next read does not wait for the claim.
+//! starts an attempt for each that was won.
 
 use super::incarnation::Life;
 use crate::lifecycle::claim::{self, Won};
@@ -21,9 +21,6 @@ const BLOCK: Duration = Duration::from_millis(500);
 const EARLY_DELAY: Duration = Duration::from_secs(1);
 /// Between two looks at a lease that may not be trusted: it is renewed, or this incarnation ends.
 const LEASE_WAIT: Duration = Duration::from_millis(50);
-/// Claims under way at once. More would only make each smaller, and a claim costs the database nearly as
-/// much for a few tasks as for many.
-const CLAIMS: usize = 2;
 /// Wait after a failed read or claim: no hot loop while a server is away. Longer than [`BLOCK`], so that
 /// a read which was cut off has ended in Redis too, and delivers no more, when the next one begins.
 const RETRY_WAIT: Duration = Duration::from_millis(600);
@@ -35,10 +32,11 @@ pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
     let mut served = life.served.clone();
     let mut claims = tokio::task::JoinSet::new();
     while let Some((slots, unrecorded)) = free(&life, &stop).await {
-        while claims.try_join_next().is_some() {}
-        // What waits in the stream meanwhile shares the next one.
-        while claims.len() >= CLAIMS {
+        // One claim at a time: it costs the database nearly as much for a few tasks as for many, and what
+        // comes into the stream meanwhile shares the next one.
+        if !claims.is_empty() {
             claims.join_next().await;
+            continue;
         }
         let queues = served.borrow_and_update().clone();
         if queues.is_empty() {
