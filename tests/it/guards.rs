@@ -9,6 +9,7 @@ mod dispatch;
 mod finish;
 mod insert;
 mod lease;
+mod lookup;
 mod pause;
 mod proxy;
 mod purge;

@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod bulk;
 mod cancel;
 mod doctor;
 mod explain;

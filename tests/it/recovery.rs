@@ -148,6 +148,44 @@ async fn what_the_stream_has_lost_is_dispatched_again() {
     assert!((worker.metric("taskrunnerx_tasks_undispatched_total").await - 1.0).abs() < 0.1);
 }
 
+/// What is in the stream is so by the dispatcher's memory alone, and that is gone.
+#[tokio::test]
+async fn a_worker_that_dies_with_a_full_stream_costs_entries_that_come_twice_and_nothing_else() {
+    let world = World::new().await;
+    let api = world.daemon("api").ready().await;
+    let tasks = vec![json!({"name": "sleep", "payload": {"ms": 10}, "max_attempts": 5}); 400];
+    assert_eq!(api.post("/api/tasks/bulk", &json!({ "tasks": tasks })).await.0, 201);
+    let mut first = worker(&world, "2").await;
+    let mut redis = world.redis().await;
+    let key = format!("{}:{{default}}", world.prefix);
+    eventually("the stream is filled ahead of the workers", async || {
+        let length: u64 = redis::cmd("XLEN").arg(&key).query_async(&mut redis).await.unwrap();
+        (length > 10).then_some(())
+    })
+    .await;
+    first.kill();
+    let second = worker(&world, "8").await;
+    let mut sql = world.sql().await;
+    eventually("everything has completed", async || {
+        let query = "SELECT COUNT(*) FROM tasks WHERE status = 'completed'";
+        (sql.query_first::<u64, _>(query).await.unwrap() == Some(400)).then_some(())
+    })
+    .await;
+    // What ran when it died ran once more, and all the others once.
+    let (lost, attempts): (u64, u64) = sql
+        .query_first("SELECT (SELECT COUNT(*) FROM task_attempts), CAST(SUM(attempt) AS UNSIGNED) FROM tasks")
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(lost <= 2 && attempts == 400 + lost, "{lost} lost, {attempts} attempts");
+    eventually("an empty stream", async || {
+        let length: u64 = redis::cmd("XLEN").arg(&key).query_async(&mut redis).await.unwrap();
+        (length == 0).then_some(())
+    })
+    .await;
+    assert_eq!(second.metric("taskrunnerx_tasks_fenced_total").await, 0.0);
+}
+
 /// Inserts a task straight into the table, as a crash would have left it.
 async fn insert(world: &World, columns: &str, values: &str) -> Value {
     let id = uuid::Uuid::now_v7();
