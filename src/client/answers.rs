@@ -2,6 +2,7 @@
 
 use super::error::ClientError;
 use crate::task::{Status, TaskId, Timestamp};
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -65,9 +66,12 @@ struct Row<'a> {
     id: Cow<'a, str>,
     #[serde(borrow)]
     status: Cow<'a, str>,
-    created_at: Timestamp,
-    started_at: Option<Timestamp>,
-    finished_at: Option<Timestamp>,
+    #[serde(borrow)]
+    created_at: Cow<'a, str>,
+    #[serde(borrow)]
+    started_at: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    finished_at: Option<Cow<'a, str>>,
     last_error: Option<String>,
 }
 
@@ -87,7 +91,20 @@ fn view(row: Row<'_>) -> Result<TaskView, ClientError> {
     let Row { id, status, created_at, started_at, finished_at, last_error } = row;
     let status = Status::parse(&status)
         .ok_or_else(|| ClientError::Broken(format!("the answer has an unknown task status: {status:?}")))?;
-    Ok(TaskView { id: task_id(&id)?, status, created_at, started_at, finished_at, last_error })
+    Ok(TaskView {
+        id: task_id(&id)?,
+        status,
+        created_at: time(&created_at)?,
+        started_at: started_at.as_deref().map(time).transpose()?,
+        finished_at: finished_at.as_deref().map(time).transpose()?,
+        last_error,
+    })
+}
+
+fn time(text: &str) -> Result<Timestamp, ClientError> {
+    DateTime::parse_from_rfc3339(text)
+        .map(|at| at.with_timezone(&Utc))
+        .map_err(|error| ClientError::Broken(format!("the answer has a time that is none: {text:?}: {error}")))
 }
 
 fn task_id(text: &str) -> Result<TaskId, ClientError> {

@@ -138,10 +138,7 @@ fn drive<D: Future + Unpin>(driver: &mut D, context: &mut Context<'_>) -> bool {
     Pin::new(driver).poll(context).is_ready()
 }
 
-async fn ask(
-    sender: &mut http1::SendRequest<Full<Bytes>>,
-    request: Request<Full<Bytes>>,
-) -> Result<Answer, Fault> {
+async fn ask(sender: &mut http1::SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> Result<Answer, Fault> {
     sender.ready().await.map_err(fault)?;
     let response = sender.send_request(request).await.map_err(fault)?;
     let status = response.status();

@@ -72,11 +72,15 @@ mod tests {
 
     #[test]
     fn a_refusal_says_all_that_is_wrong() {
-        let one = Problem::read(br##"{"title": "Unprocessable", "status": 422, "detail": "#/name is unknown",
-            "errors": [{"pointer": "#/name", "detail": "is unknown"}]}"##);
+        let one = Problem::read(
+            br##"{"title": "Unprocessable", "status": 422, "detail": "#/name is unknown",
+            "errors": [{"pointer": "#/name", "detail": "is unknown"}]}"##,
+        );
         assert_eq!(one.to_string(), "#/name is unknown");
-        let two = Problem::read(br##"{"detail": "2 faults; errors lists each",
-            "errors": [{"pointer": "#/a", "detail": "x"}, {"pointer": "#/b", "detail": "y"}]}"##);
+        let two = Problem::read(
+            br##"{"detail": "2 faults; errors lists each",
+            "errors": [{"pointer": "#/a", "detail": "x"}, {"pointer": "#/b", "detail": "y"}]}"##,
+        );
         assert_eq!(two.to_string(), "#/a x; #/b y");
         assert_eq!(Problem::read(br#"{"title": "Not Found"}"#).to_string(), "Not Found");
         assert_eq!(Problem::read(b" <html>bad gateway</html>\n").to_string(), "<html>bad gateway</html>");

@@ -168,7 +168,9 @@ impl Client {
     /// As every call.
     pub async fn pause(&self, queue: &str, reason: &str) -> Result<(), ClientError> {
         let body = serde_json::json!({ "reason": reason }).to_string();
-        self.call(&self.prepare(Method::POST, &format!("/api/queues/{queue}/pause"), body.into())?).await?.accepted()?;
+        self.call(&self.prepare(Method::POST, &format!("/api/queues/{queue}/pause"), body.into())?)
+            .await?
+            .accepted()?;
         Ok(())
     }
 

@@ -23,7 +23,9 @@ impl FromStr for Target {
 
     fn from_str(text: &str) -> Result<Self, SetupError> {
         let unfit = |why: &str| {
-            SetupError(format!("got {text:?}{why}; takes http://HOST:PORT or https://HOST, such as http://127.0.0.1:8000"))
+            SetupError(format!(
+                "got {text:?}{why}; takes http://HOST:PORT or https://HOST, such as http://127.0.0.1:8000"
+            ))
         };
         let uri: Uri = text.trim().parse().map_err(|error| unfit(&format!(", which is no URL: {error}")))?;
         let tls = match uri.scheme_str() {

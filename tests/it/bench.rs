@@ -82,7 +82,8 @@ async fn submit_measures_the_accepting_alone() {
 async fn sustained_measures_until_all_tasks_have_ended() {
     let world = World::new().await;
     let daemon = all_roles(&world).await;
-    let args = ["--tasks", "300", "--concurrency", "16", "--name", "echo", "--payload", r#"{"n": 1}"#, "--queue", "mine"];
+    let args =
+        ["--tasks", "300", "--concurrency", "16", "--name", "echo", "--payload", r#"{"n": 1}"#, "--queue", "mine"];
     let result = bench_json(&daemon.url, &args).clean();
     // And the one that is sent ahead.
     assert_eq!(counted(&world, "queue = 'mine' AND status = 'completed' AND name = 'echo'").await, 300);

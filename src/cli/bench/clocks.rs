@@ -67,7 +67,9 @@ impl Offset {
         let way = if offset > 0 { "ahead of" } else { "behind" };
         let (ms, doubt) = (millis(offset.unsigned_abs()), millis(doubt));
         let crossed = if self.least > self.most { "; one of the two was set during the run" } else { "" };
-        Some(format!("the database's clock is {ms:.3} ms (give or take {doubt:.3}) {way} this machine's{crossed}; latencies are corrected for it"))
+        Some(format!(
+            "the database's clock is {ms:.3} ms (give or take {doubt:.3}) {way} this machine's{crossed}; latencies are corrected for it"
+        ))
     }
 }
 

@@ -13,9 +13,10 @@ pub(super) struct Errors {
 impl Errors {
     pub(super) fn note(&mut self, what: &str, tasks: u32) {
         self.tasks = self.tasks.saturating_add(tasks);
+        let room = self.kinds.len() < MAX_KINDS;
         match self.kinds.iter_mut().find(|(kind, _)| kind == what) {
             Some((_, count)) => *count = count.saturating_add(tasks),
-            None if self.kinds.len() < MAX_KINDS => self.kinds.push((what.to_owned(), tasks)),
+            None if room => self.kinds.push((what.to_owned(), tasks)),
             None => {}
         }
     }
@@ -31,7 +32,8 @@ impl Errors {
     /// A line each.
     pub(super) fn lines(&self) -> Vec<String> {
         let told: u32 = self.kinds.iter().map(|(_, count)| *count).sum();
-        let mut lines: Vec<String> = self.kinds.iter().map(|(kind, count)| format!("{}: {kind}", tasks(*count))).collect();
+        let mut lines: Vec<String> =
+            self.kinds.iter().map(|(kind, count)| format!("{}: {kind}", tasks(*count))).collect();
         if told < self.tasks {
             lines.push(format!("{}: other errors", tasks(self.tasks.saturating_sub(told))));
         }

@@ -113,7 +113,9 @@ impl Plan {
             }
         }
         // A JSON string of that many bytes, its quotes included.
-        let filler = filler.and_then(|bytes| usize::try_from(bytes).ok()).map(|n| format!("\"{}\"", "x".repeat(n.saturating_sub(2))));
+        let filler = filler
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .map(|n| format!("\"{}\"", "x".repeat(n.saturating_sub(2))));
         let payload = match payload.or(filler).map(RawValue::from_string).transpose() {
             Ok(payload) => payload,
             Err(error) => {
@@ -123,7 +125,9 @@ impl Plan {
         };
         let plan = Self { phase, tasks, connections, rate, bulk, name, queue, payload };
         if faults.is_empty() && bulk > 1 && plan.body(bulk.min(tasks)).len() > MAX_BODY_BYTES {
-            faults.push(format!("--bulk: {bulk} tasks with such a payload are more than {MAX_BODY_BYTES} bytes a request"));
+            faults.push(format!(
+                "--bulk: {bulk} tasks with such a payload are more than {MAX_BODY_BYTES} bytes a request"
+            ));
         }
         if faults.is_empty() { Ok(plan) } else { Err(faults.join("\n")) }
     }

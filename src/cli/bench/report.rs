@@ -88,8 +88,12 @@ impl Measured {
         ] {
             line(&mut text, &format!("  {what:<10}  {value:>10}  {unit}"));
         }
-        let rows = [("response", self.response), ("start", self.start), ("finish", self.finish), ("sent late", self.late)];
-        line(&mut text, &format!("\n{:<12}{:>11}{:>11}{:>11}{:>11}{:>11}", "latency, ms", "p50", "p90", "p99", "p999", "max"));
+        let rows =
+            [("response", self.response), ("start", self.start), ("finish", self.finish), ("sent late", self.late)];
+        line(
+            &mut text,
+            &format!("\n{:<12}{:>11}{:>11}{:>11}{:>11}{:>11}", "latency, ms", "p50", "p90", "p99", "p999", "max"),
+        );
         for (what, quantiles) in rows.into_iter().filter_map(|(what, quantiles)| Some((what, quantiles?))) {
             let Quantiles { p50, p90, p99, p999, max } = quantiles;
             line(&mut text, &format!("  {what:<10}{p50:>11.2}{p90:>11.2}{p99:>11.2}{p999:>11.2}{max:>11.2}"));
@@ -191,7 +195,10 @@ mod tests {
         assert_eq!(measured().to_json(&plan).unwrap(), expected);
         let submit = Measured { ended: false, start: None, finish: None, ..measured() };
         let json: serde_json::Value = serde_json::from_str(&submit.to_json(&plan).unwrap()).unwrap();
-        assert_eq!((&json["end_to_end_per_s"], &json["latency_ms"]["start"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+        assert_eq!(
+            (&json["end_to_end_per_s"], &json["latency_ms"]["start"]),
+            (&serde_json::Value::Null, &serde_json::Value::Null)
+        );
     }
 
     #[test]

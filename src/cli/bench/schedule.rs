@@ -61,7 +61,9 @@ impl Schedule {
                 let pace = Pace { start: Instant::now(), rate, bulk };
                 let due = Arc::new(Semaphore::new(0));
                 let permits = Arc::clone(&due);
-                std::thread::Builder::new().name("pacer".to_owned()).spawn(move || release(pace, requests, &permits))?;
+                std::thread::Builder::new()
+                    .name("pacer".to_owned())
+                    .spawn(move || release(pace, requests, &permits))?;
                 Some((pace, due))
             }
         };

@@ -173,7 +173,7 @@ fn note(
     let mut keep = |task: &Accepted<'_>| {
         tally.submitted.push(Submitted { id: task.id()?, due, sent, answered });
         task.warnings.iter().for_each(|warning| tally.warned(warning));
-        Ok(())
+        Ok::<(), ClientError>(())
     };
     let count = if shared.single {
         keep(&Accepted::read(body)?)?;

@@ -60,7 +60,11 @@ pub(super) struct Watch<'a, A> {
 
 impl<A: Ask> Watch<'_, A> {
     /// Waits until all have ended; gives them, and those that are gone as errors.
-    pub(super) async fn until_all_ended(&self, submitted: &[Submitted], errors: &mut Errors) -> Result<Vec<Ended>, Failure> {
+    pub(super) async fn until_all_ended(
+        &self,
+        submitted: &[Submitted],
+        errors: &mut Errors,
+    ) -> Result<Vec<Ended>, Failure> {
         let mut ended = Vec::with_capacity(submitted.len());
         let mut waiting = submitted.to_vec();
         let mut first = 0;
@@ -72,7 +76,8 @@ impl<A: Ask> Watch<'_, A> {
             let seen: HashMap<TaskId, TaskView> =
                 self.server.ask(&ids).await?.into_iter().map(|row| (row.id, row)).collect();
             // A row that is gone (purged, deleted) will not come back.
-            let open = sample.iter().zip(&ids).find(|(_, id)| seen.get(id).is_some_and(|row| !row.status.is_terminal()));
+            let open =
+                sample.iter().zip(&ids).find(|(_, id)| seen.get(id).is_some_and(|row| !row.status.is_terminal()));
             let idle = moved.elapsed() >= IDLE_LIMIT;
             let advanced = match open {
                 // Only a sample was seen: before it is given up, all are looked at.
@@ -134,7 +139,8 @@ impl<A: Ask> Watch<'_, A> {
         for row in self.server.ask(&ids).await.unwrap_or_default() {
             *states.entry(row.status.as_str()).or_default() += 1;
         }
-        let states: Vec<String> = states.iter().map(|(status, count)| format!("{} {status}", counted(*count))).collect();
+        let states: Vec<String> =
+            states.iter().map(|(status, count)| format!("{} {status}", counted(*count))).collect();
         Failure::new(format!(
             "no task has ended for {} s; of the first that have not: {}.\n\
              Is the queue paused, or does no live worker serve it? `taskrunnerx doctor` looks.",
@@ -202,7 +208,8 @@ mod tests {
                 let at = self.ids.iter().position(|known| known == id).unwrap();
                 let status = if done(at) { Status::Completed } else { Status::Queued };
                 let created_at = Timestamp::UNIX_EPOCH;
-                let row = TaskView { id: *id, status, created_at, started_at: None, finished_at: None, last_error: None };
+                let row =
+                    TaskView { id: *id, status, created_at, started_at: None, finished_at: None, last_error: None };
                 (self.gone != Some(at)).then_some(row)
             };
             Ok(ids.iter().filter_map(row).collect())

@@ -118,7 +118,10 @@ async fn serve(stream: TcpStream, inner: Arc<Mutex<Inner>>) -> Option<()> {
             Some(0) => return None,
             Some(status) => {
                 let text = answer.to_string();
-                let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", text.len());
+                let head = format!(
+                    "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                    text.len()
+                );
                 stream.write_all(format!("{head}{text}").as_bytes()).await.ok()?;
             }
         }
