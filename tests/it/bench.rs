@@ -103,7 +103,10 @@ async fn an_open_loop_keeps_its_rate() {
     let world = World::new().await;
     let daemon = all_roles(&world).await;
     let began = Instant::now();
-    let result = bench_json(&daemon.url, &["--rate", "50", "--tasks", "51"]).clean();
+    let outcome = bench_json(&daemon.url, &["--rate", "50", "--tasks", "51"]);
+    // On a loaded machine it may say that requests left late.
+    let result = outcome.json();
+    assert_eq!(outcome.code, 0, "{outcome:?}");
     assert!(began.elapsed() >= Duration::from_secs(1), "51 tasks at 50/s take a second");
     assert_eq!((&result["tasks"], &result["errors"]), (&json!(51), &json!(0)));
     let seconds = result["seconds"].as_f64().unwrap();
@@ -149,17 +152,17 @@ async fn a_queue_that_nobody_serves_is_said_instead_of_waited_for() {
 async fn a_key_is_asked_for_and_taken() {
     let world = World::new().await;
     let mut daemon = world.daemon("all");
-    daemon.env("TASKRUNNERX_API_KEY", "trx_right");
+    daemon.env("TASKRUNNERX_API_KEY", "trx_0123456789_right");
     let daemon = daemon.ready().await;
-    for args in [&[][..], &["--key", "trx_wrong"], &["--phase", "submit"]] {
+    for args in [&[][..], &["--key", "trx_0123456789_wrong"], &["--phase", "submit"]] {
         let outcome = bench_json(&daemon.url, args);
         assert_eq!(outcome.code, 1, "{outcome:?}");
         assert!(outcome.err.contains("401") && outcome.err.contains("--key"), "{}", outcome.err);
     }
-    assert_eq!(bench_json(&daemon.url, &["--key", "trx_right", "--tasks", "5"]).clean()["tasks"], 5);
+    assert_eq!(bench_json(&daemon.url, &["--key", "trx_0123456789_right", "--tasks", "5"]).clean()["tasks"], 5);
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key");
-    std::fs::write(&file, "trx_right\n").unwrap();
+    std::fs::write(&file, "trx_0123456789_right\n").unwrap();
     let mut builder = DaemonBuilder::new(&["bench", "--tasks", "5"]);
     builder.env("TASKRUNNERX_URL", &daemon.url).env("TASKRUNNERX_API_KEY_FILE", file.to_str().unwrap());
     let (code, _, err) = tokio::task::block_in_place(|| builder.output());
@@ -263,7 +266,9 @@ async fn a_database_with_another_clock_is_corrected_for() {
     fake.ahead(Duration::from_secs(3_600));
     let outcome = bench_json(&fake.url, &["--tasks", "50", "--concurrency", "4"]);
     assert_eq!(outcome.code, 0, "{outcome:?}");
-    assert!(outcome.err.contains("ahead of this machine's") && outcome.err.contains("3600000."), "{}", outcome.err);
+    assert!(outcome.err.contains("ahead of this machine's"), "{}", outcome.err);
+    let ahead = outcome.err.split(" is ").nth(1).and_then(|rest| rest.split(" ms").next()).unwrap();
+    assert!((ahead.parse::<f64>().unwrap() - 3_600_000.0).abs() < 1_000.0, "{}", outcome.err);
     let result = outcome.json();
     assert!(result["latency_ms"]["finish"]["max"].as_f64().unwrap() < 30_000.0, "{result}");
     assert!(result["seconds"].as_f64().unwrap() < 30.0, "{result}");

@@ -2,8 +2,8 @@
 //!
 //! While tasks run the server is being measured, so it is asked for next to nothing: a handful of
 //! ids a look. Tasks end roughly in the order in which they were sent, so the sample begins at the first
-//! that was seen waiting, and goes to the last. Once a whole sample is terminal, all
-//! rows are read: by then the work is done. Those that are not terminal are what the next looks are for.
+//! that was seen waiting, and goes to the last. Once a sample is terminal but for one task at most, all
+//! rows are read: by then the work is as good as done. Those that are not terminal are what the next looks are for.
 
 use super::errors::{Errors, tasks as counted};
 use super::submit::Submitted;
@@ -76,16 +76,17 @@ impl<A: Ask> Watch<'_, A> {
             let seen: HashMap<TaskId, TaskView> =
                 self.server.ask(&ids).await?.into_iter().map(|row| (row.id, row)).collect();
             // A row that is gone (purged, deleted) will not come back.
-            let open =
-                sample.iter().zip(&ids).find(|(_, id)| seen.get(id).is_some_and(|row| !row.status.is_terminal()));
+            let is_open = |id: &TaskId| seen.get(id).is_some_and(|row| !row.status.is_terminal());
+            let open: Vec<usize> = sample.iter().zip(&ids).filter(|(_, id)| is_open(id)).map(|(at, _)| *at).collect();
             let idle = moved.elapsed() >= IDLE_LIMIT;
-            let advanced = match open {
+            let advanced = match open.as_slice() {
                 // Only a sample was seen: before it is given up, all are looked at.
-                Some((at, _)) if !idle => {
+                [at, rest @ ..] if !idle && (!rest.is_empty() || sample.len() == 1) => {
                     let advanced = *at > first;
                     first = first.max(*at);
                     advanced
                 }
+                // At most one is left of the sample, so few are left of all.
                 _ => {
                     let before = waiting.len();
                     waiting = self.read(waiting, &mut ended, errors).await?;
