@@ -24,7 +24,7 @@ use crate::task::TaskId;
 use bytes::Bytes;
 use connection::Socket;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -64,7 +64,6 @@ impl Client {
         let host = HeaderValue::from_str(&target.authority)
             .map_err(|_| SetupError(format!("{:?} cannot be in a Host header", target.authority)))?;
         headers.insert(HOST, host);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("taskrunnerx/", env!("CARGO_PKG_VERSION"))));
         if let Some(key) = key {
             let mut value = HeaderValue::from_str(&format!("Bearer {key}"))

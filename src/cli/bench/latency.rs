@@ -28,15 +28,9 @@ impl Latencies {
         Ok(Self(Histogram::new_with_bounds(1, MAX_MICROS, DIGITS)?))
     }
 
-    /// The same latency of so many tasks. Below zero, where two clocks are not quite the same, is zero.
-    pub(super) fn record(&mut self, micros: i64, tasks: u32) {
-        let micros = u64::try_from(micros).unwrap_or(0);
-        self.0.saturating_record_n(micros, u64::from(tasks));
-    }
-
-    pub(super) fn add(&mut self, other: &Self) {
-        // Both have the same bounds, so there is nothing that it could refuse.
-        let _ = self.0.add(&other.0);
+    /// Adds a task's. Below zero, where two clocks are not quite the same, is zero.
+    pub(super) fn record(&mut self, micros: i64) {
+        self.0.saturating_record(u64::try_from(micros).unwrap_or(0));
     }
 
     /// None where there is nothing.
@@ -63,13 +57,11 @@ mod tests {
         let mut latencies = Latencies::new().unwrap();
         assert_eq!(latencies.quantiles(), None);
         for micros in 1..=1_000 {
-            latencies.record(micros, 1);
+            latencies.record(micros);
         }
         let found = latencies.quantiles().unwrap();
         assert_eq!((found.p50, found.p90, found.p99, found.p999, found.max), (0.5, 0.9, 0.99, 0.999, 1.0));
-        let mut tail = Latencies::new().unwrap();
-        tail.record(60_000_000, 1);
-        latencies.add(&tail);
+        latencies.record(60_000_000);
         let found = latencies.quantiles().unwrap();
         assert!((found.max - 60_000.0).abs() < 60.0 && found.p999 < 1.1, "{found:?}");
     }
@@ -77,8 +69,10 @@ mod tests {
     #[test]
     fn what_is_out_of_bounds_is_counted_at_them() {
         let mut latencies = Latencies::new().unwrap();
-        latencies.record(-5, 3);
-        latencies.record(i64::MAX, 1);
+        for _ in 0..3 {
+            latencies.record(-5);
+        }
+        latencies.record(i64::MAX);
         let found = latencies.quantiles().unwrap();
         assert!(found.p50 < 0.002 && found.max > 86_000_000.0, "{found:?}");
     }

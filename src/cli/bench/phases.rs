@@ -49,7 +49,7 @@ impl Run<'_> {
     async fn submit(&self) -> Result<Measured, Failure> {
         let clock = Clock::start();
         let (tally, busy) = self.submit_all(clock).await?;
-        Ok(summed(tally, busy))
+        summed(tally, busy)
     }
 
     async fn sustained(&self) -> Result<Measured, Failure> {
@@ -57,8 +57,8 @@ impl Run<'_> {
         let clock = Clock::start();
         let (mut tally, busy) = self.submit_all(clock).await?;
         let ended = self.wait(&mut tally).await?;
-        let first = tally.submitted.first().map(|task| task.due);
-        let mut measured = summed(tally, busy);
+        let first = tally.submitted.iter().map(|task| task.due).min();
+        let mut measured = summed(tally, busy)?;
         measure_ends(&mut measured, &ended, first, |task| task.due)?;
         Ok(measured)
     }
@@ -99,7 +99,7 @@ impl Run<'_> {
         self.client.resume(queue).await?;
         resumed.store(true, Ordering::Relaxed);
         let ended = self.wait(&mut tally).await?;
-        let mut measured = summed(tally, busy);
+        let mut measured = summed(tally, busy)?;
         measure_ends(&mut measured, &ended, Some(resume), |_| resume)?;
         Ok(measured)
     }
@@ -183,13 +183,17 @@ impl Run<'_> {
 }
 
 /// What submission alone tells.
-fn summed(tally: Tally, client_busy: f64) -> Measured {
-    let Tally { submitted, response, late, errors, warnings } = tally;
+fn summed(tally: Tally, client_busy: f64) -> Result<Measured, Failure> {
+    let Tally { submitted, errors, warnings } = tally;
     let first = submitted.iter().map(|task| task.due).min().unwrap_or(0);
     let last = submitted.iter().map(|task| task.answered).max().unwrap_or(0);
     let submit_micros = last.saturating_sub(first);
-    let late = late.quantiles().filter(|late| late.max > 0.0);
-    Measured {
+    let (mut response, mut late) = (latencies()?, latencies()?);
+    for task in &submitted {
+        response.record(task.answered.saturating_sub(task.due));
+        late.record(task.sent.saturating_sub(task.due));
+    }
+    Ok(Measured {
         tasks: u32::try_from(submitted.len()).unwrap_or(u32::MAX),
         micros: submit_micros,
         submit_micros,
@@ -198,11 +202,15 @@ fn summed(tally: Tally, client_busy: f64) -> Measured {
         start: None,
         finish: None,
         response: response.quantiles(),
-        late,
+        late: late.quantiles().filter(|late| late.max > 0.0),
         offset: Offset::default(),
         warnings,
         client_busy,
-    }
+    })
+}
+
+fn latencies() -> Result<Latencies, Failure> {
+    Latencies::new().map_err(Failure::new)
 }
 
 /// Adds what the rows tell: latencies from each task's own beginning, and the time from `first` to the last end.
@@ -217,16 +225,16 @@ fn measure_ends(
         offset.observe(submitted.sent, row.created_at, submitted.answered);
     }
     let ahead = offset.micros();
-    let (mut start, mut finish) = (Latencies::new().map_err(Failure::new)?, Latencies::new().map_err(Failure::new)?);
+    let (mut start, mut finish) = (latencies()?, latencies()?);
     let mut last = None;
     for Ended { submitted, row } in ended {
         let began = began(submitted);
         if let Some(started) = row.started_at {
-            start.record(started.timestamp_micros() - ahead - began, 1);
+            start.record(started.timestamp_micros() - ahead - began);
         }
         if let Some(finished) = row.finished_at {
             let at = finished.timestamp_micros() - ahead;
-            finish.record(at - began, 1);
+            finish.record(at - began);
             last = last.max(Some(at));
         }
         if row.status != Status::Completed {

@@ -5,7 +5,6 @@
 
 use super::clocks::Clock;
 use super::errors::Errors;
-use super::latency::Latencies;
 use super::plan::Plan;
 use super::schedule::{Schedule, Turn};
 use crate::cli::Failure;
@@ -35,30 +34,17 @@ pub(super) struct Submitted {
     pub(super) answered: i64,
 }
 
-/// What became of the submissions.
-#[derive(Debug)]
+/// What became of the submissions. Each connection has one: figures are made of it at the end, since
+/// on the way every microsecond, and every byte of cache, is taken from the server that is measured.
+#[derive(Debug, Default)]
 pub(super) struct Tally {
     /// In the order in which they were sent.
     pub(super) submitted: Vec<Submitted>,
-    pub(super) response: Latencies,
-    /// By how much requests left after they were due.
-    pub(super) late: Latencies,
     pub(super) errors: Errors,
     pub(super) warnings: Vec<String>,
 }
 
 impl Tally {
-    pub(super) fn new() -> Result<Self, Failure> {
-        let latencies = || Latencies::new().map_err(Failure::new);
-        Ok(Self {
-            submitted: Vec::new(),
-            response: latencies()?,
-            late: latencies()?,
-            errors: Errors::default(),
-            warnings: Vec::new(),
-        })
-    }
-
     fn warned(&mut self, warning: &str) {
         if self.warnings.len() < MAX_WARNINGS && !self.warnings.iter().any(|known| known == warning) {
             self.warnings.push(warning.to_owned());
@@ -67,8 +53,6 @@ impl Tally {
 
     fn add(&mut self, mut other: Self) {
         self.submitted.append(&mut other.submitted);
-        self.response.add(&other.response);
-        self.late.add(&other.late);
         self.errors.add(&other.errors);
         other.warnings.iter().for_each(|warning| self.warned(warning));
     }
@@ -117,9 +101,9 @@ pub(super) async fn all(
     let shared = Arc::new(Shared { client, schedule, clock, whole, rest, single, last, answered, fatal });
     let mut senders = JoinSet::new();
     for connection in connections {
-        senders.spawn(send_all(Arc::clone(&shared), connection, Tally::new()?));
+        senders.spawn(send_all(Arc::clone(&shared), connection, Tally::default()));
     }
-    let mut tally = Tally::new()?;
+    let mut tally = Tally::default();
     while let Some(ended) = senders.join_next().await {
         tally.add(ended.map_err(Failure::new)?);
     }
@@ -173,19 +157,9 @@ fn note(
     let mut keep = |task: &Accepted<'_>| {
         tally.submitted.push(Submitted { id: task.id()?, due, sent, answered });
         task.warnings.iter().for_each(|warning| tally.warned(warning));
-        Ok::<(), ClientError>(())
+        Ok(())
     };
-    let count = if shared.single {
-        keep(&Accepted::read(body)?)?;
-        1
-    } else {
-        let tasks = Accepted::read_bulk(body)?;
-        tasks.iter().try_for_each(keep)?;
-        u32::try_from(tasks.len()).unwrap_or(u32::MAX)
-    };
-    tally.response.record(answered.saturating_sub(due), count);
-    tally.late.record(sent.saturating_sub(due), 1);
-    Ok(())
+    if shared.single { keep(&Accepted::read(body)?) } else { Accepted::read_bulk(body)?.iter().try_for_each(keep) }
 }
 
 /// How a connection goes on after an error.
