@@ -40,10 +40,10 @@ impl Tls {
     }
 
     pub(super) async fn wrap(&self, stream: TcpStream, url: &str) -> Result<TlsStream<TcpStream>, ClientError> {
-        self.connector
-            .connect(self.name.clone(), stream)
-            .await
-            .map_err(|error| ClientError::Unreachable { url: url.to_owned(), why: format!("TLS: {error}") })
+        self.connector.connect(self.name.clone(), stream).await.map_err(|error| ClientError::Unreachable {
+            url: url.to_owned(),
+            why: format!("TLS: {error} (the authorities are this machine's; SSL_CERT_FILE names others)"),
+        })
     }
 }
 
