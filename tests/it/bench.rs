@@ -144,8 +144,9 @@ async fn a_queue_that_nobody_serves_is_said_instead_of_waited_for() {
     let outcome = bench_json(&daemon.url, &["--tasks", "20"]);
     assert_eq!((outcome.code, outcome.out.as_str()), (1, ""));
     assert!(outcome.err.contains("no live worker serves the queue bench"), "{}", outcome.err);
-    assert!(began.elapsed() < Duration::from_secs(30));
-    assert_eq!(counted(&world, "queue = 'bench'").await, 1, "the one that is sent ahead");
+    // A busy server may not be able to tell at first; then it is asked again.
+    assert!(began.elapsed() < Duration::from_secs(50));
+    assert!(counted(&world, "queue = 'bench'").await < 5, "only what is sent ahead");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -135,34 +135,46 @@ impl Run<'_> {
         watch.until_all_ended(&tally.submitted, &mut tally.errors).await
     }
 
-    /// Sends one task ahead, which is not counted: it tells whether the key suffices and a live
+    /// Sends a task ahead, which is not counted: it tells whether the key suffices and a live
     /// worker serves the queue, and lets the workers find a queue that is new.
+    ///
+    /// A server that cannot tell who serves the queue warns of nothing. So while the task does not
+    /// end, another one asks again.
     async fn probe(&self) -> Result<(), Failure> {
         self.progress.begin("first task", 1);
-        let queue = &self.plan.queue;
-        let task = serde_json::json!({"name": "noop", "queue": queue, "priority": 9}).to_string();
-        let body = self.client.call(&self.client.submission(task.into())?).await?.accepted()?;
-        let accepted = Accepted::read(&body)?;
-        let (id, since) = (accepted.id()?, Instant::now());
-        let limit = if accepted.warnings.is_empty() { PROBE_LIMIT } else { UNSERVED_LIMIT };
+        let since = Instant::now();
+        let (mut probes, mut pause) = (Vec::new(), UNSERVED_LIMIT);
         loop {
-            if self.client.tasks(&[id]).await?.iter().any(|row| row.status.is_terminal()) {
-                return Ok(());
-            }
-            if since.elapsed() < limit {
+            let (id, served) = self.send_ahead().await?;
+            probes.push(id);
+            let until = (Instant::now() + pause).min(since + PROBE_LIMIT);
+            while Instant::now() < until {
+                if self.client.tasks(&probes).await?.iter().any(|row| row.status.is_terminal()) {
+                    return Ok(());
+                }
                 sleep(PROBE_LOOK).await;
-                continue;
             }
-            return Err(self.unserved(&accepted, id, limit));
+            if !served || since.elapsed() >= PROBE_LIMIT {
+                return Err(self.unserved(served));
+            }
+            pause *= 2;
         }
     }
 
-    fn unserved(&self, accepted: &Accepted<'_>, probe: TaskId, limit: Duration) -> Failure {
+    /// The task, and whether a live worker serves the queue as far as the server can tell.
+    async fn send_ahead(&self) -> Result<(TaskId, bool), Failure> {
+        let task = serde_json::json!({"name": "noop", "queue": self.plan.queue, "priority": 9}).to_string();
+        let body = self.client.call(&self.client.submission(task.into())?).await?.accepted()?;
+        let accepted = Accepted::read(&body)?;
+        Ok((accepted.id()?, accepted.warnings.is_empty()))
+    }
+
+    fn unserved(&self, served: bool) -> Failure {
         let queue = &self.plan.queue;
-        let seconds = limit.as_secs();
-        Failure::new(if accepted.warnings.is_empty() {
+        Failure::new(if served {
+            let seconds = PROBE_LIMIT.as_secs();
             format!(
-                "the first task of the queue {queue}, {probe}, has not ended within {seconds} s though a live worker serves it.\n\
+                "no task of the queue {queue} has ended for {seconds} s, though a live worker serves it.\n\
                  Is the queue paused, or are its workers busy? Take another one with --queue, or measure with --phase submit."
             )
         } else {
