@@ -17,7 +17,8 @@ async fn a_drain_works_off_the_whole_backlog_and_leaves_its_queue_running() {
             rises(&result["latency_ms"][latency]);
         }
         // The last end is what the time goes to: both count from the resume.
-        let (seconds, max) = (result["seconds"].as_f64().unwrap(), result["latency_ms"]["finish"]["max"].as_f64().unwrap());
+        let (seconds, max) =
+            (result["seconds"].as_f64().unwrap(), result["latency_ms"]["finish"]["max"].as_f64().unwrap());
         assert!((max / 1e3 - seconds).abs() <= 0.01 * seconds.max(0.1), "{result}");
     }
     // With the two that were sent ahead.
