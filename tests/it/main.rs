@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod bench;
 mod cancel;
 mod doctor;
 mod explain;
