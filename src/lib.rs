@@ -12,7 +12,7 @@
 //! | floor | rooms |
 //! |---|---|
 //! | F4 | [`cli`]: the command line, `cli::daemon` (a process's life), `cli::dev` (private servers) |
-//! | F3 | [`api`]: HTTP · [`worker`]: consume, dispatch, rescue · [`scheduler`]: cron, purge |
+//! | F3 | [`api`]: HTTP · [`worker`]: consume, dispatch, rescue · [`scheduler`]: cron, purge · [`client`]: the REST client |
 //! | F2 | [`lifecycle`]: one verb of a task's life a file · [`executor`]: handlers and their registry |
 //! | F1 | [`store`]: MySQL, the only Diesel · [`stream`]: Redis, the only redis · [`config`] |
 //! | F0 | [`task`]: states, decisions, cron; pure · [`telemetry`]: logs and metrics · [`seam`]: where tests put faults |
@@ -22,6 +22,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod executor;
 pub mod lifecycle;

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The rooms of each floor. Those of F0, F1 and F3 never import each other; F2's may.
-const FLOORS: [(&str, u8); 11] = [
+const FLOORS: [(&str, u8); 12] = [
     ("seam", 0),
     ("task", 0),
     ("telemetry", 0),
@@ -28,18 +28,21 @@ const FLOORS: [(&str, u8); 11] = [
     ("api", 3),
     ("worker", 3),
     ("scheduler", 3),
+    ("client", 3),
 ];
 /// The top floor may import everything.
 const TOP: &str = "cli";
 
 /// Crates that one room keeps to itself.
-const KEPT: [(&str, &str); 7] = [
+const KEPT: [(&str, &str); 9] = [
     ("diesel", "store"),
     ("diesel_async", "store"),
     ("diesel_migrations", "store"),
     ("mysql_async", "store"),
     ("redis", "stream"),
     ("deadpool_redis", "stream"),
+    ("hyper", "client"),
+    ("tokio_rustls", "client"),
     ("clap", "cli"),
 ];
 

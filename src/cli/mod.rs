@@ -1,7 +1,9 @@
 //! The command line: one file a command family.
 //!
-//! `serve` and `dev` go to [`daemon`]; the rest is done here.
+//! `serve` and `dev` go to [`daemon`]; client commands go to a server by [`crate::client`]; the rest is done here.
 
+mod bench;
+mod connection;
 pub mod daemon;
 pub mod dev;
 mod doctor;
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 
 /// Wrong usage or a wrong configuration; clap's own faults have the same code.
 const EXIT_USAGE: u8 = 2;
-/// The database cannot be reached.
+/// The database, or a client command's server, cannot be reached.
 const EXIT_UNREACHABLE: u8 = 3;
 
 /// The job server you can curl: REST in, MySQL for the truth, Redis Streams for delivery,
@@ -31,6 +33,7 @@ const EXIT_UNREACHABLE: u8 = 3;
   taskrunnerx serve --role api --bind 10.0.0.5:8000  one role of several
   taskrunnerx migrate --status                       what the database has
   taskrunnerx doctor                                 what is wrong, and what to do about it
+  taskrunnerx bench                                  how fast a running server is
 
 Configuration: flags, then DATABASE_URL, REDIS_URL and TASKRUNNERX_*, then taskrunnerx.toml.
 Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not reachable.")]
@@ -54,6 +57,8 @@ enum Command {
     Config(show_config::Args),
     /// Check everything that can be set up wrongly, and say what to do about it
     Doctor(doctor::Args),
+    /// Measure a running server: throughput and latencies
+    Bench(bench::Args),
 }
 
 /// Runs the command line with these task types; returns the process's exit code.
@@ -76,7 +81,12 @@ enum Command {
 #[must_use]
 pub fn main(registry: Registry) -> ExitCode {
     let Cli { config, command } = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = match &command {
+        // It leaves the rest of the machine to the server that it measures, and wakes no other thread.
+        Command::Bench(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("the runtime could not start: {error}"), 1),
     };
@@ -87,6 +97,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Migrate(args) => migrate::run(args, config).await,
             Command::Config(args) => show_config::run(&args, config, registry),
             Command::Doctor(args) => doctor::run(&args, config, registry).await,
+            Command::Bench(args) => bench::run(args).await,
         }
     });
     // What still blocks (a handler's thread) must not keep the process.
@@ -131,6 +142,12 @@ fn failed(message: &str, code: u8) -> ExitCode {
 #[expect(clippy::print_stdout, reason = "the command line's own words")]
 fn say(text: &str) {
     println!("{text}");
+}
+
+/// On standard error, where it is in no program's way.
+#[expect(clippy::print_stderr, reason = "the command line's own words")]
+fn say_aside(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Loads the configuration for a command.

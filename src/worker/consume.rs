@@ -1,17 +1,18 @@
-//! Consume: reads as many entries as there are free slots, claims them in one batch, and
+//! Consume: reads as many entries as there will be free slots ([`super::pace`]), claims them in one batch, and
 //! starts an attempt for each that was won.
 
 use super::incarnation::Life;
 use crate::lifecycle::claim::{self, Won};
-use crate::lifecycle::execute::{Stopper, execute};
+use super::pace::{PATIENCE, Pace};
+use crate::lifecycle::execute::{Stop, Stopper, execute};
 use crate::lifecycle::finish::Ended;
 use crate::stream::{Delivered, Entry, Reader};
-use crate::task::{Claimed, TaskId};
+use crate::task::{Claimed, Outcome, TaskId};
 use crate::telemetry::Episode;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -31,13 +32,17 @@ pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
     let mut reader = life.parts.tools.stream.reader(life.id);
     let mut served = life.served.clone();
     let mut claims = tokio::task::JoinSet::new();
+    let mut pace = Pace::new(Instant::now());
+    let mut began = Instant::now();
     while let Some((slots, unrecorded)) = free(&life, &stop).await {
         // One claim at a time: it costs the database nearly as much for a few tasks as for many, and what
         // comes into the stream meanwhile shares the next one.
         if !claims.is_empty() {
             claims.join_next().await;
+            pace.answered(began, Instant::now(), &life.freed);
             continue;
         }
+        let room = slots.saturating_add(pace.ahead()).min(unrecorded);
         let queues = served.borrow_and_update().clone();
         if queues.is_empty() {
             tokio::select! {
@@ -54,9 +59,10 @@ pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
             }
         }
         // Not dropped by a stop: Redis would go on delivering into it for the rest of its BLOCK.
-        let read = read(&mut reader, &queues, slots.min(unrecorded)).await;
+        let read = read(&mut reader, &queues, room).await;
+        began = Instant::now();
         // What came while it was told to stop, or after its lease was over, goes back at once.
-        let free = if stop.is_cancelled() || !life.lease.holds() { 0 } else { slots.min(unrecorded) };
+        let free = if stop.is_cancelled() || !life.lease.holds() { 0 } else { room };
         match read {
             Ok(delivered) => {
                 trouble.succeeded();
@@ -76,8 +82,8 @@ pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
     while claims.join_next().await.is_some() {}
 }
 
-/// Waits for a free slot; says how many there are, and how many more tasks may be held. Only
-/// this loop takes slots, so there can only be more of them later. None: stopped.
+/// Waits for a free slot, behind what was claimed before; says how many there are, and how many more
+/// tasks may be held. None: stopped.
 async fn free(life: &Life, stop: &CancellationToken) -> Option<(usize, usize)> {
     let both = async {
         let slot = life.slots.acquire().await;
@@ -148,10 +154,8 @@ async fn admit(life: &Arc<Life>, delivered: Vec<Delivered>, free: usize, claims:
         return;
     }
     let count = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
-    let slots = Arc::clone(&life.slots).acquire_many_owned(count).await;
-    let unrecorded = Arc::clone(&life.unrecorded).acquire_many_owned(count).await;
-    if let (Ok(slots), Ok(unrecorded)) = (slots, unrecorded) {
-        claims.spawn(claim(Arc::clone(life), wanted, slots, unrecorded));
+    if let Ok(unrecorded) = Arc::clone(&life.unrecorded).acquire_many_owned(count).await {
+        claims.spawn(claim(Arc::clone(life), wanted, unrecorded));
     }
 }
 
@@ -167,7 +171,6 @@ async fn hand_back(life: &Life, ids: Vec<TaskId>, delay: Duration) {
 async fn claim(
     life: Arc<Life>,
     wanted: Vec<(Entry, String)>,
-    mut slots: OwnedSemaphorePermit,
     mut unrecorded: OwnedSemaphorePermit,
 ) {
     let ids: Vec<_> = wanted.iter().map(|(entry, _)| entry.id).collect();
@@ -202,9 +205,9 @@ async fn claim(
         return;
     }
     for won in claimings.won {
-        let (Some(slot), Some(room)) = (slots.split(1), unrecorded.split(1)) else { continue };
+        let Some(room) = unrecorded.split(1) else { continue };
         let Some(stopper) = life.held.stopper(won.claimed.id) else { continue };
-        tokio::spawn(attempt(Arc::clone(&life), won, stopper, slot, room));
+        tokio::spawn(attempt(Arc::clone(&life), won, stopper, room));
     }
 }
 
@@ -220,35 +223,49 @@ impl Drop for Release<'_> {
     }
 }
 
-/// Counts a busy slot while it is one.
-struct Busy<'a>(&'a Life);
+/// A slot that an attempt has, counted while it does.
+struct Busy<'a> {
+    life: &'a Life,
+    _slot: SemaphorePermit<'a>,
+}
 
 impl<'a> Busy<'a> {
-    fn new(life: &'a Life) -> Self {
+    /// Waits for a slot. None: it did not come free within [`PATIENCE`].
+    async fn wait(life: &'a Life) -> Option<Self> {
+        let slot = match life.slots.try_acquire() {
+            Ok(slot) => slot,
+            Err(_) => tokio::time::timeout(PATIENCE, life.slots.acquire()).await.ok()?.ok()?,
+        };
         life.parts.tools.metrics.worker_busy.inc();
-        Self(life)
+        Some(Self { life, _slot: slot })
     }
 }
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.parts.tools.metrics.worker_busy.dec();
+        self.life.freed.one();
+        self.life.parts.tools.metrics.worker_busy.dec();
     }
 }
 
-/// One attempt: run it, free its slot, record its outcome, let it go.
-async fn attempt(life: Arc<Life>, won: Won, stopper: Stopper, slot: OwnedSemaphorePermit, room: OwnedSemaphorePermit) {
+/// One attempt: take a slot, run it, free the slot, record its outcome, let it go.
+async fn attempt(life: Arc<Life>, won: Won, stopper: Stopper, room: OwnedSemaphorePermit) {
     let Won { claimed, entry_id } = won;
     let claimed = Arc::new(claimed);
     let _release = Release { life: &life, id: claimed.id };
     let _room = room;
     let (registry, metrics, settings) = (&life.parts.tools.registry, &life.parts.tools.metrics, &life.parts.settings);
+    let Some(busy) = Busy::wait(&life).await else {
+        // It has not begun: to whoever has a slot, and this attempt does not count.
+        let outcome = if stopper.reason() == Some(Stop::Fenced) { None } else { Some(Outcome::Interrupted) };
+        return settle(&life, &claimed, outcome, entry_id).await;
+    };
     let waited = (chrono::Utc::now() - claimed.run_at).to_std().unwrap_or_default();
     metrics.task_wait.with_label_values(&[&*claimed.queue]).observe(waited.as_secs_f64());
     let span =
         tracing::info_span!("attempt", task.id = %claimed.id, task.name = &*claimed.name, attempt = claimed.attempt);
     let outcome = {
-        let (_slot, _busy) = (slot, Busy::new(&life));
+        let _busy = busy;
         let started = Instant::now();
         let attempt = execute(registry, Arc::clone(&claimed), &stopper, settings.max_result);
         let outcome = attempt.instrument(span.clone()).await;
@@ -256,14 +273,14 @@ async fn attempt(life: Arc<Life>, won: Won, stopper: Stopper, slot: OwnedSemapho
         metrics.task_run.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
         outcome
     };
-    match outcome {
-        Some(outcome) => finish(&life, &claimed, outcome, entry_id).instrument(span).await,
-        // Fenced: whoever owns the task now has an entry of its own.
-        None => life.parts.tools.outbox.acknowledge(Arc::clone(&claimed.queue), entry_id),
-    }
+    settle(&life, &claimed, outcome, entry_id).instrument(span).await;
 }
 
-async fn finish(life: &Life, claimed: &Arc<Claimed>, outcome: crate::task::Outcome, entry_id: String) {
+/// Records an outcome. None: fenced; whoever owns the task now has an entry of its own.
+async fn settle(life: &Life, claimed: &Arc<Claimed>, outcome: Option<Outcome>, entry_id: String) {
+    let Some(outcome) = outcome else {
+        return life.parts.tools.outbox.acknowledge(Arc::clone(&claimed.queue), entry_id);
+    };
     let ended = Ended { claimed: Arc::clone(claimed), outcome, entry_id };
     if life.finisher.finish(ended).await.is_err() {
         tracing::warn!("the outcome was not recorded: the process is stopping; the task will be rescued");

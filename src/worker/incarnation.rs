@@ -3,6 +3,7 @@
 use super::heartbeat::LeaseLost;
 use super::held::Held;
 use super::lease::{Lease, Moment};
+use super::pace::Freed;
 use super::queues::Queues;
 use super::{Parts, Served, consume, dispatcher, heartbeat};
 use crate::lifecycle::execute::{STOP_GRACE, Stop};
@@ -35,6 +36,7 @@ pub(super) struct Life {
     pub(super) held: Held,
     /// Attempts that may run at once.
     pub(super) slots: Arc<Semaphore>,
+    pub(super) freed: Freed,
     /// Tasks that may be held at once: running, and waiting to be recorded.
     pub(super) unrecorded: Arc<Semaphore>,
     pub(super) served: watch::Receiver<Queues>,
@@ -83,6 +85,7 @@ impl Incarnation {
                         lease: Lease::new(parts.settings.lease, sent),
                         held: Held::default(),
                         slots: Arc::new(Semaphore::new(concurrency)),
+                        freed: Freed::default(),
                         unrecorded: Arc::new(Semaphore::new(concurrency + UNRECORDED)),
                         served,
                         claiming: Episode::new("claims"),

@@ -18,6 +18,7 @@ mod heartbeat;
 mod held;
 mod incarnation;
 mod lease;
+mod pace;
 mod queues;
 mod rescuer;
 

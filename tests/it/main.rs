@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod bench;
 mod bulk;
 mod cancel;
 mod doctor;

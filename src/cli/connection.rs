@@ -1,0 +1,83 @@
+//! Where a client command finds its server, and what it says when the server does not give what it asked for.
+
+use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure};
+use crate::client::{Client, ClientError, Target};
+
+/// The variable that names a file with the key.
+const KEY_FILE: &str = "TASKRUNNERX_API_KEY_FILE";
+
+/// The server that a client command talks to.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Server")]
+pub(super) struct Connection {
+    /// Where the server is
+    #[arg(long, env = "TASKRUNNERX_URL", value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    url: Target,
+    /// The API key, where the server wants one; better in the variable, where no list of processes shows it
+    #[arg(long, env = "TASKRUNNERX_API_KEY", value_name = "KEY", hide_env_values = true)]
+    key: Option<String>,
+}
+
+impl Connection {
+    /// The client.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        let given = self.key.clone().filter(|key| !key.is_empty());
+        let key = match (given, std::env::var_os(KEY_FILE)) {
+            (None, Some(path)) => Some(key_in(&path)?),
+            (given, _) => given,
+        };
+        Client::new(self.url.clone(), key.as_deref()).map_err(|error| Failure::with_code(EXIT_USAGE, error))
+    }
+}
+
+fn key_in(path: &std::ffi::OsStr) -> Result<String, Failure> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::with_code(EXIT_USAGE, format!("{KEY_FILE}: cannot read {}: {error}", path.display()))
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+impl From<ClientError> for Failure {
+    /// With what to do next.
+    fn from(error: ClientError) -> Self {
+        match &error {
+            ClientError::Unreachable { .. } => Self::with_code(
+                EXIT_UNREACHABLE,
+                format!("{error}\nStart one (taskrunnerx dev), or say where it is with --url or TASKRUNNERX_URL."),
+            ),
+            ClientError::Refused { status, .. } => Self::new(match status.as_u16() {
+                401 => format!("the server refused: {error}\nGive a key with --key or TASKRUNNERX_API_KEY."),
+                _ => format!("the server refused: {error}"),
+            }),
+            ClientError::Broken(_) => Self::new(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        connection: Connection,
+    }
+
+    #[test]
+    fn a_url_that_is_none_is_a_fault_of_usage() {
+        let error = Command::try_parse_from(["x", "--url", "localhost:8000"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("takes http://HOST:PORT"), "{error}");
+    }
+
+    #[test]
+    fn each_failure_says_what_to_do() {
+        let unreachable = ClientError::Unreachable { url: "http://h".to_owned(), why: "refused".to_owned() };
+        let failure = Failure::from(unreachable);
+        assert_eq!(failure.code, 3);
+        assert!(failure.message.contains("http://h") && failure.message.contains("--url"), "{}", failure.message);
+        assert_eq!(Failure::from(ClientError::Broken("x".to_owned())).code, 1);
+    }
+}

@@ -1,0 +1,86 @@
+//! How many slots will be free when a claim that is sent now has been answered: those that are free now, and those
+//! that end meanwhile. Without the latter, a worker of short tasks would claim a handful at a time, and a
+//! claim costs the database nearly as much for a handful as for hundreds.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Most tasks claimed for slots that are still taken.
+const AHEAD: u32 = 256;
+/// A task that was claimed for a slot which did not come free goes back after this time: those before it
+/// had been short, and are no longer.
+pub(super) const PATIENCE: Duration = Duration::from_millis(250);
+/// Weight of the newest measurement.
+const WEIGHT: f64 = 0.3;
+
+/// Counts the slots that were freed. Shared with the attempts.
+#[derive(Debug, Default)]
+pub(super) struct Freed(AtomicU64);
+
+impl Freed {
+    pub(super) fn one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The consumer's measurements.
+#[derive(Debug)]
+pub(super) struct Pace {
+    at: Instant,
+    freed: u64,
+    /// Slots freed in a second.
+    rate: f64,
+    /// Seconds from the read to the answer of a claim.
+    claim: f64,
+}
+
+impl Pace {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { at: now, freed: 0, rate: 0.0, claim: 0.0 }
+    }
+
+    /// A claim was answered that began at this instant.
+    pub(super) fn answered(&mut self, began: Instant, now: Instant, freed: &Freed) {
+        let freed = freed.0.load(Ordering::Relaxed);
+        let ended = f64::from(u32::try_from(freed.saturating_sub(self.freed)).unwrap_or(u32::MAX));
+        let since = now.saturating_duration_since(self.at).as_secs_f64();
+        if since > 0.0 {
+            self.rate += (ended / since - self.rate) * WEIGHT;
+        }
+        self.claim += (now.saturating_duration_since(began).as_secs_f64() - self.claim) * WEIGHT;
+        (self.at, self.freed) = (now, freed);
+    }
+
+    /// Slots that will have been freed when the next claim is answered.
+    pub(super) fn ahead(&self) -> usize {
+        let slots = (self.rate * self.claim).clamp(0.0, f64::from(AHEAD)).floor();
+        #[expect(clippy::as_conversions, reason = "between 0 and AHEAD by the line above")]
+        let slots = slots as usize;
+        slots
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Claims of two milliseconds, one each five, with so many slots freed in between.
+    fn ahead(freed_each: u64) -> usize {
+        let (freed, start) = (Freed::default(), Instant::now());
+        let mut pace = Pace::new(start);
+        for round in 1..100u32 {
+            freed.0.fetch_add(freed_each, Ordering::Relaxed);
+            let now = start + Duration::from_millis(5) * round;
+            pace.answered(now - Duration::from_millis(2), now, &freed);
+        }
+        pace.ahead()
+    }
+
+    #[test]
+    fn slots_that_end_during_a_claim_are_claimed_for_and_slow_ones_are_not() {
+        assert_eq!(ahead(0), 0, "nothing ends");
+        assert_eq!(ahead(1), 0, "a slot every five milliseconds");
+        assert_eq!(ahead(60), 24, "twelve a millisecond, for two");
+        assert_eq!(ahead(100_000), 256, "bounded");
+    }
+}
