@@ -163,7 +163,10 @@ async fn a_request_holds_so_many_tasks_and_so_many_bytes() {
     assert_eq!(rows(&world).await, 1120);
     // Nothing of what is too much is looked at, whatever else is wrong.
     let ones = format!("{{\"x\": 1, \"tasks\": [{}1]}}", "1,".repeat(100_000));
-    faults(&send(&daemon, "application/json", ones).await, &["#/x", "#/tasks"]);
+    faults(&send(&daemon, "application/json", ones).await, &["#/tasks", "#/x"]);
+    // So many mistakes are one, made many times.
+    let answer = bulk(&daemon, vec![json!({"name": "nope", "a": 1, "b": 2}); 1000]).await;
+    assert_eq!((answer.0, answer.1["errors"].as_array().unwrap().len()), (422, 102));
     drop(daemon);
 
     let mut builder = world.daemon("api");
