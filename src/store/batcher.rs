@@ -262,7 +262,7 @@ mod tests {
         until(|| begun.load(Ordering::Relaxed) == 1).await;
         for item in 1..=waiting {
             calls.push(submit(item));
-            until(|| batcher.line.capacity() == BOUNDS.waiting - usize::try_from(item).unwrap()).await;
+            settled().await;
         }
         gate.add_permits(100);
         let mut sizes = Vec::new();

@@ -353,12 +353,20 @@ async fn a_sensible_request_id_comes_back_and_another_is_replaced() {
     for path in ["/api/tasks", "/api/tasks/7", "/nothing", "/livez"] {
         assert_eq!(asked(path, "trace-1:a_b.c").await, "trace-1:a_b.c", "{path}");
     }
+    // Its own: the process, and a count.
+    let hex = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c));
+    let own = |id: &str| id.split_once('-').is_some_and(|(process, n)| process.len() == 16 && hex(process) && hex(n));
+    let mut seen = BTreeSet::new();
     for strange in ["", "a b", "<script>", "a/b", &"x".repeat(65)] {
         let given = asked("/livez", strange).await;
-        assert!(given.parse::<uuid::Uuid>().is_ok(), "{strange:?} -> {given}");
+        assert!(own(&given), "{strange:?} -> {given}");
+        assert!(seen.insert(given));
     }
-    let (one, other) = (get(&daemon, "/livez").await, get(&daemon, "/livez").await);
-    assert_ne!(one.header("x-request-id"), other.header("x-request-id"));
+    let another = world.daemon("api").ready().await;
+    for process in [&daemon, &daemon, &another] {
+        let given = get(process, "/livez").await.header("x-request-id").to_owned();
+        assert!(own(&given) && seen.insert(given.clone()), "{given}");
+    }
 }
 
 // --- submissions that are taken ---

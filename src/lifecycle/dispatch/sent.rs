@@ -51,7 +51,8 @@ impl Sent {
 
     /// Where in each priority's band the next look begins. `now` is the database's clock.
     pub(super) fn from(&mut self, now: Timestamp) -> [u64; BANDS] {
-        if self.whole_at.is_none_or(|at| now - at >= WHOLE) {
+        // A clock that was put back does not make it wait until that time has come again.
+        if self.whole_at.is_none_or(|at| !(chrono::TimeDelta::zero()..WHOLE).contains(&(now - at))) {
             self.whole_at = Some(now);
             self.from = std::array::from_fn(position::band);
         }
@@ -164,6 +165,10 @@ mod tests {
         let from = sent.from(at(100));
         assert_eq!((from[4], from[9]), (head[0].1, head[1].1));
         assert_eq!(from[0], begin[0] + position::scheduled(at(100) - LATE), "an empty band: what is new");
+        assert_eq!(sent.from(at(101)), begin);
+        let _ = sent.compare(&head, true, at(101));
+        assert_ne!(sent.from(at(101)), begin);
+        assert_eq!(sent.from(at(60)), begin, "the clock was put back");
         assert_eq!(sent.from(at(101)), begin);
         // Not reached: as before.
         let _ = sent.compare(&head, true, at(101));
