@@ -17,8 +17,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Insert batches: a few hundred rows amortise the commit, more only add latency. Two lanes:
-/// one builds its batch while the other waits for the disk.
-const BOUNDS: Bounds = Bounds { rows: 512, bytes: BATCH_BYTES, waiting: 8192, lanes: 2 };
+/// one is built while the other waits for the disk.
+const BOUNDS: Bounds = Bounds { rows: 512, bytes: BATCH_BYTES, waiting: 8192, lanes: 2, beside: 64 };
 /// Bytes of a row besides its payload, for the batch's bound.
 const ROW_BYTES: usize = 512;
 /// A task due within this time wakes its dispatcher; a later one is seen by the dispatcher's poll.

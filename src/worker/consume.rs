@@ -2,8 +2,8 @@
 //! starts an attempt for each that was won.
 
 use super::incarnation::Life;
-use crate::lifecycle::claim::{self, Won};
 use super::pace::{PATIENCE, Pace};
+use crate::lifecycle::claim::{self, Won};
 use crate::lifecycle::execute::{Stop, Stopper, execute};
 use crate::lifecycle::finish::Ended;
 use crate::stream::{Delivered, Entry, Reader};
@@ -168,11 +168,7 @@ async fn hand_back(life: &Life, ids: Vec<TaskId>, delay: Duration) {
     life.parts.tools.metrics.tasks_undispatched.inc_by(u64::try_from(moved).unwrap_or(0));
 }
 
-async fn claim(
-    life: Arc<Life>,
-    wanted: Vec<(Entry, String)>,
-    mut unrecorded: OwnedSemaphorePermit,
-) {
+async fn claim(life: Arc<Life>, wanted: Vec<(Entry, String)>, mut unrecorded: OwnedSemaphorePermit) {
     let ids: Vec<_> = wanted.iter().map(|(entry, _)| entry.id).collect();
     let entries: Vec<_> = wanted.iter().map(|(entry, id)| (Arc::clone(&entry.queue), id.clone())).collect();
     let parts = &life.parts;
