@@ -4,14 +4,17 @@ use super::problem::Problem;
 use super::task_json::TaskJson;
 use super::{BODY_SLACK, Services, State, body};
 use crate::lifecycle::cancel::{self, Cancellation};
-use crate::lifecycle::submit;
+use crate::lifecycle::submit::{self, SubmitError};
 use crate::task::fields::Fields;
 use crate::task::{Fault, NewTask, TaskId, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// A bulk submission with so many faults is not looked at any further: its answer stays short.
+const MAX_FAULTS: usize = 100;
 
 /// Accepts a task: 201 when it is committed.
 pub(super) async fn submit(
@@ -48,25 +51,13 @@ pub(super) async fn submit_bulk(
     let services = state.services()?;
     let bytes = body::read(&request, payload, services.bulk.body).await?;
     let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
-    let takes = format!("a list of 1 to {} submissions", services.bulk.tasks);
-    let texts: Vec<&RawValue> = match fields.raw_or_null("tasks").map(serde_json::from_str) {
-        Some(Ok(texts)) => texts,
-        Some(Err(_)) => {
-            fields.fault("/tasks", format_args!("takes {takes}"));
-            Vec::new()
-        }
-        None => {
-            fields.fault("/tasks", format_args!("is missing; takes {takes}"));
-            Vec::new()
-        }
-    };
+    let texts = fields.items("tasks", services.bulk.tasks, "submissions").unwrap_or_default();
     let mut faults = fields.finish();
-    if faults.is_empty() && !(1..=services.bulk.tasks).contains(&texts.len()) {
-        faults.push(Fault::at("/tasks", format_args!("has {} items; takes {takes}", texts.len())));
-        return Err(Problem::invalid(faults));
-    }
     let mut tasks = Vec::with_capacity(texts.len());
     for (n, text) in texts.into_iter().enumerate() {
+        if faults.len() >= MAX_FAULTS {
+            break;
+        }
         let pointer = format!("/tasks/{n}");
         match admit(services, text.get(), &pointer) {
             Ok(task) => tasks.push(task),
@@ -77,7 +68,14 @@ pub(super) async fn submit_bulk(
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
     }
-    let tasks = services.submitter.submit(tasks).await?;
+    let queues: Vec<Arc<str>> = tasks.iter().map(|task| Arc::clone(&task.queue)).collect();
+    let tasks = services.submitter.submit(tasks).await.map_err(|error| match &error {
+        SubmitError::TooManyQueues { queue, .. } => {
+            let n = queues.iter().position(|named| named == queue).unwrap_or(0);
+            Problem::invalid(vec![Fault::at(&format!("/tasks/{n}/queue"), &error)])
+        }
+        _ => error.into(),
+    })?;
     let mut answers = Vec::with_capacity(tasks.len());
     for task in &tasks {
         answers.push(TaskJson::new(task, warnings(&state, services, &task.queue).await));

@@ -166,7 +166,7 @@ impl<T, R> Batch<T, R> {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::sync::Semaphore;
 
     const BOUNDS: Bounds = Bounds { rows: 4, bytes: 100, waiting: 64, lanes: 1, beside: 4 };
@@ -174,14 +174,14 @@ mod tests {
     type Gated = Batcher<u32, (u32, usize)>;
 
     /// A batcher whose flushes wait for a permit, and which answers each item with its batch's
-    /// size; and whether a flush has begun.
-    fn gated(bounds: Bounds) -> (Gated, Arc<Semaphore>, Arc<AtomicBool>, JoinSet<()>) {
-        let (gate, begun) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicBool::new(false)));
+    /// size; and how many flushes have begun.
+    fn gated(bounds: Bounds) -> (Gated, Arc<Semaphore>, Arc<AtomicUsize>, JoinSet<()>) {
+        let (gate, begun) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
         let inner = (Arc::clone(&gate), Arc::clone(&begun));
         let (batcher, lanes) = Batcher::start(bounds, move |items: Vec<u32>| {
             let (gate, begun) = inner.clone();
             async move {
-                begun.store(true, Ordering::Relaxed);
+                begun.fetch_add(1, Ordering::Relaxed);
                 gate.acquire().await.unwrap().forget();
                 items.iter().map(|i| (*i, items.len())).collect()
             }
@@ -195,6 +195,68 @@ mod tests {
         }
     }
 
+    /// Everybody has done what there is to do.
+    async fn settled() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_flush_runs_beside_the_first_only_when_its_batch_can_grow_no_more() {
+        for (size, fill) in [(Size { rows: 1, bytes: 1 }, 4), (Size { rows: 3, bytes: 1 }, 2), (Size { rows: 1, bytes: 50 }, 2)] {
+            let (batcher, gate, begun, _lanes) = gated(Bounds { lanes: 2, ..BOUNDS });
+            let submit = |item: u32| {
+                let batcher = batcher.clone();
+                tokio::spawn(async move { batcher.submit(item, size).await.unwrap().1 })
+            };
+            let flushes = async || {
+                settled().await;
+                begun.load(Ordering::Relaxed)
+            };
+            let mut calls = vec![submit(0)];
+            assert_eq!(flushes().await, 1, "a lone one waits for nothing");
+            for item in 1..fill {
+                calls.push(submit(item));
+                assert_eq!(flushes().await, 1, "{item} may still be joined: {size:?}");
+            }
+            calls.push(submit(fill));
+            assert_eq!(flushes().await, 2, "full: {size:?}");
+            // However full the third is, there are two lanes.
+            for item in 0..2 * fill {
+                calls.push(submit(fill + 1 + item));
+            }
+            assert_eq!(flushes().await, 2);
+            gate.add_permits(1);
+            assert_eq!(flushes().await, 3);
+            gate.add_permits(100);
+            let mut sizes = Vec::new();
+            for call in calls {
+                sizes.push(call.await.unwrap());
+            }
+            let full = usize::try_from(fill).unwrap();
+            assert_eq!(sizes, [vec![1], vec![full; 3 * full]].concat(), "{size:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_when_the_last_caller_goes_is_flushed() {
+        let (batcher, gate, begun, mut lanes) = gated(BOUNDS);
+        let calls: Vec<_> = (0..3)
+            .map(|item| {
+                let batcher = batcher.clone();
+                tokio::spawn(async move { batcher.submit(item, Size { rows: 1, bytes: 1 }).await })
+            })
+            .collect();
+        drop(batcher);
+        until(|| begun.load(Ordering::Relaxed) == 1).await;
+        gate.add_permits(2);
+        while lanes.join_next().await.is_some() {}
+        for call in calls {
+            assert!(call.await.unwrap().is_ok());
+        }
+    }
+
     /// One item that is being flushed, and `waiting` more in line: the sizes of their batches.
     async fn sizes(bytes: usize, waiting: u32) -> Vec<usize> {
         let (batcher, gate, begun, _lanes) = gated(BOUNDS);
@@ -203,7 +265,7 @@ mod tests {
             tokio::spawn(async move { batcher.submit(item, Size { rows: 1, bytes }).await.unwrap() })
         };
         let mut calls = vec![submit(0)];
-        until(|| begun.load(Ordering::Relaxed)).await;
+        until(|| begun.load(Ordering::Relaxed) == 1).await;
         for item in 1..=waiting {
             calls.push(submit(item));
             until(|| batcher.line.capacity() == BOUNDS.waiting - usize::try_from(item).unwrap()).await;

@@ -2,7 +2,7 @@
 //! stay as they were sent until one is asked for.
 
 use super::name::quoted;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -65,6 +65,42 @@ impl<'de> Deserialize<'de> for Pairs<'de> {
             }
         }
         deserializer.deserialize_map(Object)
+    }
+}
+
+/// A list's items as they stand: the first so many, and how many there are. A list may have more
+/// than anybody should hold.
+struct Items<'a> {
+    first: Vec<&'a RawValue>,
+    count: usize,
+}
+
+/// Reads [`Items`] and keeps at most this many.
+struct Most(usize);
+
+impl<'de> DeserializeSeed<'de> for Most {
+    type Value = Items<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Items<'de>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Most {
+    type Value = Items<'de>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Items<'de>, A::Error> {
+        let mut items = Items { first: Vec::new(), count: 0 };
+        while items.count < self.0 {
+            let Some(item) = list.next_element()? else { return Ok(items) };
+            items.first.push(item);
+            items.count += 1;
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            items.count += 1;
+        }
+        Ok(items)
     }
 }
 
@@ -138,6 +174,21 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Takes a list of 1 to `most` items, as they were sent. `what` they are, for whoever sent something else.
+    pub fn items(&mut self, name: &'static str, most: usize, what: &str) -> Option<Vec<&'a RawValue>> {
+        let takes = format!("a list of 1 to {most} {what}");
+        let fault = match self.raw_or_null(name) {
+            None => format!("is missing; takes {takes}"),
+            Some(text) => match Most(most).deserialize(&mut serde_json::Deserializer::from_str(text)) {
+                Err(_) => got(text, &takes),
+                Ok(Items { first, count }) if (1..=most).contains(&count) => return Some(first),
+                Ok(Items { count, .. }) => format!("has {count} items; takes {takes}"),
+            },
+        };
+        self.fault(&format!("/{name}"), fault);
+        None
+    }
+
     /// Notes a fault at a pointer.
     pub fn fault(&mut self, pointer: &str, detail: impl fmt::Display) {
         self.faults.push(Fault::at(pointer, detail));
@@ -206,6 +257,29 @@ mod tests {
             assert_eq!(fields.number("n", 0..=9), number, "{text}");
             assert_eq!(fields.finish().is_empty(), number.is_some());
         }
+    }
+
+    #[test]
+    fn a_list_is_taken_up_to_its_limit_and_counted_beyond_it() {
+        let items = |list: &str| {
+            let text = format!("{{\"list\": {list}}}");
+            let mut fields = Fields::read(&text).unwrap();
+            let taken = fields.items("list", 3, "things").map(|items| items.iter().map(|item| item.get().len()).sum());
+            (taken, fields.finish().into_iter().map(|fault| fault.detail).collect::<Vec<_>>().join(","))
+        };
+        assert_eq!(items("[1, [2, 3], {\"a\": null}]"), (Some(18), String::new()));
+        assert_eq!(items("[\"one\"]"), (Some(5), String::new()));
+        for (list, detail) in [
+            ("[]", "has 0 items; takes a list of 1 to 3 things"),
+            ("[1, 2, 3, [4, [5]]]", "has 4 items; takes a list of 1 to 3 things"),
+            ("null", "got null; takes a list of 1 to 3 things"),
+            ("{\"a\": 1}", "got {\"a\": 1}; takes a list of 1 to 3 things"),
+        ] {
+            assert_eq!(items(list), (None, detail.to_owned()));
+        }
+        let mut fields = Fields::read("{}").unwrap();
+        assert!(fields.items("list", 3, "things").is_none());
+        assert_eq!(fields.finish()[0].detail, "is missing; takes a list of 1 to 3 things");
     }
 
     #[test]

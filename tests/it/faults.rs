@@ -121,22 +121,30 @@ async fn is_consistent(ground: &mut Ground, crew: &Crew) {
     assert!(histories.is_empty(), "history of nothing: {histories:?}");
 }
 
-/// Submits, and says what was accepted; what was not may be in all the same.
-async fn submit_all(crew: &mut Crew, seed: u64) -> Vec<Task> {
+/// Submits, some alone and some together. Says what was accepted (what was not may be in all the
+/// same), and the numbers of those that went together.
+async fn submit_all(crew: &mut Crew, seed: u64) -> (Vec<Task>, Vec<Vec<u64>>) {
     let mut clients = tokio::task::JoinSet::new();
     for client in 0..CLIENTS {
         let submitter = crew.submitter();
         clients.spawn(async move {
             let dice = Dice::new(seed ^ client);
-            let mut accepted = Vec::new();
-            for i in 0..TASKS_EACH {
-                accepted.extend(submitter.submit(any(&dice, client * TASKS_EACH + i)).await.ok());
-                tokio::time::sleep(Duration::from_millis(dice.roll(60))).await;
+            let (mut accepted, mut groups) = (Vec::new(), Vec::new());
+            let mut numbers = client * TASKS_EACH..(client + 1) * TASKS_EACH;
+            while !numbers.is_empty() {
+                let several = usize::try_from(dice.roll(3)).unwrap();
+                let group: Vec<u64> = numbers.by_ref().take(1 + several).collect();
+                let answer = submitter.submit(group.iter().map(|number| any(&dice, *number)).collect()).await;
+                assert!(answer.iter().all(|tasks| tasks.len() == group.len()));
+                accepted.extend(answer.into_iter().flatten());
+                groups.push(group);
+                tokio::time::sleep(Duration::from_millis(dice.roll(120))).await;
             }
-            accepted
+            (accepted, groups)
         });
     }
-    clients.join_all().await.into_iter().flatten().collect()
+    let (accepted, groups): (Vec<_>, Vec<_>) = clients.join_all().await.into_iter().unzip();
+    (accepted.concat(), groups.concat())
 }
 
 async fn weather_a_storm(seed: u64) {
@@ -150,7 +158,7 @@ async fn weather_a_storm(seed: u64) {
     let cron = Cron::parse("* * * * * *", "UTC").unwrap();
     crew.schedule(vec![ScheduleSpec { name: "tick".into(), cron, task }], ticking.clone());
     crew.ready().await;
-    let accepted = submit_all(&mut crew, seed).await;
+    let (accepted, groups) = submit_all(&mut crew, seed).await;
     storm.end();
     ticking.cancel();
     eprintln!("{} accepted, struck: {:?}", accepted.len(), storm.struck());
@@ -160,7 +168,12 @@ async fn weather_a_storm(seed: u64) {
     let ids: HashSet<TaskId> = all.iter().map(|task| task.id).collect();
     assert!(accepted.iter().all(|task| ids.contains(&task.id)), "what was accepted is there");
     let numbers: Vec<&str> = all.iter().filter_map(|task| task.metadata.as_deref()).collect();
-    assert_eq!(numbers.iter().collect::<HashSet<_>>().len(), numbers.len(), "each submission is there once");
+    let once: HashSet<&str> = numbers.iter().copied().collect();
+    assert_eq!(once.len(), numbers.len(), "each submission is there once");
+    for group in groups {
+        let there = group.iter().filter(|number| once.contains(&*format!("{{\"number\":{number}}}"))).count();
+        assert!([0, group.len()].contains(&there), "all or none: {there} of {group:?}");
+    }
     is_consistent(&mut ground, &crew).await;
     fired_once(&mut ground).await;
     until_streams_are_empty(&ground, &QUEUES).await;

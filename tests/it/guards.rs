@@ -9,6 +9,7 @@ mod dispatch;
 mod finish;
 mod insert;
 mod lease;
+mod lookup;
 mod pause;
 mod proxy;
 mod purge;
@@ -59,6 +60,12 @@ pub(crate) fn key(id: TaskId) -> String {
     format!("UNHEX('{}')", id.0.simple())
 }
 
+/// The one of a group of one.
+pub(crate) fn only<T>(group: Vec<T>) -> T {
+    let [one] = <[T; 1]>::try_from(group).unwrap_or_else(|group| panic!("{} of one", group.len()));
+    one
+}
+
 fn first_attempt(ids: &[TaskId]) -> Vec<Claim> {
     ids.iter().map(|id| Claim { id: *id, attempt: 0 }).collect()
 }
@@ -78,8 +85,8 @@ impl Ground {
     }
 
     pub(crate) async fn insert(&self, task: NewTask, direct: bool, count: usize) -> Vec<TaskId> {
-        let batch = vec![Insert { task, direct }; count];
-        self.store.insert_tasks(batch).await.into_iter().map(|row| row.unwrap().id).collect()
+        let batch = vec![vec![Insert { task, direct }]; count];
+        self.store.insert_tasks(batch).await.into_iter().map(|group| only(group.unwrap()).id).collect()
     }
 
     /// Tasks in the backlog.

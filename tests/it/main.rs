@@ -15,6 +15,7 @@
 mod harness;
 
 mod bench;
+mod bulk;
 mod cancel;
 mod doctor;
 mod explain;

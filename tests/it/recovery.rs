@@ -127,24 +127,63 @@ async fn what_the_stream_has_lost_is_dispatched_again() {
     let api = world.daemon("api").ready().await;
     let worker = worker(&world, "1").await;
     api.run(noop("default"), "completed").await;
-    let blocker = api.submit(json!({"name": "sleep", "payload": {"ms": 2000}})).await;
+    let blocker = api.submit(json!({"name": "sleep", "payload": {"ms": 4000}})).await;
     api.until(&blocker["id"], "running").await;
-    let tasks = [api.submit(noop("default")).await, api.submit(noop("default")).await];
+    // One by way of the dispatcher, whose memory alone says that it is in the stream; one through the gate.
+    let waits = insert(&world, "status, lane", "'queued', 2").await;
     let mut redis = world.redis().await;
     let key = format!("{}:{{default}}", world.prefix);
-    let mut sql = world.sql().await;
-    eventually("dispatched", async || {
-        let query = "SELECT COUNT(*) FROM tasks WHERE status = 'queued' AND dispatched_at IS NOT NULL";
-        let dispatched: u64 = sql.query_first(query).await.unwrap().unwrap();
-        (dispatched > 0).then_some(())
+    eventually("an entry that nobody reads", async || {
+        let length: u64 = redis::cmd("XLEN").arg(&key).query_async(&mut redis).await.unwrap();
+        (length == 2).then_some(())
     })
     .await;
+    let flies = insert(&world, "status, lane, dispatched_at", "'queued', 3, NOW(6)").await;
     let _: () = redis::cmd("DEL").arg(&key).query_async(&mut redis).await.unwrap();
-    for task in tasks {
-        let task = api.until(&task["id"], "completed").await;
+    for id in [waits, flies] {
+        let task = api.until(&id, "completed").await;
         assert_eq!(task["attempt"], 1);
     }
-    assert!(worker.metric("taskrunnerx_tasks_undispatched_total").await > 0.0);
+    // The dispatcher sees that its stream is new: the other one alone had to be swept.
+    assert!((worker.metric("taskrunnerx_tasks_undispatched_total").await - 1.0).abs() < 0.1);
+}
+
+/// What is in the stream is so by the dispatcher's memory alone, and that is gone.
+#[tokio::test]
+async fn a_worker_that_dies_with_a_full_stream_costs_entries_that_come_twice_and_nothing_else() {
+    let world = World::new().await;
+    let api = world.daemon("api").ready().await;
+    let tasks = vec![json!({"name": "sleep", "payload": {"ms": 10}, "max_attempts": 5}); 400];
+    assert_eq!(api.post("/api/tasks/bulk", &json!({ "tasks": tasks })).await.0, 201);
+    let mut first = worker(&world, "2").await;
+    let mut redis = world.redis().await;
+    let key = format!("{}:{{default}}", world.prefix);
+    eventually("the stream is filled ahead of the workers", async || {
+        let length: u64 = redis::cmd("XLEN").arg(&key).query_async(&mut redis).await.unwrap();
+        (length > 10).then_some(())
+    })
+    .await;
+    first.kill();
+    let second = worker(&world, "8").await;
+    let mut sql = world.sql().await;
+    eventually("everything has completed", async || {
+        let query = "SELECT COUNT(*) FROM tasks WHERE status = 'completed'";
+        (sql.query_first::<u64, _>(query).await.unwrap() == Some(400)).then_some(())
+    })
+    .await;
+    // What ran when it died ran once more, and all the others once.
+    let (lost, attempts): (u64, u64) = sql
+        .query_first("SELECT (SELECT COUNT(*) FROM task_attempts), CAST(SUM(attempt) AS UNSIGNED) FROM tasks")
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(lost <= 2 && attempts == 400 + lost, "{lost} lost, {attempts} attempts");
+    eventually("an empty stream", async || {
+        let length: u64 = redis::cmd("XLEN").arg(&key).query_async(&mut redis).await.unwrap();
+        (length == 0).then_some(())
+    })
+    .await;
+    assert_eq!(second.metric("taskrunnerx_tasks_fenced_total").await, 0.0);
 }
 
 /// Inserts a task straight into the table, as a crash would have left it.
@@ -245,8 +284,8 @@ async fn entries_that_come_twice_or_are_not_ours_do_no_harm() {
     for _ in 0..3 {
         let mut add = redis::cmd("XADD");
         add.arg(&key).arg("*").arg("id").arg(first["id"].as_str().unwrap()).arg("name").arg("sleep");
-        add.arg("attempt").arg(0).arg("max_attempts").arg(5).arg("timeout_ms").arg(60_000);
-        add.arg("run_at").arg(0).arg("dispatched_at").arg(0).arg("payload").arg("{\"ms\": 300}");
+        add.arg("attempt").arg(0).arg("dispatched_at").arg(0).arg("plan").arg("5 60000 0");
+        add.arg("payload").arg("{\"ms\": 300}");
         let _: String = add.query_async(&mut redis).await.unwrap();
     }
     let _: String =

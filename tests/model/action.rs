@@ -13,9 +13,12 @@ use taskrunnerx::task::Status;
 pub(crate) enum Action {
     /// The dispatcher moves a due row to the backlog.
     Promote { t: usize },
-    /// The dispatcher takes a row from the backlog (`lane = 2`) and adds its entry.
+    /// The dispatcher adds the entry of a row of the backlog (`lane = 2`) that it does not remember, and
+    /// remembers it. The row stays as it is.
     Dispatch { t: usize },
-    /// The sweep un-dispatches a queued row that has no unread entry.
+    /// The dispatcher looks, and forgets what has left the backlog.
+    Look { t: usize },
+    /// The sweep un-dispatches a queued row that has no unread entry, or forgets that it was sent.
     Sweep { t: usize },
     /// A worker with a free slot reads an entry, takes the task and sends the claim.
     Read { p: usize, t: usize, entry: u8 },
@@ -61,8 +64,11 @@ pub(crate) enum Action {
     Lose { t: usize, entry: u8 },
     /// World: an unread entry is there twice.
     Duplicate { t: usize, entry: u8 },
-    /// World: Redis is empty.
-    Wipe,
+    /// World: Redis is empty. The dispatcher sees that its stream is new, or a reader made it before
+    /// it looked.
+    Wipe { seen: bool },
+    /// World: another dispatcher begins.
+    TakeOverQueue,
     /// World: a worker gives up on its statement.
     GiveUp { p: usize, t: usize },
     /// World: under the id before, a handler ends. What it returns is discarded.
@@ -104,14 +110,24 @@ impl Protocol {
         let row = &state.rows[t];
         match row.status {
             Status::Scheduled => out.push(Action::Promote { t }),
-            Status::Queued if !row.dispatched => out.push(Action::Dispatch { t }),
+            Status::Queued if row.waits() && !state.sent[t] => out.push(Action::Dispatch { t }),
             // An older entry of another task keeps the real sweep waiting until it is read. That
             // is a delay and no end: whoever could claim this row can read that entry.
-            Status::Queued if state.is_read(t) && !state.is_claimed_by_anyone(t) && self.has(Guard::Sweep) => {
+            Status::Queued if state.is_read(t) && !state.is_claimed_by_anyone(t) && self.sweeps(state, t) => {
                 out.push(Action::Sweep { t });
             }
             _ => {}
         }
+        // With its place it is forgotten at once: it comes back to another.
+        if state.sent[t] && !row.waits() {
+            out.push(Action::Look { t });
+        }
+    }
+
+    /// Whether the sweep would do something about this task.
+    fn sweeps(&self, state: &State, t: usize) -> bool {
+        let by_row = state.rows[t].dispatched && self.has(Guard::Sweep);
+        by_row || (state.rows[t].waits() && state.sent[t] && self.has(Guard::Forget))
     }
 
     /// A worker's view of its own lease.
@@ -233,7 +249,7 @@ impl Protocol {
                 }
             }
             let row = &state.rows[t];
-            let swept = row.status == Status::Queued && row.dispatched && state.is_read(t);
+            let swept = row.status == Status::Queued && state.is_read(t) && self.sweeps(state, t);
             if left.hasty_sweeps > 0 && swept && state.is_claimed_by_anyone(t) {
                 out.push(Action::HastySweep { t });
             }
@@ -242,7 +258,10 @@ impl Protocol {
             }
         }
         if left.wipes > 0 && (0..TASKS).any(|t| !state.is_read(t)) {
-            out.push(Action::Wipe);
+            out.extend([true, false].map(|seen| Action::Wipe { seen }));
+        }
+        if left.takeovers > 0 && state.sent.contains(&true) {
+            out.push(Action::TakeOverQueue);
         }
     }
 

@@ -7,7 +7,7 @@ pub(crate) struct Budget {
     pub(crate) crashes: u8,
     /// A worker stands still for longer than its lease, and goes on afterwards.
     pub(crate) pauses: u8,
-    /// An unread entry is lost, or was never added after the row said so.
+    /// An unread entry is lost, or was never added after the row or the dispatcher's memory said so.
     pub(crate) lost_entries: u8,
     /// An entry is there twice.
     pub(crate) duplicates: u8,
@@ -15,8 +15,10 @@ pub(crate) struct Budget {
     pub(crate) wipes: u8,
     /// A worker gives up on a statement that may be done all the same, at once or later.
     pub(crate) lost_answers: u8,
-    /// The sweep finds a row whose entry was read by a worker that has not claimed it yet.
+    /// The sweep finds a task whose entry was read by a worker that has not claimed it yet.
     pub(crate) hasty_sweeps: u8,
+    /// Another dispatcher begins, and knows nothing of what is in the stream.
+    pub(crate) takeovers: u8,
     /// A client asks for a cancel.
     pub(crate) cancels: u8,
     /// A drain interrupts an attempt.
@@ -33,6 +35,7 @@ impl Budget {
         wipes: 0,
         lost_answers: 0,
         hasty_sweeps: 0,
+        takeovers: 0,
         cancels: 0,
         drains: 0,
     };
@@ -67,8 +70,15 @@ pub(crate) enum Guard {
     FinishWorker,
     /// `cancel_requested_at IS NULL` in moves back.
     CancelWins,
-    /// The sweep.
+    /// The sweep, of what came through the gate: its row says that it was dispatched.
     Sweep,
+    /// The sweep, of what the dispatcher has put into the stream: it forgets that it has.
+    Forget,
+    /// The dispatcher remembers a task with its place in the backlog, and whoever comes back stands at
+    /// another one: `Sent` in `lifecycle/dispatch/sent.rs`.
+    Place,
+    /// The last two at once.
+    ForgetAndPlace,
     /// The heartbeat's comparison of the rows with what its worker holds.
     Comparison,
     /// While it releases a task, the comparison holds it, so that no late entry starts it: `Releasing` in
@@ -110,6 +120,7 @@ impl Protocol {
     }
 
     pub(crate) fn has(&self, guard: Guard) -> bool {
-        self.without != Some(guard)
+        let both = matches!(guard, Guard::Forget | Guard::Place) && self.without == Some(Guard::ForgetAndPlace);
+        self.without != Some(guard) && !both
     }
 }

@@ -13,12 +13,12 @@
 //!
 //!   ┌─ scheduled ◄──────────────────────────────────────── retry ───┐
 //!   │ Promote                                                       │
-//!   └► queued, backlog                                              │
-//!        │    ▲  Dispatch                                           │
-//!        ▼    │ Sweep              Read                             │
-//!      queued, in flight ── entry ────────► Claiming ─── GiveUp ────┼────────► late claim ─────┐
-//!        │                    ╳ Lose, Wipe     │ Claim              │                          │
-//!        ▼                                     ▼                    │                          │ Commit:
+//!   └► queued, backlog ── Dispatch ──┐                              │
+//!        │    ▲  (remembered until   │                              │
+//!        │    │   it leaves, Sweep)  ▼     Read                     │
+//!        │    │ Sweep              entry ─────► Claiming ── GiveUp ─┼────────► late claim ─────┐
+//!      queued, by the gate ──────────┘ ╳ Lose,     │ Claim          │                          │
+//!        │                                Wipe     ▼                │                          │ Commit:
 //!      running ◄─────────────────────────── Won, look at the lease  │                          │ at any time,
 //!        │  ▲   Compare, Release               │ Start              │                          │ or never
 //!        │  └── a row that it does not hold    ▼                    │                          │
@@ -75,7 +75,11 @@
 //! - **Order of entries.** Any unread entry may be read next, which includes first in, first out.
 //! - **What cannot matter.** States that differ in it are one: which number an id has; a statement of
 //!   an attempt that is over, where the guards that refuse it are there; a hand-over of nothing.
-//! - **Dispatcher leases.** Handing them over sooner or later only moves the dispatcher's steps.
+//! - **Dispatcher leases.** Handing them over sooner or later only moves the dispatcher's steps, and
+//!   costs what it remembers: that another one begins is a mishap of its own. Nothing is told from its
+//!   crash.
+//! - **Places in the backlog.** Whoever comes back stands at another one: so what has left the backlog is
+//!   forgotten, at once or when the dispatcher looks again. Looks at a part of it only come later.
 //! - **Two hand-overs in one process.** A second loss leaves what the first still waited for to itself, as
 //!   a crash would. They share nothing: each speaks of its own id.
 //! - **The wait for handlers before the new id.** It is there at once, so it may act sooner than the
@@ -99,6 +103,7 @@
 //!   it; here it is sent once more, and the guard refuses it.
 //! - **Expiry, hand-back of unknown types, purge.** The first is a cancel of what waits, the second
 //!   a lost entry and its sweep, the third touches nothing that lives.
+//! - **Redis that refuses an entry.** Nothing is remembered then, and nothing has happened.
 
 #![allow(
     clippy::unwrap_used,

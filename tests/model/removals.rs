@@ -113,6 +113,38 @@ fn without_the_sweep_a_lost_entry_is_a_lost_task() {
     breaks(Guard::Sweep, CRASH, ENDS);
 }
 
+/// A task that has come back is in the stream by the dispatcher's memory alone.
+#[test]
+fn a_sweep_that_does_not_forget_what_the_stream_has_lost_leaves_it_there_for_ever() {
+    breaks(Guard::Forget, LOST_ENTRY, ENDS);
+    // A reader made the stream anew before the dispatcher looked.
+    breaks(Guard::Forget, Budget { wipes: 1, ..CALM }, ENDS);
+    breaks(Guard::Forget, CRASH, ENDS);
+}
+
+/// What came back between two looks is taken for what is in the stream. The sweep forgets that, after its
+/// grace: this guard is for the seconds until then, and for a sweep that is gone.
+#[test]
+fn a_memory_without_places_never_offers_again_what_came_back_unless_the_sweep_forgets_it() {
+    let drained = Budget { drains: 1, ..CALM };
+    breaks(Guard::ForgetAndPlace, drained, ENDS);
+    breaks(Guard::ForgetAndPlace, CRASH, ENDS);
+    for budget in [drained, CRASH, LOST_ANSWER, DUPLICATE] {
+        Protocol::new(1, budget).without(Guard::Place).checker().spawn_dfs().join().assert_properties();
+    }
+}
+
+/// The memory is an economy and nothing else.
+#[test]
+fn a_dispatcher_that_knows_nothing_costs_a_second_entry_and_breaks_nothing() {
+    for tasks in [1, 2] {
+        let takeover = Protocol::new(tasks, Budget { takeovers: 1, ..CALM });
+        takeover.checker().spawn_dfs().join().assert_properties();
+    }
+    breaks(Guard::Claim, Budget { takeovers: 1, ..CALM }, ONE_OWNER);
+    breaks(Guard::Held, Budget { takeovers: 1, ..CALM }, STARTED_ONCE);
+}
+
 #[test]
 fn without_the_comparison_a_claim_whose_answer_was_lost_runs_for_ever() {
     breaks(Guard::Comparison, LOST_ANSWER, ENDS);

@@ -26,7 +26,7 @@ pub(crate) const NONE: Id = 0;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Row {
     pub(crate) status: Status,
-    /// `dispatched_at` is set: lane 3 while it is queued.
+    /// It came through the gate, and `dispatched_at` says so: lane 3 while it is queued, and not lane 2.
     pub(crate) dispatched: bool,
     pub(crate) attempt: u8,
     pub(crate) forgiven: u8,
@@ -42,6 +42,11 @@ impl Row {
     /// It says `running` under this worker.
     pub(crate) fn runs_under(&self, id: Id) -> bool {
         self.status == Status::Running && self.owner == id
+    }
+
+    /// It stands in the backlog, where the dispatcher looks.
+    pub(crate) fn waits(&self) -> bool {
+        self.status == Status::Queued && !self.dispatched
     }
 }
 
@@ -191,6 +196,9 @@ pub(crate) struct State {
     pub(crate) started: [u8; TASKS],
     /// The unread entries of each task: attempt number + 1, sorted, 0 for none.
     pub(crate) entries: [[u8; ENTRIES]; TASKS],
+    /// The dispatcher's memory: it has put this task into the stream. (Of one that has come back since,
+    /// it still says so only where [`Guard::Place`](super::config::Guard::Place) is missing.)
+    pub(crate) sent: [bool; TASKS],
     pub(crate) leases: [Lease; IDS],
     pub(crate) processes: [Process; PROCESSES],
     /// What the rescuer has found and is about to move.
@@ -219,6 +227,7 @@ impl State {
             rows: [row; TASKS],
             started: [0; TASKS],
             entries: [[0; ENTRIES]; TASKS],
+            sent: [false; TASKS],
             leases: [Lease::Gone; IDS],
             processes: [Process::AWAY; PROCESSES],
             rescuing: None,
@@ -336,8 +345,12 @@ impl State {
 
     /// Forgets what nobody can ask for any more, so that states which differ in nothing else are one.
     /// The last owner's id is compared only where the row runs, unless `owners` are asked for.
-    /// `over`: what an attempt that is over still says has no effect.
-    pub(crate) fn tidy(&mut self, owners: bool, over: bool) {
+    /// `over`: what an attempt that is over still says has no effect. `place`: what has left the backlog is as good
+    /// as forgotten.
+    pub(crate) fn tidy(&mut self, owners: bool, over: bool, place: bool) {
+        for t in 0..TASKS {
+            self.sent[t] &= !place || self.rows[t].waits();
+        }
         for row in &mut self.rows {
             if row.status != Status::Running && !owners {
                 row.owner = NONE;

@@ -15,29 +15,31 @@ impl Protocol {
         judge(before, &mut state);
         // Where these are missing, an attempt that is over stays so all the same.
         let over = matches!(self.without, None | Some(Guard::FinishWorker | Guard::HandOverAtRest));
-        state.tidy(!self.has(Guard::FinishRunning), over);
+        state.tidy(!self.has(Guard::FinishRunning), over, self.has(Guard::Place));
         state
     }
 
     fn apply(&self, state: &mut State, action: Action) {
         match action {
             Action::Promote { t } => state.rows[t].status = Status::Queued,
-            // Taking the row and adding the entry are one step here: an entry that comes late is
-            // one that is read late, and one that never comes is lost.
+            // Reading the row, adding the entry and remembering it are one step here: an entry that comes
+            // late, of a row that has left meanwhile, is one that is read late, one that is added and not
+            // remembered is there twice, and one that is remembered and never comes is lost.
             Action::Dispatch { t } => {
-                state.rows[t].dispatched = true;
+                state.sent[t] = true;
                 state.add_entry(t, state.rows[t].attempt);
             }
-            Action::Sweep { t } => state.rows[t].dispatched = false,
+            Action::Look { t } => state.sent[t] = false,
+            Action::Sweep { t } => sweep(state, t),
             Action::HastySweep { t } => {
                 state.left.hasty_sweeps -= 1;
-                state.rows[t].dispatched = false;
+                sweep(state, t);
             }
             Action::Read { p, t, entry } => {
                 state.remove_entry(t, entry);
                 state.processes[p].holds[t] = Hold::Claiming { entry };
             }
-            Action::Drop { p, t, entry } => drop_entry(state, p, t, entry),
+            Action::Drop { p, t, entry } => self.drop_entry(state, p, t, entry),
             Action::Claim { p, t } => self.claim_answered(state, p, t),
             Action::Start { p, t } => self.start(state, p, t),
             Action::End { p, t, end } => ended(state, p, t, end),
@@ -105,9 +107,16 @@ impl Protocol {
                 state.left.duplicates -= 1;
                 state.add_entry(t, entry);
             }
-            Action::Wipe => {
+            Action::Wipe { seen } => {
                 state.left.wipes -= 1;
                 state.entries = Default::default();
+                if seen {
+                    state.sent = [false; TASKS];
+                }
+            }
+            Action::TakeOverQueue => {
+                state.left.takeovers -= 1;
+                state.sent = [false; TASKS];
             }
             Action::GiveUp { p, t } => {
                 state.left.lost_answers -= 1;
@@ -249,6 +258,23 @@ impl Protocol {
         self.finish(state, former.id, t, attempt, End::Abandoned);
     }
 
+    /// `admit` in `worker/consume.rs`. The acknowledgement is no step: nothing waits for it.
+    fn drop_entry(&self, state: &mut State, p: usize, t: usize, entry: u8) {
+        state.remove_entry(t, entry);
+        let process = &state.processes[p];
+        let held = match process.holds[t] {
+            Hold::Claiming { entry } => entry,
+            Hold::Won { attempt } | Hold::Running { attempt } | Hold::Finishing { attempt, .. } => attempt - 1,
+            Hold::Free => process.releasing[t] - 1,
+            Hold::Stopping { .. } => unreachable!("only under the id before"),
+        };
+        // The next attempt's, while this one's outcome is still on its way: handed back, to another place.
+        if entry > held && state.rows[t].status == Status::Queued {
+            state.rows[t].dispatched = false;
+            state.sent[t] &= !self.has(Guard::Place);
+        }
+    }
+
     /// `apply` in `store/tasks/finish.rs`, for whoever ends an attempt: its worker, now or under
     /// its id before, the rescuer, the comparison. The decision is the product's own.
     fn finish(&self, state: &mut State, id: Id, t: usize, attempt: u8, end: End) {
@@ -302,20 +328,10 @@ impl Protocol {
     }
 }
 
-/// `admit` in `worker/consume.rs`. The acknowledgement is no step: nothing waits for it.
-fn drop_entry(state: &mut State, p: usize, t: usize, entry: u8) {
-    state.remove_entry(t, entry);
-    let process = &state.processes[p];
-    let held = match process.holds[t] {
-        Hold::Claiming { entry } => entry,
-        Hold::Won { attempt } | Hold::Running { attempt } | Hold::Finishing { attempt, .. } => attempt - 1,
-        Hold::Free => process.releasing[t] - 1,
-        Hold::Stopping { .. } => unreachable!("only under the id before"),
-    };
-    // The next attempt's, while this one's outcome is still on its way: handed back.
-    if entry > held && state.rows[t].status == Status::Queued {
-        state.rows[t].dispatched = false;
-    }
+/// Of both kinds one step: what came through the gate was not sent, and what was sent did not.
+fn sweep(state: &mut State, t: usize) {
+    state.rows[t].dispatched = false;
+    state.sent[t] = false;
 }
 
 fn ended(state: &mut State, p: usize, t: usize, end: End) {

@@ -78,7 +78,8 @@ impl Evidence {
     pub(crate) async fn gather(rig: &Rig, accepted: Vec<Accepted>, unknown: u64, lives: Vec<Life>) -> Self {
         type Columns =
             (Vec<u8>, String, Option<String>, u32, Option<Vec<u8>>, String, Option<String>, String, Option<String>);
-        let query = "SELECT id, status, reason, attempt, worker_id, payload, result, queue, schedule FROM tasks";
+        let query = "SELECT id, status, reason, attempt, NULLIF(worker_id, UNHEX(REPEAT('00', 16))), payload, result, queue, \
+                     schedule FROM tasks";
         let id = |bytes: Vec<u8>| Uuid::from_slice(&bytes).unwrap();
         let rows = rig.rows::<Columns>(query).await.into_iter().map(|columns| {
             let (key, status, reason, attempt, worker, payload, result, queue, schedule) = columns;

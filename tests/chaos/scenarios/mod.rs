@@ -39,9 +39,10 @@ async fn insert_at(url: String, count: u64, ms: u64) -> Vec<Accepted> {
     for first in (0..count).step_by(usize::try_from(BATCH).unwrap()) {
         let orders: Vec<Order> =
             (first..count.min(first + BATCH)).map(|nonce| Order { nonce, ms, ..Order::default() }).collect();
-        let batch = orders.iter().map(|order| Insert { task: task(order), direct: false }).collect();
-        for (order, task) in orders.into_iter().zip(store.insert_tasks(batch).await) {
-            accepted.push(Accepted { id: task.unwrap().id.0, order, queue: "default", at: 0, cancel: None });
+        let batch = orders.iter().map(|order| vec![Insert { task: task(order), direct: false }]).collect();
+        for (order, group) in orders.into_iter().zip(store.insert_tasks(batch).await) {
+            let task = group.unwrap().remove(0);
+            accepted.push(Accepted { id: task.id.0, order, queue: "default", at: 0, cancel: None });
         }
     }
     accepted

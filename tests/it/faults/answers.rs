@@ -3,7 +3,7 @@
 
 use super::crew::{Crew, Stage, fired_once, until_streams_are_empty};
 use super::{Ground, is_consistent, play, tasks, until_ended};
-use crate::guards::entry;
+use crate::guards::{entry, only};
 use crate::harness::eventually;
 use mysql_async::prelude::Queryable;
 use std::sync::Arc;
@@ -24,11 +24,11 @@ const LATE: Fault = Fault::Late(Duration::from_millis(300));
 async fn a_submission_that_timed_out_is_in_once_or_not_at_all() {
     let mut stage = Stage::new(4).await;
     let submitter = stage.crew.submitter();
-    submitter.submit(play(&["ok"])).await.unwrap();
+    submitter.submit(vec![play(&["ok"])]).await.unwrap();
     for (fault, more) in [(UNSENT, 0), (UNANSWERED, 1), (LATE, 1)] {
         let before = tasks(&stage.ground).await.len();
         stage.script.strike("insert", fault);
-        let answer = submitter.submit(play(&["ok"])).await;
+        let answer = submitter.submit(vec![play(&["ok"])]).await;
         assert!(matches!(answer, Err(SubmitError::Store(StoreError::TimedOut))), "{answer:?}");
         eventually("it is in", async || (tasks(&stage.ground).await.len() == before + more).then_some(())).await;
     }
@@ -42,7 +42,7 @@ async fn a_claim_that_its_worker_gave_up_is_released_and_forgiven() {
     for fault in [UNANSWERED, LATE] {
         let mut stage = Stage::new(4).await;
         stage.script.strike("claim", fault);
-        let id = stage.crew.submitter().submit(play(&["ok"])).await.unwrap().id;
+        let id = only(stage.crew.submitter().submit(vec![play(&["ok"])]).await.unwrap()).id;
         until_ended(&mut stage.ground).await;
         let task = stage.ground.task(id).await;
         assert_eq!((task.status, task.attempt, task.forgiven), (Status::Completed, 2, 1), "{fault:?}");
@@ -53,12 +53,19 @@ async fn a_claim_that_its_worker_gave_up_is_released_and_forgiven() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_was_not_sent_is_swept_and_costs_no_attempt() {
-    let mut stage = Stage::new(4).await;
-    stage.script.strike("claim", UNSENT);
-    let id = stage.crew.submitter().submit(play(&["ok"])).await.unwrap().id;
-    until_ended(&mut stage.ground).await;
-    assert_eq!(stage.ground.task(id).await.attempt, 1);
-    is_consistent(&mut stage.ground, &stage.crew).await;
+    // By way of the dispatcher's memory, and by the row of what came through the gate.
+    for direct in [false, true] {
+        let mut stage = Stage::new(4).await;
+        stage.script.strike("claim", UNSENT);
+        let id = stage.ground.insert(play(&["ok"]), direct, 1).await[0];
+        if direct {
+            stage.ground.stream().append(vec![entry(&stage.ground.task(id).await)]).await.unwrap();
+        }
+        until_ended(&mut stage.ground).await;
+        assert_eq!((stage.ground.task(id).await.attempt, stage.script.left()), (1, 0), "direct: {direct}");
+        assert_eq!(stage.ground.world.metrics.tasks_undispatched.get(), 1, "direct: {direct}");
+        is_consistent(&mut stage.ground, &stage.crew).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,7 +74,7 @@ async fn an_attempt_that_is_being_released_does_not_begin_by_a_second_entry() {
     stage.script.strike("claim", UNANSWERED);
     // The heartbeat's release, which is under way for as long as this.
     stage.script.strike("finish", Fault::Late(Duration::from_secs(2)));
-    let task = stage.crew.submitter().submit(play(&["long", "ok"])).await.unwrap();
+    let task = only(stage.crew.submitter().submit(vec![play(&["long", "ok"])]).await.unwrap());
     eventually("it is being released", async || (stage.script.left() == 0).then_some(())).await;
     stage.ground.stream().append(vec![entry(&task)]).await.unwrap();
     until_ended(&mut stage.ground).await;
@@ -86,7 +93,7 @@ async fn an_outcome_that_was_recorded_and_not_answered_counts_once() {
             stage.script.strike("finish", fault);
             // Recorded and said again before the next attempt.
             let backoff = Backoff::fixed(Duration::from_secs(1));
-            submitter.submit(NewTask { backoff, ..play(plan) }).await.unwrap();
+            submitter.submit(vec![NewTask { backoff, ..play(plan) }]).await.unwrap();
             until_ended(&mut stage.ground).await;
             assert_eq!(stage.script.left(), 0);
         }
@@ -104,13 +111,35 @@ async fn an_outcome_that_was_recorded_and_not_answered_counts_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tasks_that_were_taken_from_the_backlog_by_nobody_are_swept() {
-    for fault in [UNANSWERED, LATE] {
-        let mut stage = Stage::new(4).await;
-        stage.script.strike("dispatch", fault);
-        // The sweep's answer is lost as well.
-        stage.script.strike("undispatch", UNANSWERED);
-        stage.ground.insert(play(&["ok"]), false, 3).await;
+async fn a_backlog_that_was_read_without_an_answer_is_read_again() {
+    for fault in [UNSENT, UNANSWERED, LATE] {
+        // The look at its head, and then what the entries need.
+        for looks in [0, 1] {
+            let mut stage = Stage::new(4).await;
+            for _ in 0..looks {
+                stage.script.strike("dispatch", Fault::Slow(Duration::ZERO));
+            }
+            stage.script.strike("dispatch", fault);
+            stage.ground.insert(play(&["ok"]), false, 3).await;
+            until_ended(&mut stage.ground).await;
+            assert_eq!(stage.script.left(), 0);
+            assert!(tasks(&stage.ground).await.iter().all(|task| task.attempt == 1));
+            assert_eq!(stage.ground.world.metrics.tasks_undispatched.get(), 0, "nothing had to be swept");
+            is_consistent(&mut stage.ground, &stage.crew).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_that_was_not_answered_is_made_again() {
+    for fault in [UNSENT, UNANSWERED, LATE] {
+        let mut stage = Stage::new(0).await;
+        // Long ago, behind an open gate, and their entries were never added.
+        for id in stage.ground.insert(play(&["ok"]), true, 3).await {
+            stage.ground.set(id, "dispatched_at = dispatched_at - INTERVAL 1 HOUR").await;
+        }
+        stage.script.strike("undispatch", fault);
+        stage.crew.hire(4);
         until_ended(&mut stage.ground).await;
         assert_eq!(stage.script.left(), 0);
         assert!(tasks(&stage.ground).await.iter().all(|task| task.attempt == 1));
@@ -144,7 +173,7 @@ async fn a_registration_that_was_not_answered_begins_again_under_another_id() {
         let query = "SELECT COUNT(*) FROM workers WHERE dead_at IS NULL";
         assert_eq!(ground.number(query).await, 2, "{fault:?}");
         eventually("the one that nobody is goes", async || (ground.number(query).await == 1).then_some(())).await;
-        crew.submitter().submit(play(&["ok"])).await.unwrap();
+        crew.submitter().submit(vec![play(&["ok"])]).await.unwrap();
         until_ended(&mut ground).await;
         is_consistent(&mut ground, &crew).await;
     }
@@ -159,7 +188,7 @@ async fn a_renewal_that_was_not_answered_costs_nothing() {
     for fault in [UNSENT, UNANSWERED, LATE] {
         stage.script.strike("heartbeat", fault);
         eventually("it was struck", async || (stage.script.left() == 0).then_some(())).await;
-        submitter.submit(play(&["slow"])).await.unwrap();
+        submitter.submit(vec![play(&["slow"])]).await.unwrap();
         until_ended(&mut stage.ground).await;
     }
     let after: Vec<String> = stage.ground.sql.query(ids).await.unwrap();
@@ -193,11 +222,11 @@ async fn an_instant_whose_fire_was_not_answered_fires_once() {
 async fn a_release_in_doubt_does_not_hold_up_the_hand_over_after_a_lost_lease() {
     let mut stage = Stage::new(4).await;
     let submitter = stage.crew.submitter();
-    let hangs = submitter.submit(play(&["hang", "ok"])).await.unwrap().id;
+    let hangs = only(submitter.submit(vec![play(&["hang", "ok"])]).await.unwrap()).id;
     eventually("it runs", async || (stage.ground.task(hangs).await.status == Status::Running).then_some(())).await;
     stage.script.strike("claim", UNANSWERED);
     stage.script.strike("finish", Fault::Slow(Duration::from_secs(8)));
-    submitter.submit(play(&["ok"])).await.unwrap();
+    submitter.submit(vec![play(&["ok"])]).await.unwrap();
     eventually("a release is under way", async || (stage.script.left() == 0).then_some(())).await;
     for _ in 0..7 {
         stage.script.strike("heartbeat", UNSENT);
@@ -213,7 +242,7 @@ async fn a_worker_whose_row_is_gone_leaves_nothing_pending() {
     let mut stage = Stage::new(4).await;
     let submitter = stage.crew.submitter();
     for _ in 0..3 {
-        submitter.submit(play(&["hang", "ok"])).await.unwrap();
+        submitter.submit(vec![play(&["hang", "ok"])]).await.unwrap();
     }
     let running = "SELECT COUNT(*) FROM tasks WHERE status = 'running'";
     eventually("they run", async || (stage.ground.number(running).await == 3).then_some(())).await;

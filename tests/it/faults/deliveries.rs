@@ -41,12 +41,26 @@ async fn entries_that_were_added_and_not_answered_come_twice_and_their_tasks_run
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_that_were_neither_added_nor_put_back_are_swept() {
+async fn entries_that_were_not_added_are_offered_again_and_need_no_sweep() {
     let mut stage = Stage::new(4).await;
     stage.script.strike("append", UNSENT);
-    stage.script.strike("undispatch", Fault::Before(Loss::TimedOut));
     stage.ground.insert(play(&["ok"]), false, 3).await;
     stage.came_right().await;
+    assert_eq!(stage.ground.world.metrics.tasks_undispatched.get(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_is_lost_alone_is_swept() {
+    let mut stage = Stage::new(4).await;
+    // From here on there is a group.
+    stage.ground.insert(play(&["ok"]), false, 1).await;
+    stage.came_right().await;
+    stage.script.strike("read", UNANSWERED);
+    stage.until_struck().await;
+    // It is waiting for entries, and will not tell of them.
+    stage.ground.insert(play(&["ok"]), false, 1).await;
+    stage.came_right().await;
+    assert_eq!(stage.ground.world.metrics.tasks_undispatched.get(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

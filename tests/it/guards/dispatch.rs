@@ -1,24 +1,38 @@
-//! Dispatch: who takes what from the backlog, in which order, and what comes back.
+//! Dispatch: what is offered from the backlog, in which order, what is not offered twice, and what
+//! comes back.
 
 use super::proxy::Proxy;
 use super::{Ground, first_attempt, no_stream, noop, queue};
-use chrono::Datelike;
 use mysql_async::prelude::Queryable;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
-use taskrunnerx::lifecycle::dispatch;
-use taskrunnerx::store::tasks::Dispatched;
-use taskrunnerx::stream::{Gates, Opening, Outbox, StreamState};
-use taskrunnerx::task::{Status, TaskId, When, WorkerId};
+use taskrunnerx::lifecycle::dispatch::{self, Filled, Sent};
+use taskrunnerx::store::Store;
+use taskrunnerx::store::tasks::{Finish, Record};
+use taskrunnerx::stream::{Gates, Opening, Outbox, Reader, Stream, StreamState};
+use taskrunnerx::task::{NewTask, Status, TaskId, When, WorkerId, position};
 use tokio_util::sync::CancellationToken;
 
-fn ids(taken: Vec<Dispatched>) -> Vec<TaskId> {
-    taken.into_iter().map(|task| task.id).collect()
+/// A dispatcher with its memory, and somebody who reads what it adds.
+struct Desk {
+    store: Store,
+    stream: Stream,
+    sent: Sent,
+    reader: Reader,
 }
 
 impl Ground {
-    async fn take(&self, limit: usize) -> Vec<TaskId> {
-        ids(self.store.take_backlog(queue(), limit).await.unwrap())
+    async fn desk(&self) -> Desk {
+        let stream = self.stream();
+        stream.ensure_group("default").await.unwrap();
+        let reader = stream.reader(WorkerId::fresh());
+        Desk { store: self.store.clone(), stream, sent: Sent::default(), reader }
+    }
+
+    /// The backlog, in order.
+    async fn standing(&self) -> Vec<TaskId> {
+        let head = self.store.backlog_head(queue(), std::array::from_fn(position::band), 1000).await.unwrap();
+        head.into_iter().map(|(id, _)| id).collect()
     }
 
     async fn lane(&mut self, id: TaskId) -> u64 {
@@ -35,94 +49,113 @@ impl Ground {
     }
 }
 
+impl Desk {
+    async fn fill(&mut self, room: usize, later: chrono::TimeDelta) -> Filled {
+        let now = self.store.now().await.unwrap() + later;
+        dispatch::fill(&self.store, &self.stream, &queue(), &mut self.sent, room, now).await.unwrap()
+    }
+
+    /// What nobody has read, in order.
+    async fn read(&mut self) -> Vec<TaskId> {
+        let read = self.reader.read(&[queue()], 1000, None).await.unwrap();
+        read.into_iter().map(|delivered| delivered.entry.unwrap().id).collect()
+    }
+
+    /// Adds entries for up to `room` tasks; gives those whose entries came.
+    async fn offer(&mut self, room: usize) -> Vec<TaskId> {
+        let filled = self.fill(room, chrono::TimeDelta::zero()).await;
+        let read = self.read().await;
+        assert_eq!(filled.added, read.len());
+        read
+    }
+}
+
 async fn change_and_let_go(mut operator: mysql_async::Conn, id: TaskId, assignments: &str) {
     operator.query_drop(format!("UPDATE tasks SET {assignments} WHERE id = {}", super::key(id))).await.unwrap();
     operator.query_drop("COMMIT").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_dispatchers_that_see_the_same_backlog_each_row_goes_to_one() {
+async fn what_is_in_the_stream_stays_in_the_backlog_and_is_not_offered_again() {
     let mut ground = Ground::new().await;
-    let all = ground.backlog(6).await;
-    // Both have read the backlog before either may write.
-    let operator = ground.holding(all[0]).await;
-    let (one, two) = (ground.store.clone(), ground.store.clone());
-    let one = tokio::spawn(async move { ids(one.take_backlog(queue(), 5).await.unwrap()) });
-    let two = tokio::spawn(async move { ids(two.take_backlog(queue(), 5).await.unwrap()) });
-    ground.until_blocked(2).await;
-    drop(operator);
-    let (one, two) = (one.await.unwrap(), two.await.unwrap());
-    let both: HashSet<TaskId> = one.iter().chain(&two).copied().collect();
-    assert_eq!((both.len(), one.len() + two.len()), (5, 5), "{one:?} {two:?}");
+    let all = ground.backlog(5).await;
+    let mut before = Vec::new();
+    for id in &all {
+        before.push(ground.row(*id).await);
+    }
+    let mut desk = ground.desk().await;
+    let filled = |added, more| Filled { added, more };
+    let zero = chrono::TimeDelta::zero();
+    assert_eq!(desk.fill(2, zero).await, filled(2, true), "room for two");
+    assert_eq!(desk.fill(3, zero).await, filled(3, false), "for the rest");
+    for _ in 0..3 {
+        assert_eq!(desk.fill(100, chrono::TimeDelta::seconds(2)).await, filled(0, false));
+    }
+    assert_eq!(desk.read().await, all, "each once, in order");
+    assert_eq!(desk.sent.len(), 5);
+    for (id, row) in all.iter().zip(before) {
+        assert_eq!(ground.row(*id).await, row, "entering the stream changes no row");
+    }
+    // What is claimed leaves the backlog, and the memory.
+    ground.store.claim(WorkerId::fresh(), first_attempt(&all[..2])).await.unwrap();
+    assert_eq!((ground.lane(all[0]).await, ground.lane(all[2]).await), (3, 2));
+    assert_eq!(desk.fill(100, zero).await, filled(0, false));
+    assert_eq!(desk.sent.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn four_dispatchers_empty_a_backlog_together() {
+async fn a_new_dispatcher_and_four_at_once_cost_duplicates_and_each_task_starts_once() {
     let ground = Ground::new().await;
-    let all = ground.backlog(300).await;
+    let all = ground.backlog(200).await;
     let mut dispatchers = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        let store = ground.store.clone();
-        dispatchers.spawn(async move {
-            let mut mine = Vec::new();
-            while store.outlook(queue()).await.unwrap().backlog {
-                mine.extend(ids(store.take_backlog(queue(), 7).await.unwrap()));
-            }
-            mine
-        });
+        let mut desk = ground.desk().await;
+        dispatchers.spawn(async move { while desk.fill(7, chrono::TimeDelta::zero()).await.more {} });
     }
-    let taken: Vec<TaskId> = dispatchers.join_all().await.into_iter().flatten().collect();
-    let once: HashSet<TaskId> = taken.iter().copied().collect();
-    assert_eq!(once.len(), taken.len(), "none twice");
-    // Two that read the clock in the same microsecond leave theirs to the sweep.
-    let metrics = ground.world.metrics.clone();
-    let later = ground.store.now().await.unwrap() + chrono::TimeDelta::minutes(1);
-    let left = all.iter().filter(|id| !once.contains(id)).count();
-    assert!(left < 50, "{left}");
-    let swept = dispatch::sweep(&ground.store, &queue(), &StreamState::default(), later, &metrics).await.unwrap();
-    assert_eq!(swept, all.len(), "each is in flight");
-}
-
-/// The instant in a request: its length, year, month, day, time and microseconds.
-fn instant(request: &[u8]) -> String {
-    let [low, high] = u16::try_from(chrono::Utc::now().year()).unwrap().to_le_bytes();
-    let at = request.windows(12).rfind(|window| window.starts_with(&[11, low, high])).unwrap();
-    let micros = u32::from_le_bytes([at[8], at[9], at[10], at[11]]);
-    let year = u16::from_le_bytes([low, high]);
-    format!("{year}-{}-{} {}:{}:{}.{micros:06}", at[3], at[4], at[5], at[6], at[7])
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_dispatchers_that_read_the_clock_in_the_same_microsecond_take_nothing_of_each_others() {
-    let mut ground = Ground::new().await;
-    let all = ground.backlog(2).await;
-    let proxy = Proxy::new(&ground.world).await;
-    // The values of its UPDATE: the instant, then the ids.
-    proxy.hold(all[0].0.as_bytes());
-    let store = proxy.store.clone();
-    let taking = tokio::spawn(async move { ids(store.take_backlog(queue(), 2).await.unwrap()) });
-    let at = instant(&proxy.held().await);
-    ground.set(all[0], &format!("lane = 3, dispatched_at = '{at}'")).await;
-    proxy.go_on();
-    let taken = taking.await.unwrap();
-    let same = ground.number(&format!("SELECT COUNT(*) FROM tasks WHERE dispatched_at = '{at}'")).await;
-    assert_eq!((taken.contains(&all[0]), same), (false, 2), "{taken:?} at {at}");
+    dispatchers.join_all().await;
+    // One more begins, and knows of nothing.
+    let mut desk = ground.desk().await;
+    while desk.fill(1000, chrono::TimeDelta::zero()).await.more {}
+    let mut offered: HashMap<TaskId, u32> = HashMap::new();
+    let mut read = desk.read().await;
+    while !read.is_empty() {
+        read.into_iter().for_each(|id| *offered.entry(id).or_default() += 1);
+        read = desk.read().await;
+    }
+    assert!(all.iter().all(|id| (1..=5).contains(&offered[id])), "{offered:?}");
+    let worker = WorkerId::fresh();
+    let mut won = 0;
+    for chunk in all.chunks(50) {
+        won += 50 - ground.store.claim(worker, first_attempt(chunk)).await.unwrap().len();
+        assert_eq!(ground.store.claim(WorkerId::fresh(), first_attempt(chunk)).await.unwrap().len(), 50);
+    }
+    assert_eq!(won, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_left_the_backlog_while_it_was_being_taken_is_not_dispatched() {
-    let mut ground = Ground::new().await;
-    let by = "lane = 1, position = 1";
-    let meanwhile = ["status = 'cancelled', lane = 0", "status = 'running', attempt = 1, lane = 3", by];
-    for change in meanwhile {
-        let all = ground.backlog(2).await;
-        let operator = ground.holding(all[0]).await;
-        let store = ground.store.clone();
-        let taking = tokio::spawn(async move { ids(store.take_backlog(queue(), 2).await.unwrap()) });
-        ground.until_blocked(1).await;
-        change_and_let_go(operator, all[0], change).await;
-        assert_eq!(taking.await.unwrap(), [all[1]], "{change}");
-        assert!(ground.task(all[0]).await.dispatched_at.is_none(), "{change}");
+async fn what_leaves_the_backlog_while_it_is_being_read_gets_no_entry() {
+    let ends = "status = 'cancelled', lane = 0";
+    for change in [ends, "status = 'running', attempt = 1, lane = 3", "lane = 1, position = 1"] {
+        let mut ground = Ground::new().await;
+        let all = ground.backlog(3).await;
+        let mut desk = ground.desk().await;
+        let proxy = Proxy::new(&ground.world).await;
+        // The second question, which names them.
+        proxy.hold(all[0].0.as_bytes());
+        desk.store = proxy.store.clone();
+        let filling = tokio::spawn(async move {
+            let offered = desk.offer(10).await;
+            (desk, offered)
+        });
+        proxy.held().await;
+        ground.set(all[0], change).await;
+        proxy.go_on();
+        let (mut desk, offered) = filling.await.unwrap();
+        assert_eq!(offered, all[1..], "{change}");
+        // It was not remembered: when it is there again, even where it stood, it is offered.
+        let place = format!("status = 'queued', lane = 2, position = {}", position::queued(0, ground.task(all[0]).await.run_at));
+        ground.set(all[0], &place).await;
+        assert_eq!(desk.offer(10).await, all[..1], "{change}");
     }
 }
 
@@ -131,12 +164,128 @@ async fn the_backlog_goes_by_priority_then_age() {
     let ground = Ground::new().await;
     let mut made = Vec::new();
     for priority in [0, 5, 9, 5, 0] {
-        let task = taskrunnerx::task::NewTask { priority, ..noop() };
+        let task = NewTask { priority, ..noop() };
         made.push(ground.insert(task, false, 1).await[0]);
     }
     let order = [2, 1, 3, 0, 4].map(|i: usize| made[i]);
-    assert_eq!(ground.take(2).await, order[..2]);
-    assert_eq!(ground.take(10).await, order[2..]);
+    let mut desk = ground.desk().await;
+    assert_eq!(desk.offer(2).await, order[..2]);
+    // One that is more urgent than what is left, and than what is in the stream.
+    let urgent = ground.insert(NewTask { priority: 8, ..noop() }, false, 1).await[0];
+    assert_eq!(desk.offer(1).await, [urgent]);
+    assert_eq!(desk.offer(10).await, order[2..]);
+}
+
+/// Commits a task whose position says `age`; what reads meanwhile does not see it.
+async fn commits_late(ground: &mut Ground, desk: &mut Desk, age: u32) -> TaskId {
+    let id = ground.backlog(1).await[0];
+    let mut operator = ground.world.sql().await;
+    let key = super::key(id);
+    // As if it had not been there: it is deleted, and comes in the transaction.
+    let copy = "CREATE TEMPORARY TABLE late ENGINE = InnoDB SELECT * FROM tasks WHERE id =";
+    operator.query_drop(format!("{copy} {key}")).await.unwrap();
+    operator.query_drop(format!("UPDATE late SET position = position - {age} * 1000000")).await.unwrap();
+    operator.query_drop(format!("DELETE FROM tasks WHERE id = {key}")).await.unwrap();
+    operator.query_drop("START TRANSACTION").await.unwrap();
+    operator.query_drop("INSERT INTO tasks SELECT * FROM late").await.unwrap();
+    // Younger ones have been seen, and are in the stream.
+    let young = ground.backlog(1).await;
+    assert_eq!(desk.offer(10).await, young);
+    operator.query_drop("COMMIT").await.unwrap();
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_row_that_commits_late_is_found() {
+    // A little late, as a slow commit is: at once. Later than that: by the next look at everything.
+    for (age, seconds) in [(1, 0), (3600, 1)] {
+        let mut ground = Ground::new().await;
+        let mut desk = ground.desk().await;
+        ground.backlog(2).await;
+        assert_eq!(desk.offer(10).await.len(), 2);
+        let late = commits_late(&mut ground, &mut desk, age).await;
+        let filled = desk.fill(10, chrono::TimeDelta::seconds(seconds)).await;
+        assert_eq!((filled.added, desk.read().await), (1, vec![late]), "{age} s");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_back_is_offered_again() {
+    let finish = |id, attempt, worker, record| Finish { id, attempt, worker, record, history: None, crashed: false };
+    let retry = Record::Retry { delay: Duration::ZERO, error: None };
+    let lost = Record::Requeue { forgiven: false, error: None };
+    let interrupted = Record::Requeue { forgiven: true, error: None };
+    for record in [retry, lost, interrupted] {
+        // Whether the dispatcher has looked in between, or must tell by where it stands.
+        for looks in [true, false] {
+            let mut ground = Ground::new().await;
+            let id = ground.backlog(1).await[0];
+            let mut desk = ground.desk().await;
+            assert_eq!(desk.offer(10).await, [id]);
+            for attempt in 1..4 {
+                let worker = WorkerId::fresh();
+                let claim = taskrunnerx::store::tasks::Claim { id, attempt: attempt - 1 };
+                assert!(ground.store.claim(worker, vec![claim]).await.unwrap().is_empty());
+                if looks {
+                    assert_eq!(desk.offer(10).await, []);
+                }
+                let applied = ground.store.finish(vec![finish(id, attempt, worker, record.clone())]).await;
+                assert!(applied[0].is_ok());
+                // A retry is in the future until somebody moves it.
+                if matches!(record, Record::Retry { .. }) {
+                    assert_eq!(desk.offer(10).await, []);
+                    assert_eq!(ground.store.promote_due(queue()).await.unwrap(), [id]);
+                }
+                let at = format!("{record:?}, attempt {attempt}, looks {looks}");
+                assert_eq!(ground.lane(id).await, 2, "{at}");
+                // Its age among others stays, and that may be further back than a short look goes.
+                assert_eq!(desk.fill(10, chrono::TimeDelta::seconds(i64::from(attempt))).await.added, 1, "{at}");
+                assert_eq!(desk.read().await, [id], "{at}");
+                assert_eq!(desk.offer(10).await, [], "{at}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_handed_back_or_undispatched_is_offered_again() {
+    let ground = Ground::new().await;
+    let all = ground.backlog(2).await;
+    let mut desk = ground.desk().await;
+    assert_eq!(desk.offer(10).await, all);
+    // By the worker that read it.
+    assert_eq!(ground.store.hand_back(all[..1].to_vec(), Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(ground.store.promote_due(queue()).await.unwrap(), all[..1]);
+    assert_eq!(desk.offer(10).await, all[..1]);
+    // By the sweep, from behind the gate.
+    let direct = ground.dispatched(1).await[0];
+    assert_eq!(desk.offer(10).await, []);
+    let later = ground.store.now().await.unwrap() + chrono::TimeDelta::minutes(1);
+    assert_eq!(ground.store.undispatch_stale(queue(), later, 10).await.unwrap(), 1);
+    assert_eq!(desk.offer(10).await, [direct]);
+    assert_eq!(desk.offer(10).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_gone_is_known_as_new_once() {
+    let ground = Ground::new().await;
+    let all = ground.backlog(2).await;
+    let mut desk = ground.desk().await;
+    assert!(!desk.stream.state(&queue()).await.unwrap().anew);
+    assert_eq!(desk.offer(10).await, all);
+    let mut redis = ground.world.redis().await;
+    let key = format!("{}:{{default}}", ground.world.prefix);
+    let groupless = redis::cmd("XGROUP").arg("DESTROY").arg(&key).arg("workers").to_owned();
+    for lose in [redis::cmd("DEL").arg(&key).to_owned(), groupless] {
+        let _: u64 = lose.query_async(&mut redis).await.unwrap();
+        assert!(desk.stream.state(&queue()).await.unwrap().anew);
+        assert!(!desk.stream.state(&queue()).await.unwrap().anew);
+        // As the dispatcher then does.
+        desk.sent.forget_all();
+        assert_eq!(desk.fill(10, chrono::TimeDelta::zero()).await.added, 2);
+        // What a stream without its group still held comes as well.
+        assert!(desk.read().await.ends_with(&all));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,7 +294,7 @@ async fn what_is_due_enters_the_backlog_by_priority_then_age_and_nothing_else_do
     let mut made = Vec::new();
     // Due at these seconds from now: the last is not due.
     for (priority, due) in [(0, -30), (7, -10), (7, -20), (0, -40), (9, 3600)] {
-        let task = taskrunnerx::task::NewTask { priority, when: When::After(Duration::from_secs(7200)), ..noop() };
+        let task = NewTask { priority, when: When::After(Duration::from_secs(7200)), ..noop() };
         let id = ground.insert(task, false, 1).await[0];
         let run_at = format!("NOW(6) + INTERVAL {due} SECOND");
         let position = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', run_at)";
@@ -155,11 +304,12 @@ async fn what_is_due_enters_the_backlog_by_priority_then_age_and_nothing_else_do
         made.push(id);
     }
     let before = ground.row(made[4]).await;
-    assert_eq!(ground.store.promote_due("another".into()).await.unwrap(), 0);
-    assert_eq!(ground.store.promote_due(queue()).await.unwrap(), 4);
+    assert_eq!(ground.store.promote_due("another".into()).await.unwrap(), []);
+    // In the order in which they were due.
+    assert_eq!(ground.store.promote_due(queue()).await.unwrap(), [3, 0, 2, 1].map(|i: usize| made[i]));
     assert_eq!(ground.row(made[4]).await, before, "not due");
-    assert_eq!(ground.take(10).await, [2, 1, 3, 0].map(|i: usize| made[i]));
-    assert_eq!(ground.store.promote_due(queue()).await.unwrap(), 0, "once");
+    assert_eq!(ground.standing().await, [2, 1, 3, 0].map(|i: usize| made[i]));
+    assert_eq!(ground.store.promote_due(queue()).await.unwrap(), [], "once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +325,7 @@ async fn the_sweep_takes_back_only_queued_rows_dispatched_before_the_cutoff() {
     ground.set(elsewhere, "queue = 'elsewhere'").await;
     let cutoff = ground.store.now().await.unwrap() - chrono::TimeDelta::seconds(30);
     assert_eq!(ground.store.undispatch_stale(queue(), cutoff, 100).await.unwrap(), 1);
-    assert_eq!(ground.take(10).await, [stale]);
+    assert_eq!(ground.standing().await, [stale]);
     for id in [fresh, running, elsewhere] {
         assert!(ground.lane(id).await == 3 && ground.task(id).await.dispatched_at.is_some());
     }
@@ -200,53 +350,43 @@ async fn what_moved_on_while_it_was_being_swept_stays_where_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_was_taken_at_this_instant_is_put_back() {
-    let mut ground = Ground::new().await;
-    let all = ground.backlog(4).await;
-    let taken = ground.store.take_backlog(queue(), 3).await.unwrap();
-    let instant = taken[0].dispatched_at;
-    assert!(taken.iter().all(|task| task.dispatched_at == instant));
-    // One is claimed, one was swept and dispatched again.
-    ground.store.claim(WorkerId::fresh(), first_attempt(&all[..1])).await.unwrap();
-    ground.set(all[1], "dispatched_at = dispatched_at + INTERVAL 1 MICROSECOND").await;
-    ground.store.put_back(all.clone(), instant).await.unwrap();
-    assert_eq!(ground.task(all[0]).await.status, Status::Running);
-    assert_eq!((ground.lane(all[0]).await, ground.lane(all[1]).await), (3, 3));
-    assert_eq!(ground.take(10).await, all[2..]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_is_handed_back_spends_no_attempt_and_waits_its_delay() {
     let mut ground = Ground::new().await;
-    let all = ground.dispatched(3).await;
+    // What is in the stream, through the gate and by the dispatcher.
+    let all = [ground.dispatched(3).await, ground.backlog(1).await].concat();
     ground.store.claim(WorkerId::fresh(), first_attempt(&all[..1])).await.unwrap();
     ground.set(all[1], "status = 'completed', lane = 0").await;
     let before = (ground.row(all[0]).await, ground.row(all[1]).await);
     let delay = Duration::from_secs(60);
     let asked = ground.store.now().await.unwrap();
-    assert_eq!(ground.store.hand_back(all.clone(), delay).await.unwrap(), 1);
+    assert_eq!(ground.store.hand_back(all.clone(), delay).await.unwrap(), 2);
     assert_eq!((ground.row(all[0]).await, ground.row(all[1]).await), before, "running, finished");
-    let outlook = ground.store.outlook(queue()).await.unwrap();
+    let outlook = ground.store.outlook(queue(), false).await.unwrap();
     assert!(outlook.next_due.unwrap() >= asked + delay && !outlook.backlog);
-    assert_eq!(ground.store.promote_due(queue()).await.unwrap(), 0, "not before its time");
-    let task = ground.task(all[2]).await;
-    assert_eq!((task.status, task.attempt, task.dispatched_at), (Status::Queued, 0, None));
-    assert_eq!(ground.store.hand_back(all, Duration::ZERO).await.unwrap(), 1);
-    assert_eq!(ground.store.promote_due(queue()).await.unwrap(), 1);
-    assert_eq!(ground.take(10).await.len(), 1);
+    assert_eq!(ground.store.promote_due(queue()).await.unwrap(), [], "not before its time");
+    for id in &all[2..] {
+        let task = ground.task(*id).await;
+        assert_eq!((task.status, task.attempt, task.dispatched_at), (Status::Queued, 0, None));
+    }
+    assert_eq!(ground.store.hand_back(all.clone(), Duration::ZERO).await.unwrap(), 2);
+    assert_eq!(ground.store.promote_due(queue()).await.unwrap().len(), 2);
+    assert_eq!(ground.standing().await.len(), 2);
+    // An entry that was there already may bring it while it waits.
+    assert_eq!(ground.store.hand_back(all[3..].to_vec(), delay).await.unwrap(), 1);
+    assert!(ground.store.claim(WorkerId::fresh(), first_attempt(&all[3..])).await.unwrap().is_empty());
+    assert_eq!(ground.lane(all[3]).await, 3, "where the rescuer looks");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn entries_that_redis_does_not_take_are_in_the_backlog_again() {
+async fn entries_that_redis_does_not_take_are_offered_again() {
     let ground = Ground::new().await;
     let all = ground.backlog(3).await;
-    let failed = dispatch::fill(&ground.store, &no_stream(&ground.world), &queue(), 10).await;
+    let mut desk = ground.desk().await;
+    let (broken, now) = (no_stream(&ground.world), ground.store.now().await.unwrap());
+    let failed = dispatch::fill(&ground.store, &broken, &queue(), &mut desk.sent, 10, now).await;
     assert!(matches!(failed, Err(dispatch::DispatchError::Stream(_))), "{failed:?}");
-    assert_eq!(dispatch::fill(&ground.store, &ground.stream(), &queue(), 10).await.unwrap(), 3);
-    let mut reader = ground.stream().reader(WorkerId::fresh());
-    ground.stream().ensure_group("default").await.unwrap();
-    let read = reader.read(&[queue()], 10, None).await.unwrap();
-    assert_eq!(read.into_iter().map(|d| d.entry.unwrap().id).collect::<Vec<_>>(), all);
+    assert!(desk.sent.is_empty());
+    assert_eq!(desk.offer(10).await, all);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -285,15 +425,51 @@ async fn the_sweep_spares_what_is_unread_and_what_was_dispatched_within_the_grac
     let state = stream.state(&queue()).await.unwrap();
     let now = ground.store.now().await.unwrap();
     let metrics = ground.world.metrics.clone();
+    let sent = &mut Sent::default();
     // Older than the oldest unread entry and the grace: no longer in the stream.
-    assert_eq!(dispatch::sweep(&ground.store, &queue(), &state, now, &metrics).await.unwrap(), 1);
-    assert_eq!(ground.take(10).await, [lost]);
+    assert_eq!(dispatch::sweep(&ground.store, &queue(), sent, &state, now, &metrics).await.unwrap(), 1);
+    assert_eq!(ground.standing().await, [lost]);
     // Nothing unread: whatever is older than the grace.
     ground.set(younger, "dispatched_at = NOW(6)").await;
     ground.set(lost, "status = 'completed', lane = 0").await;
     stream.reader(WorkerId::fresh()).read(&[queue()], 10, None).await.unwrap();
     let state = stream.state(&queue()).await.unwrap();
     let now = ground.store.now().await.unwrap();
-    assert_eq!(dispatch::sweep(&ground.store, &queue(), &state, now, &metrics).await.unwrap(), 1);
-    assert_eq!(ground.take(10).await, [unread]);
+    assert_eq!(dispatch::sweep(&ground.store, &queue(), sent, &state, now, &metrics).await.unwrap(), 1);
+    assert_eq!(ground.standing().await, [unread]);
+    assert_eq!(metrics.tasks_undispatched.get(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sweep_forgets_what_the_stream_has_lost_and_nothing_else() {
+    let mut ground = Ground::new().await;
+    let mut desk = ground.desk().await;
+    let metrics = ground.world.metrics.clone();
+    let mut all = Vec::new();
+    // Added a minute ago, in the middle, and just now; what was added first has been read, and never claimed.
+    for (added, seconds) in [(0, -60), (1, -50), (2, -3)] {
+        all.extend(ground.backlog(1).await);
+        assert_eq!(desk.fill(10, chrono::TimeDelta::seconds(seconds)).await.added, 1);
+        if added == 0 {
+            assert_eq!(desk.read().await, all);
+        }
+    }
+    let now = ground.store.now().await.unwrap();
+    let sweep = async |desk: &mut Desk, state: &StreamState| {
+        dispatch::sweep(&desk.store, &queue(), &mut desk.sent, state, now, &metrics).await.unwrap()
+    };
+    let state = desk.stream.state(&queue()).await.unwrap();
+    assert_eq!(sweep(&mut desk, &state).await, 1, "older than the oldest unread entry");
+    assert_eq!(sweep(&mut desk, &state).await, 0, "once");
+    assert_eq!(desk.fill(10, chrono::TimeDelta::seconds(2)).await.added, 1);
+    assert_eq!(desk.read().await, [all[1], all[2], all[0]]);
+    // All of them have been read: two are within the grace.
+    let state = desk.stream.state(&queue()).await.unwrap();
+    assert_eq!((state.unread, sweep(&mut desk, &state).await), (0, 1));
+    assert_eq!(desk.fill(10, chrono::TimeDelta::seconds(4)).await.added, 1);
+    assert_eq!(desk.read().await, all[1..2]);
+    assert_eq!(metrics.tasks_undispatched.get(), 2);
+    for id in all {
+        assert!(ground.lane(id).await == 2 && ground.task(id).await.dispatched_at.is_none());
+    }
 }

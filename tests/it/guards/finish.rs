@@ -135,7 +135,7 @@ async fn a_retry_that_is_sent_again_after_the_dispatcher_moved_it_is_recorded() 
     let id = ground.running(me, 1).await[0];
     let retry = finish(id, 1, me, &Record::Retry { delay: Duration::ZERO, error: None });
     assert_eq!(apply(&ground, vec![retry.clone()]).await, [Applied::Recorded]);
-    assert_eq!(ground.store.promote_due(super::queue()).await.unwrap(), 1);
+    assert_eq!(ground.store.promote_due(super::queue()).await.unwrap(), [id]);
     assert_eq!(apply(&ground, vec![retry]).await, [Applied::Recorded]);
 }
 

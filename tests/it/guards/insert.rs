@@ -1,26 +1,39 @@
 //! Insert: each task once, and a bad one alone.
 
 use super::proxy::Proxy;
-use super::{Ground, noop, sessions};
+use super::{Ground, noop, only, sessions};
 use crate::harness::{World, eventually};
 use mysql_async::prelude::Queryable;
 use taskrunnerx::store::tasks::Insert;
 use taskrunnerx::store::{Store, StoreError};
-use taskrunnerx::task::{NewTask, Task};
+use taskrunnerx::task::{Backoff, NewTask, Task};
 
-type Answers = Vec<Result<Task, StoreError>>;
+type Answers = Vec<Result<Vec<Task>, StoreError>>;
 
-fn batch(count: usize) -> Vec<Insert> {
-    let payload = |i| format!("\"needle {i}\"").into();
-    (0..count).map(|i| Insert { task: NewTask { payload: payload(i), ..noop() }, direct: false }).collect()
+/// The i-th task; every third has what only some have.
+fn insert(i: usize) -> Insert {
+    let tags = if i % 3 == 2 { vec!["a".to_owned()] } else { Vec::new() };
+    let plain = NewTask { backoff: Backoff::default(), ..noop() };
+    Insert { task: NewTask { payload: format!("\"needle {i}\"").into(), tags, ..plain }, direct: false }
+}
+
+/// Each alone.
+fn batch(count: usize) -> Vec<Vec<Insert>> {
+    (0..count).map(|i| vec![insert(i)]).collect()
+}
+
+/// Groups of these sizes.
+fn groups(sizes: &[usize]) -> Vec<Vec<Insert>> {
+    let mut all = (0..sizes.iter().sum()).map(insert);
+    sizes.iter().map(|size| all.by_ref().take(*size).collect()).collect()
 }
 
 impl Ground {
     /// Each answer is a row, and each row is one of the answers'.
     async fn holds_exactly(&mut self, answers: Answers) {
-        let count = u64::try_from(answers.len()).unwrap();
-        for (i, answer) in answers.into_iter().enumerate() {
-            let task = answer.unwrap();
+        let tasks: Vec<Task> = answers.into_iter().flat_map(Result::unwrap).collect();
+        let count = u64::try_from(tasks.len()).unwrap();
+        for (i, task) in tasks.into_iter().enumerate() {
             assert_eq!(*task.payload, format!("\"needle {i}\""));
             assert_eq!(self.task(task.id).await, task, "as it was answered");
         }
@@ -34,13 +47,13 @@ async fn one_bad_row_is_refused_and_its_neighbours_are_in() {
     for count in [1, 2, 7, 130] {
         for bad in [0, count / 2, count - 1] {
             let mut batch = batch(count);
-            batch[bad].task.name = "x".repeat(129).into();
+            batch[bad][0].task.name = "x".repeat(129).into();
             for (i, answer) in ground.store.insert_tasks(batch).await.into_iter().enumerate() {
                 if i == bad {
                     let refused = matches!(&answer, Err(StoreError::Refused(why)) if why.contains("Data too long"));
                     assert!(refused, "{answer:?}");
                 } else {
-                    ground.task(answer.unwrap().id).await;
+                    ground.task(only(answer.unwrap()).id).await;
                 }
             }
         }
@@ -48,14 +61,55 @@ async fn one_bad_row_is_refused_and_its_neighbours_are_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_group_with_a_bad_row_none_is_in_and_its_neighbours_are() {
+    let sizes = [1, 3, 300, 2, 7];
+    // The first, one in the middle, the last; in one statement, and where several are needed.
+    for (bad, at) in [(0, 0), (1, 0), (1, 2), (2, 150), (2, 299), (4, 6)] {
+        let mut ground = Ground::new().await;
+        let mut batch = groups(&sizes);
+        batch[bad][at].task.name = "x".repeat(129).into();
+        let mut accepted = 0;
+        for (i, (answer, size)) in ground.store.insert_tasks(batch).await.into_iter().zip(sizes).enumerate() {
+            if i == bad {
+                assert!(matches!(&answer, Err(StoreError::Refused(_))), "{answer:?}");
+                continue;
+            }
+            let tasks = answer.unwrap();
+            assert_eq!(tasks.len(), size);
+            for task in tasks {
+                assert_eq!(ground.task(task.id).await, task);
+                accepted += 1;
+            }
+        }
+        assert_eq!(ground.number("SELECT COUNT(*) FROM tasks").await, accepted, "{at} of group {bad} is bad");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_group_whose_statements_are_cut_off_nothing_is_in() {
+    let mut ground = Ground::new().await;
+    let proxy = Proxy::new(&ground.world).await;
+    // The last of its rows, at each try: the statements before it had been answered.
+    proxy.lose(b"needle 6\"", 100);
+    let answers = proxy.store.insert_tasks(groups(&[7])).await;
+    assert!(matches!(answers.as_slice(), [Err(StoreError::Lost(_))]), "{answers:?}");
+    assert!(proxy.left() < 100);
+    assert_eq!(ground.number("SELECT COUNT(*) FROM tasks").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tasks_whose_answer_was_lost_are_in_once() {
     // One statement, and several in a transaction.
-    for (count, lost) in [(1, &b"needle 0"[..]), (4, b"needle 2"), (7, b"\x03COMMIT"), (7, b"needle 6")] {
+    let commit = &b"\x03COMMIT"[..];
+    let cases = [(&[1][..], &b"needle 0"[..]), (&[1; 4], b"needle 2"), (&[1; 7], commit), (&[1; 7], b"needle 6")];
+    let together = [(&[4][..], &b"needle 2"[..]), (&[7], commit), (&[2, 5], commit), (&[2, 1, 4], b"needle 5")];
+    for (sizes, lost) in cases.into_iter().chain(together) {
         let mut ground = Ground::new().await;
         let proxy = Proxy::new(&ground.world).await;
         proxy.lose(lost, 1);
-        let answers = proxy.store.insert_tasks(batch(count)).await;
+        let answers = proxy.store.insert_tasks(groups(sizes)).await;
         assert_eq!(proxy.left(), 0);
+        assert_eq!(answers.iter().map(|group| group.as_ref().unwrap().len()).collect::<Vec<_>>(), sizes);
         ground.holds_exactly(answers).await;
     }
 }

@@ -14,7 +14,7 @@ impl Ground {
         let row = self.store.queue_row(queue()).await.unwrap().unwrap();
         let listed = self.store.queue_rows().await.unwrap();
         assert_eq!(listed.iter().find(|listed| listed.name == row.name), Some(&row));
-        let outlook = self.store.outlook(queue()).await.unwrap();
+        let outlook = self.store.outlook(queue(), false).await.unwrap();
         assert_eq!(outlook.paused, row.pause.is_some(), "the dispatcher sees what everybody sees");
         outlook.paused
     }
@@ -37,7 +37,7 @@ async fn a_pause_holds_until_its_time_is_over_or_it_is_ended() {
     assert!(ground.paused().await);
     // It says nothing of other queues.
     ground.store.ensure_queues(vec!["another".into()]).await.unwrap();
-    assert!(!ground.store.outlook("another".into()).await.unwrap().paused);
+    assert!(!ground.store.outlook("another".into(), false).await.unwrap().paused);
     assert_eq!(ground.store.queue_row("another".into()).await.unwrap().unwrap().pause, None);
 
     // Paused again: the new pause, not the old one.

@@ -44,7 +44,7 @@ async fn what_is_made_to_run_again_while_it_is_being_purged_stays() {
     }
     let mut operator = ground.world.sql().await;
     operator.query_drop("START TRANSACTION").await.unwrap();
-    let again = "UPDATE tasks SET status = 'queued', lane = 2, finished_at = NULL, dispatched_at = NULL";
+    let again = "UPDATE tasks SET status = 'queued', lane = 2, finished_at = DEFAULT, dispatched_at = NULL";
     operator.query_drop(format!("{again} WHERE id = {}", key(ids[0]))).await.unwrap();
     let store = ground.store.clone();
     let retention = Retention { completed: Duration::ZERO, failed: Duration::ZERO };

@@ -27,23 +27,23 @@ async fn the_state_counts_what_is_unread_what_is_pending_and_what_was_read() {
     let ground = Ground::new().await;
     let (stream, entries) = (ground.stream(), ground.entries(5).await);
     let state = async || stream.state(&queue()).await.unwrap();
-    assert_eq!(state().await, StreamState::default(), "made by looking");
+    assert_eq!(state().await, StreamState { anew: true, ..StreamState::default() }, "made by looking");
     stream.append(entries.clone()).await.unwrap();
     let at = |i: usize| Some(entries[i].dispatched_at);
     assert_eq!(
         state().await,
-        StreamState { unread: 5, pending: 0, oldest_unread: at(0), entries_read: 0, spent: None }
+        StreamState { unread: 5, pending: 0, oldest_unread: at(0), entries_read: 0, anew: false, spent: None }
     );
     let read = stream.reader(WorkerId::fresh()).read(&[queue()], 3, None).await.unwrap();
     assert_eq!(read.iter().map(|d| d.entry.clone().unwrap()).collect::<Vec<_>>(), entries[..3]);
     assert_eq!(
         state().await,
-        StreamState { unread: 2, pending: 3, oldest_unread: at(3), entries_read: 3, spent: None }
+        StreamState { unread: 2, pending: 3, oldest_unread: at(3), entries_read: 3, anew: false, spent: None }
     );
     stream.acknowledge("default", read.into_iter().map(|d| d.entry_id).collect()).await.unwrap();
     assert_eq!(
         state().await,
-        StreamState { unread: 2, pending: 0, oldest_unread: at(3), entries_read: 3, spent: None }
+        StreamState { unread: 2, pending: 0, oldest_unread: at(3), entries_read: 3, anew: false, spent: None }
     );
 }
 

@@ -40,9 +40,8 @@ pub(super) struct Model {
     pub(super) workers: [Worker; 2],
     /// Workers that there have been.
     pub(super) hired: usize,
-    /// What the last dispatcher that stumbled had taken, and when.
-    pub(super) taken: Vec<Nth>,
-    taken_at: i64,
+    /// What the dispatcher has put into the stream, each with the visit to the backlog during which.
+    sent: BTreeMap<Nth, u32>,
     /// Outcomes that were said.
     pub(super) said: Vec<Said>,
     /// To the last move.
@@ -71,23 +70,23 @@ impl Model {
         }
     }
 
-    /// The head of the backlog, by priority and then by age.
-    fn head(&self, room: usize) -> Vec<Nth> {
-        let mut backlog: Vec<Nth> = (0..self.tasks.len()).filter(|nth| self.tasks[*nth].row.lane == 2).collect();
-        backlog.sort_by_key(|nth| (9 - self.tasks[*nth].priority, self.tasks[*nth].age, *nth));
+    /// What of the backlog is not in the stream, by priority and then by age.
+    fn fresh(&self, room: usize) -> Vec<Nth> {
+        let task = |nth: &Nth| &self.tasks[*nth];
+        let is_fresh = |nth: &Nth| task(nth).row.lane == 2 && self.sent.get(nth) != Some(&task(nth).visits);
+        let mut backlog: Vec<Nth> = (0..self.tasks.len()).filter(is_fresh).collect();
+        backlog.sort_by_key(|nth| (9 - task(nth).priority, task(nth).age, task(nth).steps, *nth));
         backlog.truncate(room);
         backlog
     }
 
-    fn take(&mut self, room: usize) -> Vec<Carried> {
-        let head = self.head(room);
-        head.into_iter()
-            .map(|nth| {
-                let task = &mut self.tasks[nth];
-                (task.row.lane, task.row.dispatched, task.dispatched_at) = (3, true, self.now);
-                (nth, task.row.attempt)
-            })
-            .collect()
+    fn dispatch(&mut self, room: usize) -> usize {
+        let fresh = self.fresh(room);
+        for nth in &fresh {
+            self.sent.insert(*nth, self.tasks[*nth].visits);
+            self.unread.push_back((*nth, self.tasks[*nth].row.attempt));
+        }
+        fresh.len()
     }
 
     /// An entry of each task, the first; nothing that this worker runs.
@@ -155,22 +154,11 @@ impl Model {
             let task = &mut self.tasks[*nth];
             if task.row.status == Status::Queued {
                 task.back(Status::Queued, 1);
-                task.age = due;
+                (task.age, task.steps) = (due, 0);
                 moved += 1;
             }
         }
         moved
-    }
-
-    /// Only what still waits for the entry of that moment.
-    fn put_back(&mut self) {
-        for nth in std::mem::take(&mut self.taken) {
-            let task = &mut self.tasks[nth];
-            let waits = task.row.status == Status::Queued && task.row.dispatched;
-            if waits && task.dispatched_at == self.taken_at {
-                task.back(Status::Queued, 2);
-            }
-        }
     }
 
     /// Nothing while there is something unread: it is younger than all of them.
@@ -178,6 +166,7 @@ impl Model {
         if !self.unread.is_empty() {
             return 0;
         }
+        self.sent.clear();
         let stale = |task: &&mut Task| task.row.status == Status::Queued && task.row.lane == 3;
         self.tasks.iter_mut().filter(stale).map(|task| task.back(Status::Queued, 2)).count()
     }
@@ -196,18 +185,11 @@ impl Model {
             Move::Submit(new) => self.submit(new),
             Move::Dispatch { room } => {
                 self.promote();
-                let taken = self.take(*room);
-                self.unread.extend(&taken);
-                return Answer::Count(taken.len());
+                return Answer::Count(self.dispatch(*room));
             }
-            // Back at once: nothing has happened.
+            // Nothing has happened.
             Move::Refused { .. } => {}
-            Move::Crash { room } => {
-                self.taken = self.take(*room).into_iter().map(|(nth, _)| nth).collect();
-                self.taken_at = self.now;
-                return Answer::Count(self.taken.len());
-            }
-            Move::PutBack => self.put_back(),
+            Move::Anew => self.sent.clear(),
             Move::Read { slot, count } => {
                 let read: Vec<Carried> = self.unread.drain(..self.unread.len().min(*count)).collect();
                 self.inbox[*slot].extend(&read);
@@ -247,7 +229,13 @@ impl Model {
             Move::Cancel { task } => return self.cancel(*task),
             Move::HandBack { tasks, later } => return Answer::Count(self.hand_back(tasks, *later)),
             Move::Again { task } => self.unread.push_back((*task, self.tasks[*task].row.attempt)),
-            Move::Flush => self.unread.clear(),
+            Move::Flush { seen } => {
+                self.unread.clear();
+                if *seen {
+                    self.sent.clear();
+                }
+            }
+            Move::Lose { unread } => _ = self.unread.remove(*unread),
             Move::Sweep => return Answer::Count(self.sweep()),
             Move::Hours => self.hours(),
         }
@@ -262,8 +250,8 @@ impl ReferenceStateMachine for Model {
     fn init_state() -> BoxedStrategy<Self> {
         let (unread, inbox) = (VecDeque::new(), [Vec::new(), Vec::new()]);
         let (tasks, said, answer) = (Vec::new(), Vec::new(), Answer::Nothing);
-        let (workers, hired, taken, taken_at) = ([0, 1], 2, Vec::new(), 0);
-        Just(Self { now: 0, tasks, unread, inbox, workers, hired, taken, taken_at, said, answer }).boxed()
+        let (workers, hired, sent) = ([0, 1], 2, BTreeMap::new());
+        Just(Self { now: 0, tasks, unread, inbox, workers, hired, sent, said, answer }).boxed()
     }
 
     fn transitions(model: &Self) -> BoxedStrategy<Move> {

@@ -23,16 +23,12 @@ pub(super) enum Move {
     Dispatch {
         room: usize,
     },
-    /// Taken from the backlog, and Redis refuses the entries.
+    /// A pass whose entries Redis refuses.
     Refused {
         room: usize,
     },
-    /// Taken from the backlog by a dispatcher that dies before it adds the entries.
-    Crash {
-        room: usize,
-    },
-    /// That dispatcher did not die: Redis had refused the entries, and now it puts them back.
-    PutBack,
+    /// Another dispatcher begins: it knows nothing of what is in the stream.
+    Anew,
     /// A worker reads new entries.
     Read {
         slot: usize,
@@ -75,9 +71,16 @@ pub(super) enum Move {
     Again {
         task: Nth,
     },
-    /// Redis loses everything that nobody has read.
-    Flush,
-    /// What was dispatched and is in no stream comes back.
+    /// Redis loses everything that nobody has read. Whether the dispatcher is the first to see that the
+    /// stream is gone; a reader that makes it anew hides it.
+    Flush {
+        seen: bool,
+    },
+    /// One entry goes, of those that nobody has read.
+    Lose {
+        unread: usize,
+    },
+    /// What is in no stream, though its row or the dispatcher's memory says so, comes back.
     Sweep,
     /// Time enough for every delay and every expiry.
     Hours,
@@ -153,22 +156,20 @@ pub(super) fn next(model: &Model) -> BoxedStrategy<Move> {
         (1, (0usize..2).prop_map(|slot| Move::Die { slot }).boxed()),
         (1, (0usize..2).prop_map(|slot| Move::HandOver { slot }).boxed()),
         (1, Just(Move::Orphans).boxed()),
-        (1, Just(Move::Flush).boxed()),
+        (1, any::<bool>().prop_map(|seen| Move::Flush { seen }).boxed()),
         (2, Just(Move::Sweep).boxed()),
         (1, Just(Move::Hours).boxed()),
     ];
     if model.tasks.iter().any(|task| task.row.lane == 2) {
         moves.push((6, room().prop_map(|room| Move::Dispatch { room }).boxed()));
         moves.push((1, room().prop_map(|room| Move::Refused { room }).boxed()));
-        moves.push((1, room().prop_map(|room| Move::Crash { room }).boxed()));
-    }
-    if !model.taken.is_empty() {
-        moves.push((4, Just(Move::PutBack).boxed()));
+        moves.push((1, Just(Move::Anew).boxed()));
     }
     if model.tasks.len() < TASKS {
         moves.push((6, new().boxed()));
     }
     if !model.unread.is_empty() {
+        moves.push((1, (0..model.unread.len()).prop_map(|unread| Move::Lose { unread }).boxed()));
         moves.push((8, (0usize..2, 1usize..4).prop_map(|(slot, count)| Move::Read { slot, count }).boxed()));
     }
     for slot in 0..2 {
@@ -230,6 +231,7 @@ pub(super) fn possible(model: &Model, a_move: &Move) -> bool {
         Move::Finish(said) => said.worker < model.hired && task(&said.task),
         Move::Release { task: nth } | Move::Cancel { task: nth } | Move::Again { task: nth } => task(nth),
         Move::HandBack { tasks, .. } => tasks.iter().all(task),
+        Move::Lose { unread } => *unread < model.unread.len(),
         _ => true,
     }
 }

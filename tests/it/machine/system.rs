@@ -3,7 +3,7 @@
 use super::model::{Answer, Model};
 use super::moves::{Carried, How, Move, New, Nth, Said, Way};
 use super::task::Row;
-use crate::guards::{Ground, entry, no_stream, noop};
+use crate::guards::{Ground, entry, no_stream, noop, only};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use taskrunnerx::lifecycle::finish::{Ended, Finisher};
-use taskrunnerx::lifecycle::{Tools, claim, dispatch, rescue};
-use taskrunnerx::store::tasks::{Claim, Dispatched, Insert};
+use taskrunnerx::lifecycle::dispatch::{self, DispatchError, Sent};
+use taskrunnerx::lifecycle::{Tools, claim, rescue};
+use taskrunnerx::store::tasks::{Claim, Insert};
 use taskrunnerx::store::workers::NewWorker;
 use taskrunnerx::stream::{Delivered, Entry, Reader, Stream};
 use taskrunnerx::task::{Backoff, Claimed, NewTask, Outcome, Reason, Status, TaskId, Timestamp, When, WorkerId};
@@ -24,7 +25,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Rows that contradict themselves.
 const INCONSISTENT: &str = include_str!("../guards/inconsistent.sql");
 const ROWS: &str = "SELECT id, status, reason, lane, attempt, forgiven, crash_count, dispatched_at IS NOT NULL, \
-     cancel_requested_at IS NOT NULL, worker_id FROM tasks WHERE queue = ? ORDER BY id";
+     cancel_requested_at IS NOT NULL, NULLIF(worker_id, UNHEX(REPEAT('00', 16))) FROM tasks WHERE queue = ? ORDER BY id";
 const HISTORY: &str = "SELECT a.task_id, a.attempt, a.outcome FROM task_attempts a JOIN tasks t ON t.id = a.task_id \
      WHERE t.queue = ?";
 
@@ -64,8 +65,10 @@ pub(super) struct System {
     workers: Vec<WorkerId>,
     readers: Vec<Reader>,
     inbox: [Vec<Delivered>; 2],
-    /// By the last dispatcher that stumbled.
-    taken: Vec<Dispatched>,
+    /// The dispatcher's memory.
+    sent: Sent,
+    /// Passes of dispatchers. Each is a second after the last, so that it looks at everything.
+    passes: i64,
     /// The entries that brought what was won.
     entries: HashMap<Carried, String>,
 }
@@ -89,8 +92,8 @@ impl System {
             arena.tools.stream.ensure_group(&queue).await.unwrap();
             let began = arena.tools.store.now().await.unwrap();
             let (ids, workers, readers) = (Vec::new(), Vec::new(), Vec::new());
-            let (inbox, taken, entries) = (Default::default(), Vec::new(), HashMap::new());
-            let mut system = Self { arena, sql, queue, began, ids, workers, readers, inbox, taken, entries };
+            let (inbox, sent, passes, entries) = (Default::default(), Sent::default(), 0, HashMap::new());
+            let mut system = Self { arena, sql, queue, began, ids, workers, readers, inbox, sent, passes, entries };
             while system.workers.len() < model.hired {
                 system.hire().await;
             }
@@ -127,19 +130,10 @@ impl System {
             Move::Submit(new) => self.submit(new).await,
             Move::Dispatch { room } => return Answer::Count(self.dispatch(*room).await),
             Move::Refused { room } => {
-                let room = u64::try_from(*room).unwrap();
-                let filled = dispatch::fill(store, &self.arena.broken, &self.queue, room).await;
-                assert!(matches!(filled, Ok(0) | Err(dispatch::DispatchError::Stream(_))), "{filled:?}");
+                let filled = self.fill(&self.arena.broken, *room).await;
+                assert!(matches!(filled, Ok(0) | Err(DispatchError::Stream(_))), "{filled:?}");
             }
-            Move::Crash { room } => {
-                self.taken = store.take_backlog(Arc::clone(&self.queue), *room).await.unwrap();
-                return Answer::Count(self.taken.len());
-            }
-            Move::PutBack => {
-                if let Some(at) = self.taken.first().map(|task| task.dispatched_at) {
-                    store.put_back(self.taken.drain(..).map(|task| task.id).collect(), at).await.unwrap();
-                }
-            }
+            Move::Anew => self.sent = Sent::default(),
             Move::Read { slot, count } => {
                 // The reader is the worker's that holds this place now.
                 let reader = &mut self.readers[model.workers[*slot]];
@@ -178,9 +172,23 @@ impl System {
                 let task = store.task(self.ids[*task]).await.unwrap().unwrap();
                 stream.append(vec![entry(&task)]).await.unwrap();
             }
-            Move::Flush => {
+            Move::Flush { seen } => {
                 let mut redis = self.arena.ground.world.redis().await;
                 let _: u64 = redis::cmd("DEL").arg(self.key()).query_async(&mut redis).await.unwrap();
+                if *seen {
+                    assert!(stream.state(&self.queue).await.unwrap().anew);
+                    self.sent.forget_all();
+                } else {
+                    stream.ensure_group(&self.queue).await.unwrap();
+                }
+            }
+            Move::Lose { unread } => {
+                let mut redis = self.arena.ground.world.redis().await;
+                let all: Vec<(String, Vec<String>)> =
+                    redis::cmd("XRANGE").arg(self.key()).arg("-").arg("+").query_async(&mut redis).await.unwrap();
+                // What was read and is not acknowledged stands before.
+                let (entry, _) = &all[all.len() - model.unread.len() - 1 + unread];
+                let _: u64 = redis::cmd("XDEL").arg(self.key()).arg(entry).query_async(&mut redis).await.unwrap();
             }
             Move::Sweep => return Answer::Count(self.sweep().await),
             Move::Hours => self.hours().await,
@@ -204,17 +212,26 @@ impl System {
             ..noop()
         };
         let direct = new.entry != Way::Closed;
-        let task = store.insert_tasks(vec![Insert { task, direct }]).await.remove(0).unwrap();
+        let task = only(only(store.insert_tasks(vec![vec![Insert { task, direct }]]).await).unwrap());
         if task.dispatched_at.is_some() && new.entry == Way::Open {
             stream.append(vec![entry(&task)]).await.unwrap();
         }
         self.ids.push(task.id);
     }
 
-    async fn dispatch(&self, room: usize) -> usize {
+    async fn dispatch(&mut self, room: usize) -> usize {
         let Tools { store, stream, .. } = &self.arena.tools;
-        store.promote_due(Arc::clone(&self.queue)).await.unwrap();
-        dispatch::fill(store, stream, &self.queue, u64::try_from(room).unwrap()).await.unwrap()
+        let promoted = store.promote_due(Arc::clone(&self.queue)).await.unwrap();
+        self.sent.forget(&promoted);
+        self.fill(stream, room).await.unwrap()
+    }
+
+    async fn fill(&mut self, stream: &Stream, room: usize) -> Result<usize, DispatchError> {
+        let store = &self.arena.tools.store;
+        self.passes += 1;
+        let now = store.now().await.unwrap() + chrono::TimeDelta::seconds(self.passes);
+        let filled = dispatch::fill(store, stream, &self.queue, &mut self.sent, room, now).await;
+        filled.map(|filled| filled.added)
     }
 
     async fn claim(&mut self, model: &Model, slot: usize) -> Answer {
@@ -298,13 +315,18 @@ impl System {
         self.inbox[slot].clear();
     }
 
-    async fn sweep(&self) -> usize {
+    /// Says how many rows it moved.
+    async fn sweep(&mut self) -> usize {
         let Tools { store, stream, metrics, .. } = &self.arena.tools;
         let mut state = stream.state(&self.queue).await.unwrap();
         // Younger than everything of this play, however slow the machine.
         state.oldest_unread = state.oldest_unread.map(|_| self.began);
         let later = store.now().await.unwrap() + chrono::TimeDelta::hours(1);
-        dispatch::sweep(store, &self.queue, &state, later, metrics).await.unwrap()
+        let before = self.sent.len();
+        let total = dispatch::sweep(store, &self.queue, &mut self.sent, &state, later, metrics).await.unwrap();
+        let forgotten = before - self.sent.len();
+        assert_eq!(forgotten, if state.unread == 0 { before } else { 0 });
+        total - forgotten
     }
 
     async fn hours(&mut self) {

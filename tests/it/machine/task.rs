@@ -31,8 +31,10 @@ pub(super) struct Task {
     pub(super) priority: u8,
     /// When it became eligible, or will.
     pub(super) age: i64,
-    /// When it was dispatched last.
-    pub(super) dispatched_at: i64,
+    /// How often it has gone a step behind others of its age since.
+    pub(super) steps: u32,
+    /// Its visits to the backlog.
+    pub(super) visits: u32,
     pub(super) expires: Option<i64>,
     patience: i64,
     max_attempts: u32,
@@ -95,8 +97,9 @@ impl Task {
         Self {
             row,
             priority: new.priority,
-            dispatched_at: now,
             age: now + if new.delayed { HOUR } else { 0 },
+            steps: 0,
+            visits: 0,
             expires: new.mortal.then_some(now + HOUR),
             patience: if new.patient { HOUR } else { 0 },
             max_attempts: new.max_attempts,
@@ -107,6 +110,7 @@ impl Task {
         let old = self.row.status;
         assert!(old == status || old.may_become(status), "the model itself: {old} -> {status}");
         (self.row.status, self.row.lane) = (status, lane);
+        self.visits += u32::from(lane == 2);
     }
 
     pub(super) fn back(&mut self, status: Status, lane: u8) {
@@ -151,10 +155,11 @@ impl Task {
             Next::End(status, reason) => self.end(*status, *reason),
             Next::Retry => {
                 self.back(Status::Scheduled, 1);
-                self.age = now + self.patience;
+                (self.age, self.steps) = (now + self.patience, 0);
             }
             Next::Requeue { forgiven } => {
                 self.back(Status::Queued, 2);
+                self.steps += 1;
                 self.row.forgiven += forgiven;
             }
         }
