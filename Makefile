@@ -40,8 +40,13 @@ mutants: setup ## Take out each guard of the protocol in turn, and see that the 
 	cargo test --locked --test mutants -- --ignored --nocapture
 
 .PHONY: bench
-bench: setup ## Measure throughput and latency on this machine
+bench: setup ## Measure the limit of this machine, and the daemon against it
+	cargo bench --locked --bench micro
 	cargo bench --locked --bench load
+
+.PHONY: scale
+scale: setup ## Measure an empty table against one of 11 million rows
+	cargo bench --locked --bench load -- --scale
 
 .PHONY: chaos
 chaos: setup ## Break everything for half an hour, and see that no promise is broken

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 /// A task costs some hundred small allocations, made on one thread and freed on another: that is what this
 /// allocator is good at (docs/performance.md).
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     taskrunnerx::cli::main(taskrunnerx::Registry::new())

@@ -145,37 +145,55 @@ fn us(time: Duration, tasks: usize) -> f64 {
     time.as_secs_f64() * 1e6 / tasks as f64
 }
 
-/// Entries as they are, added and taken in pipelines.
+/// Entries as they are, added and taken in pipelines over several connections.
 async fn redis(rig: &Rig, tasks: usize) -> [(&'static str, f64); 2] {
     let client = redis::Client::open(&*rig.servers.redis_url).unwrap();
     let mut conn = client.get_multiplexed_async_connection().await.unwrap();
-    let _: () = redis::cmd("XGROUP").arg("CREATE").arg("limit").arg("g").arg("0").arg("MKSTREAM").query_async(&mut conn).await.unwrap();
-    let began = Instant::now();
-    for _ in 0..tasks / BATCH {
-        let mut pipe = redis::pipe();
-        for _ in 0..BATCH {
-            let cmd = pipe.cmd("XADD").arg("limit").arg("*");
-            cmd.arg("id").arg("0190163d-8694-739b-aea5-966c26f8ad91").arg("name").arg("noop").arg("attempt").arg(0);
-            cmd.arg("dispatched_at").arg(1_780_000_000_000_000u64).arg("payload").arg(r#"{"n":1}"#).ignore();
+    let make = redis::cmd("XGROUP").arg("CREATE").arg("limit").arg("g").arg("0").arg("MKSTREAM").to_owned();
+    make.query_async::<()>(&mut conn).await.unwrap();
+    let rounds = tasks / BATCH / LANES;
+    let mut times = Vec::new();
+    for taking in [false, true] {
+        let began = Instant::now();
+        let mut lanes = tokio::task::JoinSet::new();
+        for _ in 0..LANES {
+            let client = client.clone();
+            lanes.spawn(async move {
+                let mut conn = client.get_multiplexed_async_connection().await.unwrap();
+                for _ in 0..rounds {
+                    if taking { take(&mut conn).await } else { add(&mut conn).await }
+                }
+            });
         }
-        pipe.query_async::<()>(&mut conn).await.unwrap();
+        while let Some(done) = lanes.join_next().await {
+            done.unwrap();
+        }
+        times.push(us(began.elapsed(), rounds * LANES * BATCH));
     }
-    let added = began.elapsed();
-    let began = Instant::now();
-    for _ in 0..tasks / BATCH {
-        let read: redis::streams::StreamReadReply = redis::cmd("XREADGROUP")
-            .arg("GROUP").arg("g").arg("c").arg("COUNT").arg(BATCH).arg("STREAMS").arg("limit").arg(">")
-            .query_async(&mut conn).await.unwrap();
-        let ids: Vec<&str> = read.keys[0].ids.iter().map(|entry| &*entry.id).collect();
-        assert_eq!(ids.len(), BATCH);
-        let mut pipe = redis::pipe();
-        pipe.cmd("XACK").arg("limit").arg("g").arg(&ids).ignore().cmd("XDEL").arg("limit").arg(&ids).ignore();
-        pipe.query_async::<()>(&mut conn).await.unwrap();
+    redis::cmd("DEL").arg("limit").query_async::<()>(&mut conn).await.unwrap();
+    [("xadd", times[0]), ("xreadgroup + xack + xdel", times[1])]
+}
+
+async fn add(conn: &mut redis::aio::MultiplexedConnection) {
+    let mut pipe = redis::pipe();
+    for _ in 0..BATCH {
+        let cmd = pipe.cmd("XADD").arg("limit").arg("*");
+        cmd.arg("id").arg("0190163d-8694-739b-aea5-966c26f8ad91").arg("name").arg("noop").arg("attempt").arg(0);
+        cmd.arg("dispatched_at").arg(1_780_000_000_000_000u64);
+        cmd.arg("plan").arg("5 600000 1780000000000000").arg("payload").arg(r#"{"n":1}"#).ignore();
     }
-    let taken = began.elapsed();
-    let _: () = redis::cmd("DEL").arg("limit").query_async(&mut conn).await.unwrap();
-    let tasks = tasks / BATCH * BATCH;
-    [("xadd", us(added, tasks)), ("xreadgroup + xack + xdel", us(taken, tasks))]
+    pipe.query_async::<()>(conn).await.unwrap();
+}
+
+async fn take(conn: &mut redis::aio::MultiplexedConnection) {
+    let mut cmd = redis::cmd("XREADGROUP");
+    cmd.arg("GROUP").arg("g").arg("c").arg("COUNT").arg(BATCH).arg("STREAMS").arg("limit").arg(">");
+    let read: redis::streams::StreamReadReply = cmd.query_async(conn).await.unwrap();
+    let ids: Vec<&str> = read.keys[0].ids.iter().map(|entry| &*entry.id).collect();
+    assert_eq!(ids.len(), BATCH);
+    let mut pipe = redis::pipe();
+    pipe.cmd("XACK").arg("limit").arg("g").arg(&ids).ignore().cmd("XDEL").arg("limit").arg(&ids).ignore();
+    pipe.query_async::<()>(conn).await.unwrap();
 }
 
 /// A submission's body read as JSON and sent back.

@@ -1,6 +1,7 @@
 //! The whole picture in one run, on private servers: the limit that the bare parts set on this machine,
 //! then the daemon against it. `make bench`, or
-//! `cargo bench --bench load -- [--tasks N] [--only limit,submit,bulk,read,drain,sustained,latency]`.
+//! `cargo bench --bench load -- [--tasks N] [--only limit,submit,bulk,read,drain,sustained,latency]`. With
+//! `--scale` instead: the speed of an empty table against that of 10 million finished and 1 million waiting rows.
 //!
 //! Client, daemon, database and Redis share the machine, so figures are to be compared with the limit
 //! of the same run, not with another machine's. The database is a private MariaDB or MySQL, or
@@ -20,6 +21,7 @@ mod http;
 mod limit;
 mod phases;
 mod rig;
+mod scale;
 
 use limit::Limit;
 use mysql_async::prelude::Queryable;
@@ -32,13 +34,18 @@ const WARM_UP: usize = 5_000;
 struct Options {
     tasks: usize,
     only: Option<String>,
+    scale: bool,
 }
 
 impl Options {
     fn read() -> Self {
         let args: Vec<String> = std::env::args().collect();
         let value = |name: &str| args.iter().position(|arg| arg == name).map(|at| args[at + 1].clone());
-        Self { tasks: value("--tasks").map_or(100_000, |n| n.parse().unwrap()), only: value("--only") }
+        Self {
+            tasks: value("--tasks").map_or(100_000, |n| n.parse().unwrap()),
+            only: value("--only"),
+            scale: args.iter().any(|arg| arg == "--scale"),
+        }
     }
 
     fn wants(&self, phase: &str) -> bool {
@@ -60,6 +67,10 @@ async fn main() {
     println!("{version}, {} tasks a phase", options.tasks);
     // Makes the schema.
     rig.daemon("api").stop();
+    if options.scale {
+        scale(&rig, &mut sql, options.tasks).await;
+        return rig.servers.stop().await;
+    }
     let limit = if options.wants("limit") { Some(limit::measure(&rig, options.tasks).await) } else { None };
     if let Some(limit) = &limit {
         let parts: Vec<String> = limit.parts.iter().map(|(name, us)| format!("{name} {us:.1}")).collect();
@@ -84,7 +95,11 @@ async fn main() {
         let parts = ["claim", "finish", "xadd", "xreadgroup + xack + xdel"];
         line(&format!("drain of {}", rate.tasks), &rate, of(&parts));
         println!("  statements: {}", phases::statements(&worker).await);
-        println!("  resident memory, worker: {:.1} MiB, at most {:.1}", worker.resident_mib("VmRSS"), worker.resident_mib("VmHWM"));
+        println!(
+            "  resident memory, worker: {:.1} MiB, at most {:.1}",
+            worker.resident_mib("VmRSS"),
+            worker.resident_mib("VmHWM")
+        );
     }
     drop(api);
     sql.query_drop("TRUNCATE TABLE tasks").await.unwrap();
@@ -92,6 +107,25 @@ async fn main() {
         all_roles(&rig, &mut sql, &options, limit.as_ref()).await;
     }
     rig.servers.stop().await;
+}
+
+async fn scale(rig: &Rig, sql: &mut mysql_async::Conn, tasks: usize) {
+    println!("  an empty table");
+    let empty = scale::measure(rig, sql, tasks).await;
+    sql.query_drop("TRUNCATE TABLE tasks").await.unwrap();
+    scale::fill(sql, 10_000_000, 1_000_000).await;
+    println!("  a full one");
+    let full = scale::measure(rig, sql, tasks).await;
+    println!("{:<28} {:>10} {:>10}  ratio", "", "empty", "full");
+    for (what, empty, full) in [
+        ("submit, one a request /s", empty.submit.per_second(), full.submit.per_second()),
+        ("submit, 100 a request /s", empty.bulk.per_second(), full.bulk.per_second()),
+        ("drain /s", empty.drain.per_second(), full.drain.per_second()),
+        ("first page of 50, ms", empty.list_ms, full.list_ms),
+    ] {
+        println!("{what:<28} {empty:>10.1} {full:>10.1}  {:.2}", full / empty);
+    }
+    scale::purge(rig, sql).await;
 }
 
 async fn all_roles(rig: &Rig, sql: &mut mysql_async::Conn, options: &Options, limit: Option<&Limit>) {
@@ -115,6 +149,10 @@ async fn all_roles(rig: &Rig, sql: &mut mysql_async::Conn, options: &Options, li
         line("sustained, end to end", &rate, limit.map(|limit| limit.per_second(&parts)));
         println!("  statements: {}", phases::statements(&all).await);
         println!("  submitted at {:.0}/s", rate.tasks as f64 / submitting.as_secs_f64());
-        println!("  resident memory, all: {:.1} MiB, at most {:.1}", all.resident_mib("VmRSS"), all.resident_mib("VmHWM"));
+        println!(
+            "  resident memory, all: {:.1} MiB, at most {:.1}",
+            all.resident_mib("VmRSS"),
+            all.resident_mib("VmHWM")
+        );
     }
 }

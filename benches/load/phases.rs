@@ -57,8 +57,7 @@ pub(crate) async fn submit_bulk(api: &Daemon, tasks: usize) -> Rate {
 /// Reads of single tasks.
 pub(crate) async fn read(api: &Daemon, reads: usize) -> Rate {
     let mut client = Client::connect(&api.address).await;
-    let page: Value =
-        serde_json::from_str(client.call(&request("GET", "/api/tasks?limit=500", "")).await).unwrap();
+    let page: Value = serde_json::from_str(client.call(&request("GET", "/api/tasks?limit=500", "")).await).unwrap();
     let requests: Vec<Vec<u8>> = page["tasks"]
         .as_array()
         .unwrap()

@@ -79,7 +79,9 @@ impl Daemon {
         }
         let start = began.elapsed();
         // Its pipe must not fill up; what it says beyond the start is worth seeing.
-        std::thread::spawn(move || lines.filter(|line| !line.contains("\"INFO\"")).for_each(|line| eprintln!("{line}")));
+        std::thread::spawn(move || {
+            lines.filter(|line| !line.contains("\"INFO\"")).for_each(|line| eprintln!("{line}"))
+        });
         Self { child, address: address.unwrap(), start }
     }
 
@@ -96,9 +98,9 @@ impl Daemon {
 
     pub(crate) fn resident_mib(&self, field: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let kib = status
-            .lines()
-            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        let kib = status.lines().find_map(|line| {
+            line.strip_prefix(field)?.strip_prefix(':')?.trim().strip_suffix(" kB")?.parse::<f64>().ok()
+        });
         kib.unwrap_or(f64::NAN) / 1024.0
     }
 }

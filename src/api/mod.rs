@@ -19,6 +19,8 @@ mod tasks;
 
 pub use access::Access;
 pub use health::{Health, monitor};
+#[doc(hidden)]
+pub use task_json::to_json;
 
 use crate::lifecycle::Tools;
 use crate::lifecycle::lookup::Lookup;

@@ -54,7 +54,12 @@ pub(super) async fn observe(
         if ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"].contains(&method) { method } else { "other" };
     state.metrics.http_requests.with_label_values(&[method, &route, status.as_str()]).inc();
     state.metrics.http_seconds.with_label_values(&[method, &route]).observe(seconds.as_secs_f64());
-    tracing::debug!(request.id = id.to_str().unwrap_or_default(), http.status = status.as_u16(), duration_ms = millis(seconds), "request answered");
+    tracing::debug!(
+        request.id = id.to_str().unwrap_or_default(),
+        http.status = status.as_u16(),
+        duration_ms = millis(seconds),
+        "request answered"
+    );
     response.headers_mut().insert(REQUEST_ID, id);
     Ok(response)
 }

@@ -3,8 +3,8 @@
 
 use crate::store::Store;
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
 use std::sync::{PoisonError, RwLock};
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 /// What was read is believed for this long where it says that a worker is there.

@@ -37,6 +37,12 @@ pub(super) struct TaskJson<'a> {
     warnings: Vec<String>,
 }
 
+/// A task as every answer gives it: for the benchmarks.
+#[doc(hidden)]
+pub fn to_json(task: &Task) -> serde_json::Result<String> {
+    serde_json::to_string(&TaskJson::new(task, Vec::new()))
+}
+
 /// JSON text that goes out byte for byte.
 struct Raw<'a>(&'a str);
 
@@ -113,7 +119,11 @@ struct Rule<'a>(&'a Backoff);
 impl Serialize for Rule<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         static USUAL: LazyLock<String> = LazyLock::new(|| Backoff::default().to_json());
-        if *self.0 == Backoff::default() { Raw(&USUAL).serialize(serializer) } else { Raw(&self.0.to_json()).serialize(serializer) }
+        if *self.0 == Backoff::default() {
+            Raw(&USUAL).serialize(serializer)
+        } else {
+            Raw(&self.0.to_json()).serialize(serializer)
+        }
     }
 }
 

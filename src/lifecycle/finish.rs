@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 /// Finish batches. The waiting line is longer than the slots of any sensible worker; a full
 /// one keeps slots from being freed, which is the brake.
-const BOUNDS: Bounds = Bounds { rows: 512, bytes: BATCH_BYTES, waiting: 4096, lanes: 2 };
+const BOUNDS: Bounds = Bounds { rows: 512, bytes: BATCH_BYTES, waiting: 4096, lanes: 2, beside: 64 };
 /// Bytes of an outcome besides its result, for the batch's bound.
 const OUTCOME_BYTES: usize = 256;
 /// Wait between tries while the database is away; doubled up to the limit.
@@ -95,9 +95,14 @@ async fn attempt(tools: &Tools, batch: Vec<Ended>) -> Result<Vec<Ended>, (StoreE
     let applied = tools.store.finish(finishes.clone()).await;
     let mut left = Vec::new();
     let mut trouble = None;
-    for ((ended, finish), result) in batch.into_iter().zip(finishes).zip(applied) {
+    let mut settled: HashMap<Arc<str>, Vec<String>> = HashMap::new();
+    for ((mut ended, finish), result) in batch.into_iter().zip(finishes).zip(applied) {
         match result {
-            Ok(applied) => settle(tools, ended, &finish.record, applied),
+            Ok(applied) => {
+                let done = settled.entry(Arc::clone(&ended.claimed.queue)).or_default();
+                done.push(std::mem::take(&mut ended.entry_id));
+                settle(tools, ended, &finish.record, applied);
+            }
             Err(error) if error.is_transient() => {
                 trouble = Some(error);
                 left.push(ended);
@@ -108,6 +113,9 @@ async fn attempt(tools: &Tools, batch: Vec<Ended>) -> Result<Vec<Ended>, (StoreE
                 tracing::error!(task.id = %ended.claimed.id, attempt = ended.claimed.attempt, %error, "an outcome could not be recorded");
             }
         }
+    }
+    for (queue, entry_ids) in settled {
+        tools.outbox.acknowledge(queue, entry_ids);
     }
     match trouble {
         Some(error) => Err((error, left)),
@@ -165,8 +173,7 @@ pub(super) fn record(id: TaskId, attempt: u32, worker: crate::task::WorkerId, ou
 }
 
 fn settle(tools: &Tools, ended: Ended, record: &Record, applied: Applied) {
-    let Ended { claimed, outcome, entry_id } = ended;
-    tools.outbox.acknowledge(Arc::clone(&claimed.queue), entry_id);
+    let Ended { claimed, outcome, .. } = ended;
     let word = match applied {
         Applied::Fenced => {
             tools.metrics.tasks_fenced.inc();

@@ -27,7 +27,7 @@ pub async fn fire(
     let fire = Fire { schedule: due.name.clone(), version: due.version, fire_at: due.fire_at, next_fire_at, task };
     let fired = tools.store.fire(fire).await?;
     if let Some(task) = &fired {
-        hand_over(task, tools);
+        hand_over(std::iter::once(task), tools);
     }
     Ok(fired)
 }

@@ -6,7 +6,7 @@ use crate::task::{Task, TaskId};
 use tokio::task::JoinSet;
 
 /// Reads need no disk: a second lane only bridges the time in which the first one's answers are made.
-const BOUNDS: Bounds = Bounds { rows: 256, bytes: usize::MAX, waiting: 8192, lanes: 2 };
+const BOUNDS: Bounds = Bounds { rows: 256, bytes: usize::MAX, waiting: 8192, lanes: 2, beside: 64 };
 
 /// Reads single tasks. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -17,8 +17,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Insert batches: a few hundred rows amortise the commit, more only add latency. Two lanes:
-/// one builds its batch while the other waits for the disk.
-const BOUNDS: Bounds = Bounds { rows: 512, bytes: BATCH_BYTES, waiting: 8192, lanes: 2 };
+/// one is built while the other waits for the disk.
+const BOUNDS: Bounds = Bounds { rows: 512, bytes: BATCH_BYTES, waiting: 8192, lanes: 2, beside: 64 };
 /// Bytes of a row besides its payload, for the batch's bound.
 const ROW_BYTES: usize = 512;
 /// A task due within this time wakes its dispatcher; a later one is seen by the dispatcher's poll.
@@ -58,10 +58,14 @@ impl Submitter {
     /// be. They end when every clone is dropped.
     #[must_use]
     pub fn start(tools: Tools, gates: Gates, max_queues: usize) -> (Self, JoinSet<()>) {
-        let inserter = tools.store.clone();
+        let inserter = tools.clone();
         let (batcher, lanes) = Batcher::start(BOUNDS, move |batch| {
-            let store = inserter.clone();
-            async move { store.insert_tasks(batch).await }
+            let tools = inserter.clone();
+            async move {
+                let answers = tools.store.insert_tasks(batch).await;
+                hand_over(answers.iter().flatten().flatten(), &tools);
+                answers
+            }
         });
         let shared = Shared { tools, gates, queues: RwLock::default(), max_queues };
         (Self { shared: Arc::new(shared), batcher }, lanes)
@@ -85,7 +89,6 @@ impl Submitter {
         }
         let tasks = self.batcher.submit(group, size).await.map_err(|_| SubmitError::Stopping)??;
         for task in &tasks {
-            hand_over(task, &shared.tools);
             let name = shared.tools.registry.label(&task.name);
             shared.tools.metrics.tasks_submitted.with_label_values(&[&*task.queue, name]).inc();
         }
@@ -129,25 +132,32 @@ impl Shared {
     }
 }
 
-/// After the commit: the entry of a task that was inserted as dispatched, else a wake-up for
-/// its dispatcher.
-pub(super) fn hand_over(task: &Task, tools: &Tools) {
-    if let Some(dispatched_at) = task.dispatched_at {
-        let small = task.payload.len() <= MAX_ENTRY_PAYLOAD;
-        tools.outbox.append(Entry {
-            queue: Arc::clone(&task.queue),
-            id: task.id,
-            name: Arc::clone(&task.name),
-            attempt: task.attempt,
-            max_attempts: task.max_attempts,
-            timeout: task.timeout,
-            run_at: task.run_at,
-            dispatched_at,
-            payload: small.then(|| Arc::clone(&task.payload)),
-        });
-    } else if task.run_at - task.created_at < SOON {
-        tools.wake(&task.queue);
+/// After the commit: the entries of tasks that were inserted as dispatched, and for the others a wake-up
+/// of their dispatchers.
+pub(super) fn hand_over<'a>(tasks: impl Iterator<Item = &'a Task>, tools: &Tools) {
+    let mut entries = Vec::new();
+    let mut woken: Option<&Arc<str>> = None;
+    for task in tasks {
+        if let Some(dispatched_at) = task.dispatched_at {
+            let small = task.payload.len() <= MAX_ENTRY_PAYLOAD;
+            entries.push(Entry {
+                queue: Arc::clone(&task.queue),
+                id: task.id,
+                name: Arc::clone(&task.name),
+                attempt: task.attempt,
+                max_attempts: task.max_attempts,
+                timeout: task.timeout,
+                run_at: task.run_at,
+                dispatched_at,
+                payload: small.then(|| Arc::clone(&task.payload)),
+            });
+        } else if task.run_at - task.created_at < SOON && woken != Some(&task.queue) {
+            // Mostly they are of one queue; once more does no harm.
+            tools.wake(&task.queue);
+            woken = Some(&task.queue);
+        }
     }
+    tools.outbox.append(entries);
 }
 
 /// A back-off before the next attempt that is short enough to wake the dispatcher for.

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!  submit ──► channel ──► the next batch ──► flush ──► answers
-//!  submit ──►        ──►  (it begins when the last one ends, or beside it when it is full)
+//!  submit ──►        ──►  (it begins when the last one ends, or beside it when it is large)
 //! ```
 //!
 //! There is no timer: a lone caller waits for nothing, and under load a batch is whatever
 //! arrived during the flush before it. A commit costs as much for one row as for fifty, so two small
-//! flushes at once would be slower than one; only a batch that can grow no more goes beside another.
+//! flushes at once would be slower than one; only a batch in which that hardly counts goes beside another.
 //! Batches are bounded in rows and in bytes, the waiting line in items; a full line holds its callers back.
 
 use std::future::Future;
@@ -27,8 +27,10 @@ pub struct Bounds {
     pub bytes: usize,
     /// Most items waiting for a flush.
     pub waiting: usize,
-    /// Flushes at once, all but one of them full.
+    /// Flushes at once.
     pub lanes: usize,
+    /// Rows from which on a batch may be flushed beside another, and not behind it.
+    pub beside: usize,
 }
 
 struct Waiting<T, R> {
@@ -106,7 +108,7 @@ where
                 batch.add(next);
             }
             while lanes.try_join_next().is_some() {}
-            if lanes.is_empty() || batch.is_full(bounds) && lanes.len() < bounds.lanes {
+            if lanes.is_empty() || batch.is_large(bounds) && lanes.len() < bounds.lanes {
                 break;
             }
             tokio::select! {
@@ -151,6 +153,10 @@ impl<T, R> Batch<T, R> {
         self.size.bytes = self.size.bytes.saturating_add(size.bytes);
     }
 
+    fn is_large(&self, bounds: Bounds) -> bool {
+        self.size.rows >= bounds.beside || self.is_full(bounds)
+    }
+
     fn is_full(&self, bounds: Bounds) -> bool {
         self.size.rows >= bounds.rows || self.size.bytes >= bounds.bytes
     }
@@ -163,7 +169,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::sync::Semaphore;
 
-    const BOUNDS: Bounds = Bounds { rows: 4, bytes: 100, waiting: 64, lanes: 1 };
+    const BOUNDS: Bounds = Bounds { rows: 4, bytes: 100, waiting: 64, lanes: 1, beside: 4 };
 
     type Gated = Batcher<u32, (u32, usize)>;
 

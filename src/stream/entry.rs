@@ -80,6 +80,22 @@ impl Entry {
     }
 }
 
+/// What a pipeline that adds these entries sends: for the benchmarks.
+#[doc(hidden)]
+#[must_use]
+pub fn packed(entries: &[Entry], key: &str) -> Vec<u8> {
+    let mut pipe = redis::pipe();
+    entries.iter().for_each(|entry| entry.append_to(&mut pipe, key));
+    pipe.get_packed_pipeline()
+}
+
+/// The entries of an answer to XREADGROUP for one stream: for the benchmarks.
+#[doc(hidden)]
+#[must_use]
+pub fn unpacked(queue: &Arc<str>, answer: &Value) -> Vec<Delivered> {
+    delivered(queue, answer)
+}
+
 /// A string of an answer.
 pub(super) fn text(value: &Value) -> Option<&str> {
     match value {

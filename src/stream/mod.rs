@@ -21,6 +21,8 @@ mod wake;
 pub use cancel::{CancelInbox, CancelNotice, CancelNotices};
 pub use connection::Stream;
 pub use entry::{Delivered, Entry};
+#[doc(hidden)]
+pub use entry::{packed, unpacked};
 pub use error::StreamError;
 pub use gate::{Gates, Opening};
 pub use group::StreamState;

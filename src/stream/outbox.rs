@@ -9,12 +9,15 @@ use super::error::StreamError;
 use super::gate::Gates;
 use crate::telemetry::Episode;
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-/// Orders that may wait for a pipeline. What does not fit is left to the sweep and the polls.
+/// Orders that may wait for a pipeline, and entries to add or acknowledge that may be in them. What does not
+/// fit is left to the sweep and the polls.
 const WAITING: usize = 16_384;
 /// Failed acknowledgements of a queue that are kept for another try; more stay pending until
 /// their consumer is cleared.
@@ -23,18 +26,30 @@ const UNACKNOWLEDGED: usize = 10_000;
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// Most orders in one round.
 const ROUND: usize = 512;
+/// Least time between two wake-ups: a dispatcher makes no more passes than that.
+const WAKE_GAP: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 enum Order {
-    Append(Box<Entry>),
+    Append(Vec<Entry>),
     /// Somebody is to be woken: the service has the names.
     Wake,
     Cancel(CancelNotice),
     Acknowledge {
         queue: Arc<str>,
-        entry_id: String,
+        entry_ids: Vec<String>,
     },
     Flush(oneshot::Sender<()>),
+}
+
+impl Order {
+    fn entries(&self) -> usize {
+        match self {
+            Order::Append(entries) => entries.len(),
+            Order::Acknowledge { entry_ids, .. } => entry_ids.len(),
+            Order::Wake | Order::Cancel(_) | Order::Flush(_) => 0,
+        }
+    }
 }
 
 /// Takes orders. Cheap to clone; when the last clone is dropped what waits is sent and the
@@ -43,6 +58,8 @@ enum Order {
 pub struct Outbox {
     orders: mpsc::Sender<Order>,
     waking: Waking,
+    /// Entries in the orders that wait.
+    entries: Arc<AtomicUsize>,
 }
 
 /// The queues for which a wake-up waits in line: one is enough, however often it is asked for, and
@@ -55,13 +72,24 @@ impl Outbox {
     #[must_use]
     pub fn start(stream: Stream, gates: Gates) -> (Self, JoinHandle<()>) {
         let (orders, waiting) = mpsc::channel(WAITING);
-        let waking = Waking::default();
-        (Self { orders, waking: Arc::clone(&waking) }, tokio::spawn(serve(stream, gates, waiting, waking)))
+        let outbox = Self { orders, waking: Waking::default(), entries: Arc::default() };
+        let (waking, entries) = (Arc::clone(&outbox.waking), Arc::clone(&outbox.entries));
+        (outbox, tokio::spawn(serve(stream, gates, waiting, waking, entries)))
     }
 
-    /// Adds an entry soon. If the line is full the sweep will find the task.
-    pub fn append(&self, entry: Entry) {
-        let _ = self.orders.try_send(Order::Append(Box::new(entry)));
+    /// Hands in an order with so many entries, if they fit.
+    fn order(&self, entries: usize, order: Order) {
+        let before = self.entries.fetch_add(entries, Ordering::Relaxed);
+        if before.saturating_add(entries) > WAITING || self.orders.try_send(order).is_err() {
+            self.entries.fetch_sub(entries, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds entries soon. If the line is full the sweep will find the tasks.
+    pub fn append(&self, entries: Vec<Entry>) {
+        if !entries.is_empty() {
+            self.order(entries.len(), Order::Append(entries));
+        }
     }
 
     /// Wakes a queue's dispatcher soon, in whichever process. If the line is full its poll finds the work.
@@ -78,10 +106,10 @@ impl Outbox {
         let _ = self.orders.try_send(Order::Cancel(notice));
     }
 
-    /// Acknowledges and deletes an entry soon. If the line is full it stays pending until its
+    /// Acknowledges and deletes entries soon. If the line is full they stay pending until their
     /// consumer is cleared.
-    pub fn acknowledge(&self, queue: Arc<str>, entry_id: String) {
-        let _ = self.orders.try_send(Order::Acknowledge { queue, entry_id });
+    pub fn acknowledge(&self, queue: Arc<str>, entry_ids: Vec<String>) {
+        self.order(entry_ids.len(), Order::Acknowledge { queue, entry_ids });
     }
 
     /// Resolves when everything handed in before has been sent, or has failed.
@@ -93,18 +121,34 @@ impl Outbox {
     }
 }
 
-async fn serve(stream: Stream, gates: Gates, mut waiting: mpsc::Receiver<Order>, waking: Waking) {
+async fn serve(
+    stream: Stream,
+    gates: Gates,
+    mut waiting: mpsc::Receiver<Order>,
+    waking: Waking,
+    entries: Arc<AtomicUsize>,
+) {
     let trouble = Episode::new("redis writer");
     let mut orders = Vec::new();
     // Acknowledgements that failed: tried again with the next round, and soon in any case, since
     // what is pending counts against the window.
     let mut unacknowledged = Acknowledgements::new();
-    loop {
+    let mut wake_at = Instant::now();
+    let mut wakes_wait = false;
+    let mut ended = false;
+    while !ended {
         tokio::select! {
-            received = waiting.recv_many(&mut orders, ROUND) => if received == 0 { return },
+            received = waiting.recv_many(&mut orders, ROUND) => ended = received == 0,
             () = tokio::time::sleep(RETRY_WAIT), if !unacknowledged.is_empty() => {}
+            () = tokio::time::sleep_until(wake_at), if wakes_wait => {}
         }
-        let wakes = std::mem::take(&mut *waking.lock().unwrap_or_else(PoisonError::into_inner));
+        entries.fetch_sub(orders.iter().map(Order::entries).sum(), Ordering::Relaxed);
+        let due = ended || Instant::now() >= wake_at || orders.iter().any(|order| matches!(order, Order::Flush(_)));
+        let wakes = take_wakes(&waking, due);
+        wakes_wait = !due && orders.iter().any(|order| matches!(order, Order::Wake)) || wakes_wait && !due;
+        if !wakes.is_empty() {
+            wake_at = Instant::now() + WAKE_GAP;
+        }
         match round(&stream, orders.drain(..), wakes, &mut unacknowledged).await {
             Ok(()) => trouble.succeeded(),
             Err(error) => {
@@ -113,6 +157,11 @@ async fn serve(stream: Stream, gates: Gates, mut waiting: mpsc::Receiver<Order>,
             }
         }
     }
+}
+
+/// The queues to wake now; they wait on while it is too early.
+fn take_wakes(waking: &Waking, due: bool) -> HashSet<Arc<str>> {
+    if due { std::mem::take(&mut *waking.lock().unwrap_or_else(PoisonError::into_inner)) } else { HashSet::new() }
 }
 
 /// Entry ids by queue.
@@ -129,11 +178,11 @@ async fn round(
     let mut flushes = Vec::new();
     for order in orders {
         match order {
-            Order::Append(entry) => entries.push(*entry),
+            Order::Append(more) => entries.extend(more),
             // Which is in `wakes`, or was in those of the round before.
             Order::Wake => {}
             Order::Cancel(notice) => cancels.push(notice),
-            Order::Acknowledge { queue, entry_id } => done.entry(queue).or_default().push(entry_id),
+            Order::Acknowledge { queue, entry_ids } => done.entry(queue).or_default().extend(entry_ids),
             Order::Flush(sent) => flushes.push(sent),
         }
     }

@@ -2,8 +2,8 @@
 //! starts an attempt for each that was won.
 
 use super::incarnation::Life;
-use crate::lifecycle::claim::{self, Won};
 use super::pace::{PATIENCE, Pace};
+use crate::lifecycle::claim::{self, Won};
 use crate::lifecycle::execute::{Stop, Stopper, execute};
 use crate::lifecycle::finish::Ended;
 use crate::stream::{Delivered, Entry, Reader};
@@ -127,7 +127,7 @@ async fn read(
 async fn admit(life: &Arc<Life>, delivered: Vec<Delivered>, free: usize, claims: &mut tokio::task::JoinSet<()>) {
     let mut wanted = Vec::with_capacity(delivered.len());
     let (mut surplus, mut early) = (Vec::new(), Vec::new());
-    let done = |queue, entry_id| life.parts.tools.outbox.acknowledge(queue, entry_id);
+    let done = |queue, entry_id| life.parts.tools.outbox.acknowledge(queue, vec![entry_id]);
     for Delivered { queue, entry_id, entry } in delivered {
         let Some(entry) = entry else {
             tracing::warn!(queue = &*queue, entry_id, "an entry that is not ours was deleted");
@@ -168,11 +168,7 @@ async fn hand_back(life: &Life, ids: Vec<TaskId>, delay: Duration) {
     life.parts.tools.metrics.tasks_undispatched.inc_by(u64::try_from(moved).unwrap_or(0));
 }
 
-async fn claim(
-    life: Arc<Life>,
-    wanted: Vec<(Entry, String)>,
-    mut unrecorded: OwnedSemaphorePermit,
-) {
+async fn claim(life: Arc<Life>, wanted: Vec<(Entry, String)>, mut unrecorded: OwnedSemaphorePermit) {
     let ids: Vec<_> = wanted.iter().map(|(entry, _)| entry.id).collect();
     let entries: Vec<_> = wanted.iter().map(|(entry, id)| (Arc::clone(&entry.queue), id.clone())).collect();
     let parts = &life.parts;
@@ -183,7 +179,7 @@ async fn claim(
             life.claiming.failed(&error);
             // What it claimed all the same is the heartbeat's, the rest is the sweep's: neither
             // needs the entries, which would stay pending for this worker's life.
-            entries.into_iter().for_each(|(queue, entry_id)| parts.tools.outbox.acknowledge(queue, entry_id));
+            entries.into_iter().for_each(|(queue, entry_id)| parts.tools.outbox.acknowledge(queue, vec![entry_id]));
             ids.into_iter().for_each(|id| life.held.release(id));
             // No faster than this while the database is away: each round costs a claim's entries.
             tokio::time::sleep(RETRY_WAIT).await;
@@ -192,14 +188,14 @@ async fn claim(
     };
     life.claiming.succeeded();
     for (queue, entry_id) in claimings.done {
-        parts.tools.outbox.acknowledge(queue, entry_id);
+        parts.tools.outbox.acknowledge(queue, vec![entry_id]);
     }
     let won: HashSet<TaskId> = claimings.won.iter().map(|won| won.claimed.id).collect();
     ids.into_iter().filter(|id| !won.contains(id)).for_each(|id| life.held.release(id));
     // The claim may have taken long, or this process may have stood still.
     if !life.lease.holds() {
         for Won { claimed, entry_id } in claimings.won {
-            parts.tools.outbox.acknowledge(Arc::clone(&claimed.queue), entry_id);
+            parts.tools.outbox.acknowledge(Arc::clone(&claimed.queue), vec![entry_id]);
             life.held.release(claimed.id);
         }
         return;
@@ -279,7 +275,7 @@ async fn attempt(life: Arc<Life>, won: Won, stopper: Stopper, room: OwnedSemapho
 /// Records an outcome. None: fenced; whoever owns the task now has an entry of its own.
 async fn settle(life: &Life, claimed: &Arc<Claimed>, outcome: Option<Outcome>, entry_id: String) {
     let Some(outcome) = outcome else {
-        return life.parts.tools.outbox.acknowledge(Arc::clone(&claimed.queue), entry_id);
+        return life.parts.tools.outbox.acknowledge(Arc::clone(&claimed.queue), vec![entry_id]);
     };
     let ended = Ended { claimed: Arc::clone(claimed), outcome, entry_id };
     if life.finisher.finish(ended).await.is_err() {

@@ -158,7 +158,8 @@ impl Dispatcher {
         let mut backlog = outlook.backlog;
         if Instant::now() >= self.sweep_at {
             self.sweep_at = Instant::now() + parts.settings.sweep_interval;
-            let moved = dispatch::sweep(store, queue, &mut self.sent, &state, outlook.now, &parts.tools.metrics).await?;
+            let moved =
+                dispatch::sweep(store, queue, &mut self.sent, &state, outlook.now, &parts.tools.metrics).await?;
             if moved > 0 {
                 tracing::warn!(queue = &**queue, tasks = moved, "the stream had lost tasks: they are dispatched again");
                 backlog = true;

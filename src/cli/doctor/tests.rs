@@ -198,7 +198,13 @@ fn queue(name: &str, worker: &WorkerRow) -> Queue {
     let stream = QueueStream {
         key: format!("trx:{{{name}}}"),
         length: 3,
-        group: Some(StreamState { unread: 1, pending: 2, oldest_unread: Some(now()), entries_read: 9, ..StreamState::default() }),
+        group: Some(StreamState {
+            unread: 1,
+            pending: 2,
+            oldest_unread: Some(now()),
+            entries_read: 9,
+            ..StreamState::default()
+        }),
         consumers: vec![(worker.id.to_string(), 2)],
     };
     let depth = Depth { scheduled: 1, queued: 2, running: 3, oldest_us: Some(150_000_000) };

@@ -408,9 +408,7 @@ async fn classify(
     let owners: HashMap<TaskId, Row> = owners.into_iter().map(|row| (TaskId::from(row.0), row)).collect();
     for finish in rows {
         let applied = match owners.get(&finish.id) {
-            Some((_, status, attempt, worker))
-                if *attempt == finish.attempt && *worker == Key(finish.worker.0) =>
-            {
+            Some((_, status, attempt, worker)) if *attempt == finish.attempt && *worker == Key(finish.worker.0) => {
                 match Status::parse(status) {
                     Some(status) if status == finish.becomes() => Applied::Recorded,
                     Some(Status::Cancelled) if cancelled => Applied::Cancelled,
