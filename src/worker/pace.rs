@@ -53,7 +53,7 @@ impl Pace {
 
     /// Slots that will have been freed when the next claim is answered.
     pub(super) fn ahead(&self) -> usize {
-        let slots = (self.rate * self.claim).clamp(0.0, f64::from(AHEAD)).floor();
+        let slots = (self.rate * self.claim).clamp(0.0, f64::from(AHEAD)).round();
         #[expect(clippy::as_conversions, reason = "between 0 and AHEAD by the line above")]
         let slots = slots as usize;
         slots
