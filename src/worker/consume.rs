@@ -256,6 +256,10 @@ async fn attempt(life: Arc<Life>, won: Won, stopper: Stopper, room: OwnedSemapho
         let outcome = if stopper.reason() == Some(Stop::Fenced) { None } else { Some(Outcome::Interrupted) };
         return settle(&life, &claimed, outcome, entry_id).await;
     };
+    // This process may have stood still while it waited for the slot.
+    if !life.lease.holds() {
+        return settle(&life, &claimed, None, entry_id).await;
+    }
     let waited = (chrono::Utc::now() - claimed.run_at).to_std().unwrap_or_default();
     metrics.task_wait.with_label_values(&[&*claimed.queue]).observe(waited.as_secs_f64());
     let span =
