@@ -22,7 +22,7 @@ pub(super) struct Problem {
     errors: Vec<Fault>,
     header: Option<(HeaderName, &'static str)>,
     /// For the log, not for the client.
-    cause: Option<String>,
+    cause: Option<Box<str>>,
 }
 
 /// What the log says of an error beyond its answer.
@@ -73,7 +73,7 @@ impl Problem {
     /// Nothing is said outside; the cause is logged with the request's id.
     pub(super) fn internal(cause: &dyn fmt::Display) -> Self {
         let detail = "internal error; the log has more under this answer's x-request-id";
-        Self { cause: Some(cause.to_string()), ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail) }
+        Self { cause: Some(cause.to_string().into()), ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail) }
     }
 }
 

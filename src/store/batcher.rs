@@ -204,7 +204,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_flush_runs_beside_the_first_only_when_its_batch_can_grow_no_more() {
-        for (size, fill) in [(Size { rows: 1, bytes: 1 }, 4), (Size { rows: 3, bytes: 1 }, 2), (Size { rows: 1, bytes: 50 }, 2)] {
+        for (size, fill) in
+            [(Size { rows: 1, bytes: 1 }, 4), (Size { rows: 3, bytes: 1 }, 2), (Size { rows: 1, bytes: 50 }, 2)]
+        {
             let (batcher, gate, begun, _lanes) = gated(Bounds { lanes: 2, ..BOUNDS });
             let submit = |item: u32| {
                 let batcher = batcher.clone();

@@ -145,7 +145,7 @@ async fn serve(
         entries.fetch_sub(orders.iter().map(Order::entries).sum(), Ordering::Relaxed);
         let due = ended || Instant::now() >= wake_at || orders.iter().any(|order| matches!(order, Order::Flush(_)));
         let wakes = take_wakes(&waking, due);
-        wakes_wait = !due && orders.iter().any(|order| matches!(order, Order::Wake)) || wakes_wait && !due;
+        wakes_wait = !due && (wakes_wait || orders.iter().any(|order| matches!(order, Order::Wake)));
         if !wakes.is_empty() {
             wake_at = Instant::now() + WAKE_GAP;
         }

@@ -1,8 +1,7 @@
 //! `bench`: the real binary against a real daemon, and against a server that does what it is told.
 
+mod backlog;
 mod fake;
-// The routes that these need are not there yet: `POST /api/tasks/bulk`, `POST /api/queues/{q}/pause` and `/resume`.
-// mod backlog;
 
 use crate::harness::{Daemon, DaemonBuilder, World};
 use fake::Fake;

@@ -58,7 +58,8 @@ async fn a_lock_wait_that_takes_too_long_is_tried_again() {
     operator.query_drop("START TRANSACTION").await.unwrap();
     operator.query_drop("SELECT id FROM tasks FORCE INDEX (PRIMARY) FOR UPDATE").await.unwrap();
     let store = ground.store.clone();
-    let inserting = tokio::spawn(async move { store.insert_tasks(vec![vec![Insert { task: noop(), direct: false }]]).await });
+    let inserting =
+        tokio::spawn(async move { store.insert_tasks(vec![vec![Insert { task: noop(), direct: false }]]).await });
     ground.until_blocked(1).await;
     ground.until_blocked(0).await;
     ground.until_blocked(1).await;

@@ -153,7 +153,10 @@ async fn what_leaves_the_backlog_while_it_is_being_read_gets_no_entry() {
         let (mut desk, offered) = filling.await.unwrap();
         assert_eq!(offered, all[1..], "{change}");
         // It was not remembered: when it is there again, even where it stood, it is offered.
-        let place = format!("status = 'queued', lane = 2, position = {}", position::queued(0, ground.task(all[0]).await.run_at));
+        let place = format!(
+            "status = 'queued', lane = 2, position = {}",
+            position::queued(0, ground.task(all[0]).await.run_at)
+        );
         ground.set(all[0], &place).await;
         assert_eq!(desk.offer(10).await, all[..1], "{change}");
     }
