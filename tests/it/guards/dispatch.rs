@@ -406,7 +406,7 @@ async fn a_direct_entry_that_redis_does_not_take_closes_the_gates() {
     assert!(gates.pass(&queue()));
     let task = ground.task(ground.dispatched(1).await[0]).await;
     let (outbox, _service) = Outbox::start(no_stream(&ground.world), gates.clone());
-    outbox.append(super::entry(&task));
+    outbox.append(vec![super::entry(&task)]);
     outbox.flush().await;
     // The round's answers come before its failure is acted upon.
     crate::harness::eventually("closed", async || (!gates.pass(&queue())).then_some(())).await;

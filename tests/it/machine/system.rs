@@ -408,14 +408,14 @@ impl System {
         for delivered in read {
             let entry = delivered.entry.unwrap();
             if offered.iter().any(|(known, _)| known.id == entry.id) {
-                self.arena.tools.outbox.acknowledge(delivered.queue, delivered.entry_id);
+                self.arena.tools.outbox.acknowledge(delivered.queue, vec![delivered.entry_id]);
             } else {
                 offered.push((entry, delivered.entry_id));
             }
         }
         let claimings = claim::claim(&self.arena.tools, worker, offered).await.unwrap();
         for (queue, entry_id) in claimings.done {
-            self.arena.tools.outbox.acknowledge(queue, entry_id);
+            self.arena.tools.outbox.acknowledge(queue, vec![entry_id]);
         }
         for won in claimings.won {
             let (claimed, entry_id) = (Arc::new(won.claimed), won.entry_id);
