@@ -36,7 +36,12 @@ impl Rig {
 
     /// A daemon with these roles, ready.
     pub(crate) fn daemon(&self, roles: &str) -> Daemon {
-        Daemon::start(&self.database_url, &self.servers.redis_url, roles)
+        self.daemon_with(roles, &[])
+    }
+
+    /// The same with settings of its own.
+    pub(crate) fn daemon_with(&self, roles: &str, settings: &[(&str, &str)]) -> Daemon {
+        Daemon::start(&self.database_url, &self.servers.redis_url, roles, settings)
     }
 }
 
@@ -56,13 +61,14 @@ impl Drop for Daemon {
 }
 
 impl Daemon {
-    fn start(database_url: &str, redis_url: &str, roles: &str) -> Self {
+    fn start(database_url: &str, redis_url: &str, roles: &str, settings: &[(&str, &str)]) -> Self {
         let began = Instant::now();
         let mut child = Command::new(binary())
             .args(["serve", "--role", roles, "--bind", "127.0.0.1:0"])
             .env("DATABASE_URL", database_url)
             .env("REDIS_URL", redis_url)
             .env("TASKRUNNERX_SCHEDULER__HEARTBEAT", "")
+            .envs(settings.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -203,11 +203,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_second_flush_runs_beside_the_first_only_when_its_batch_can_grow_no_more() {
-        for (size, fill) in
-            [(Size { rows: 1, bytes: 1 }, 4), (Size { rows: 3, bytes: 1 }, 2), (Size { rows: 1, bytes: 50 }, 2)]
-        {
-            let (batcher, gate, begun, _lanes) = gated(Bounds { lanes: 2, ..BOUNDS });
+    async fn a_second_flush_runs_beside_the_first_only_when_its_batch_is_large() {
+        let plain = Bounds { lanes: 2, ..BOUNDS };
+        let row = Size { rows: 1, bytes: 1 };
+        // The items that make a batch large: by rows, by rows of which an item has several, by bytes, and
+        // before it is full.
+        for (bounds, size, large, full) in [
+            (plain, row, 4, 4),
+            (plain, Size { rows: 3, bytes: 1 }, 2, 2),
+            (plain, Size { rows: 1, bytes: 50 }, 2, 2),
+            (Bounds { beside: 3, ..plain }, row, 3, 4),
+        ] {
+            let (batcher, gate, begun, _lanes) = gated(bounds);
             let submit = |item: u32| {
                 let batcher = batcher.clone();
                 tokio::spawn(async move { batcher.submit(item, size).await.unwrap().1 })
@@ -218,15 +225,15 @@ mod tests {
             };
             let mut calls = vec![submit(0)];
             assert_eq!(flushes().await, 1, "a lone one waits for nothing");
-            for item in 1..fill {
+            for item in 1..large {
                 calls.push(submit(item));
-                assert_eq!(flushes().await, 1, "{item} may still be joined: {size:?}");
+                assert_eq!(flushes().await, 1, "{item} may still be joined: {bounds:?} {size:?}");
             }
-            calls.push(submit(fill));
-            assert_eq!(flushes().await, 2, "full: {size:?}");
-            // However full the third is, there are two lanes.
-            for item in 0..2 * fill {
-                calls.push(submit(fill + 1 + item));
+            calls.push(submit(large));
+            assert_eq!(flushes().await, 2, "{bounds:?} {size:?}");
+            // However large the third is, there are two lanes; it grows until it is full.
+            for item in 0..2 * full {
+                calls.push(submit(large + 1 + item));
             }
             assert_eq!(flushes().await, 2);
             gate.add_permits(1);
@@ -236,8 +243,12 @@ mod tests {
             for call in calls {
                 sizes.push(call.await.unwrap());
             }
-            let full = usize::try_from(fill).unwrap();
-            assert_eq!(sizes, [vec![1], vec![full; 3 * full]].concat(), "{size:?}");
+            let times = |size: u32, times: u32| vec![usize::try_from(size).unwrap(); usize::try_from(times).unwrap()];
+            assert_eq!(
+                sizes,
+                [times(1, 1), times(large, large), times(full, 2 * full)].concat(),
+                "{bounds:?} {size:?}"
+            );
         }
     }
 

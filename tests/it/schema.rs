@@ -194,17 +194,74 @@ async fn migrations_that_were_interrupted_before_they_were_recorded_run_again() 
     assert_eq!(in_database(&mut sql).await, by_hand());
 }
 
+/// Takes one migration back.
+async fn take_back(sql: &mut mysql_async::Conn, folder: &std::path::Path) {
+    let down = std::fs::read_to_string(folder.join("down.sql")).unwrap();
+    for statement in down.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+        sql.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+    sql.exec_drop(format!("DELETE FROM {LEDGER} WHERE version = ?"), (version(folder),)).await.unwrap();
+}
+
+/// A "not yet" was NULL before columns had their places from the start, and is again afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_keep_their_meaning_when_their_columns_get_their_places_and_when_they_lose_them() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let mut sql = world.sql().await;
+    let folder = folders().into_iter().find(|folder| folder.ends_with("2026-11-25-000002_in_place")).unwrap();
+    take_back(&mut sql, &folder).await;
+    let usual = taskrunnerx::task::Backoff::default();
+    let columns = "id, name, queue, priority, status, lane, position, attempt, max_attempts, timeout_ms, backoff, run_at, \
+                   created_at, payload, worker_id, started_at, finished_at";
+    let ids = [1u128, 2, 3].map(|n| taskrunnerx::task::TaskId(uuid::Uuid::from_u128(n)));
+    let worker = taskrunnerx::task::WorkerId(uuid::Uuid::from_u128(7));
+    let begun = format!("UNHEX('{}'), NOW(6)", worker.0.simple());
+    for (id, status, lane, attempt, backoff, rest) in [
+        (ids[0], "queued", 2, 0, usual.to_json(), "NULL, NULL, NULL".to_owned()),
+        (
+            ids[1],
+            "running",
+            3,
+            1,
+            r#"{"kind":"fixed","base":"3s","jitter":"none"}"#.to_owned(),
+            format!("{begun}, NULL"),
+        ),
+        (ids[2], "completed", 0, 1, usual.to_json(), format!("{begun}, NOW(6)")),
+    ] {
+        let values =
+            format!("'noop', 'q', 0, '{status}', {lane}, 1, {attempt}, 5, 1000, '{backoff}', NOW(6), NOW(6), 'null'");
+        let id = id.0.simple();
+        sql.query_drop(format!("INSERT INTO tasks ({columns}) VALUES (UNHEX('{id}'), {values}, {rest})"))
+            .await
+            .unwrap();
+    }
+    let whole = "SELECT * FROM tasks ORDER BY id";
+    let before: Vec<mysql_async::Row> = sql.query(whole).await.unwrap();
+    assert_eq!(store.migrate().await.unwrap().len(), 1);
+    for (id, begun, ended, backoff) in [
+        (ids[0], false, false, usual.clone()),
+        (ids[1], true, false, taskrunnerx::task::Backoff::fixed(std::time::Duration::from_secs(3))),
+        (ids[2], true, true, usual),
+    ] {
+        let task = store.task(id).await.unwrap().unwrap();
+        assert_eq!((task.started_at.is_some(), task.finished_at.is_some()), (begun, ended), "{task:?}");
+        assert_eq!((task.worker_id, task.backoff), (begun.then_some(worker), backoff));
+    }
+    take_back(&mut sql, &folder).await;
+    let after: Vec<mysql_async::Row> = sql.query(whole).await.unwrap();
+    let values = |rows: Vec<mysql_async::Row>| rows.into_iter().map(mysql_async::Row::unwrap).collect::<Vec<_>>();
+    assert_eq!(values(after), values(before));
+    assert_eq!(store.migrate().await.unwrap().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn down_leads_to_an_empty_database_and_up_works_again() {
     let world = World::new().await;
     let store = world.store().await;
     let mut sql = world.sql().await;
     for folder in folders().iter().rev() {
-        let down = std::fs::read_to_string(folder.join("down.sql")).unwrap();
-        for statement in down.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
-            sql.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
-        }
-        sql.exec_drop(format!("DELETE FROM {LEDGER} WHERE version = ?"), (version(folder),)).await.unwrap();
+        take_back(&mut sql, folder).await;
     }
     assert_eq!(versions(&mut sql).await, Vec::<String>::new());
     assert_eq!(in_database(&mut sql).await, BTreeMap::new());
