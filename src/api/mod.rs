@@ -141,9 +141,7 @@ fn routes(config: &mut web::ServiceConfig) {
                 .default_service(web::to(|| problem::method_not_allowed("GET, HEAD, POST"))),
         )
         .service(
-            web::resource("/api/tasks/bulk")
-                .route(web::post().to(tasks::submit_bulk))
-                .default_service(web::to(|| problem::method_not_allowed("POST"))),
+            web::resource("/api/tasks/bulk").route(web::post().to(tasks::submit_bulk)).default_service(only_post()),
         )
         .service(web::resource("/api/tasks/{id}").route(get().to(tasks::get)).default_service(only_get()))
         .service(
