@@ -240,7 +240,7 @@ async fn rows_keep_their_meaning_when_their_columns_get_their_places_and_when_th
     let before: Vec<mysql_async::Row> = sql.query(whole).await.unwrap();
     assert_eq!(store.migrate().await.unwrap().len(), 1);
     for (id, begun, ended, backoff) in [
-        (ids[0], false, false, usual.clone()),
+        (ids[0], false, false, usual),
         (ids[1], true, false, taskrunnerx::task::Backoff::fixed(std::time::Duration::from_secs(3))),
         (ids[2], true, true, usual),
     ] {
