@@ -21,6 +21,9 @@ const MAX_BODY_BYTES: usize = 16 << 20;
 
 /// Tasks of a closed loop where nothing is said.
 const DEFAULT_TASKS: u32 = 20_000;
+/// In an open loop each connection has its turn within this time: the daemon closes one that has sent nothing for
+/// five seconds.
+const TURN_SECONDS: u32 = 2;
 /// Seconds that an open loop lasts where nothing is said.
 const DEFAULT_SECONDS: u32 = 10;
 /// Connections where nothing is said: of single submissions, and of bulk submissions.
@@ -106,6 +109,9 @@ impl Plan {
         let (single, several) = DEFAULT_CONNECTIONS;
         let default_connections = if bulk == 1 { single } else { several };
         let connections = within("concurrency", concurrency.unwrap_or(default_connections), CONNECTIONS);
+        // Requests take turns on the connections, and servers close one that is idle for long.
+        let busy = |rate: u32| rate.saturating_mul(TURN_SECONDS).div_ceil(bulk.max(1)).max(1);
+        let connections = rate.map_or(connections, |rate| connections.min(busy(rate)));
         let filler = payload_bytes.map(|bytes| within("payload-bytes", bytes, PAYLOAD_BYTES));
         for (flag, text, max) in [("name", &name, name::MAX_NAME), ("queue", &queue, name::MAX_QUEUE)] {
             if let Err(fault) = name::check(text, max) {
@@ -181,7 +187,11 @@ pub(super) mod tests {
         let plan = Plan::new(asked()).unwrap();
         assert_eq!((plan.tasks, plan.connections, plan.bulk, plan.rate), (20_000, 256, 1, None));
         let plan = Plan::new(Asked { rate: Some(20), ..asked() }).unwrap();
-        assert_eq!((plan.tasks, plan.rate), (200, Some(20)));
+        assert_eq!((plan.tasks, plan.rate, plan.connections), (200, Some(20), 40));
+        let plan = Plan::new(Asked { rate: Some(20), bulk: Some(100), concurrency: Some(8), ..asked() }).unwrap();
+        assert_eq!(plan.connections, 1, "a request every five seconds");
+        let plan = Plan::new(Asked { rate: Some(5_000), concurrency: Some(8), ..asked() }).unwrap();
+        assert_eq!(plan.connections, 8);
         let plan = Plan::new(Asked { phase: Phase::Drain, ..asked() }).unwrap();
         assert_eq!((plan.bulk, plan.connections), (100, 16));
         let plan = Plan::new(Asked { phase: Phase::Drain, bulk: Some(1), ..asked() }).unwrap();
