@@ -112,6 +112,16 @@ async fn an_open_loop_keeps_its_rate() {
     assert!(seconds >= 1.0, "{result}");
 }
 
+/// Longer than the daemon waits for the first request of a connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_loop_of_many_connections_finds_none_of_them_closed() {
+    let world = World::new().await;
+    let daemon = all_roles(&world).await;
+    let outcome = bench_json(&daemon.url, &["--rate", "10", "--tasks", "65", "--concurrency", "64"]);
+    let result = outcome.json();
+    assert_eq!((outcome.code, &result["errors"], &result["tasks"]), (0, &json!(0), &json!(65)), "{result}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_that_fail_are_errors_and_said() {
     let world = World::new().await;
