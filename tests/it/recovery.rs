@@ -173,8 +173,7 @@ async fn a_worker_that_dies_with_a_full_stream_costs_entries_that_come_twice_and
     .await;
     // What had been claimed when it died was claimed once more, and what a slot did not come free for in
     // time; all the others once.
-    let attempts: u64 =
-        sql.query_first("SELECT CAST(SUM(attempt) AS UNSIGNED) FROM tasks").await.unwrap().unwrap();
+    let attempts: u64 = sql.query_first("SELECT CAST(SUM(attempt) AS UNSIGNED) FROM tasks").await.unwrap().unwrap();
     let outcomes: Vec<String> = sql.query("SELECT outcome FROM task_attempts").await.unwrap();
     assert_eq!(attempts, 400 + u64::try_from(outcomes.len()).unwrap(), "{outcomes:?}");
     assert!(outcomes.iter().all(|outcome| ["lost", "interrupted"].contains(&&**outcome)), "{outcomes:?}");
