@@ -42,9 +42,9 @@ pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
             pace.answered(began, Instant::now(), &life.freed);
             continue;
         }
-        // At most as many again as there are slots: so much is dropped if the database dies during the claim.
+        // No claim is larger than all slots: so much is dropped if the database dies during it.
         let all = usize::try_from(life.parts.settings.concurrency).unwrap_or(usize::MAX);
-        let room = slots.saturating_add(pace.ahead().min(all)).min(unrecorded);
+        let room = slots.saturating_add(pace.ahead()).min(all).min(unrecorded);
         let queues = served.borrow_and_update().clone();
         if queues.is_empty() {
             tokio::select! {
