@@ -12,7 +12,7 @@ use crate::telemetry::Episode;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -205,7 +205,9 @@ async fn claim(life: Arc<Life>, wanted: Vec<(Entry, String)>, mut unrecorded: Ow
     for won in claimings.won {
         let Some(room) = unrecorded.split(1) else { continue };
         let Some(stopper) = life.held.stopper(won.claimed.id) else { continue };
-        tokio::spawn(attempt(Arc::clone(&life), won, stopper, room));
+        // Here, so that the next claim does not count it as free.
+        let slot = Arc::clone(&life.slots).try_acquire_owned().ok();
+        tokio::spawn(attempt(Arc::clone(&life), won, slot, stopper, room));
     }
 }
 
@@ -224,15 +226,15 @@ impl Drop for Release<'_> {
 /// A slot that an attempt has, counted while it does.
 struct Busy<'a> {
     life: &'a Life,
-    _slot: SemaphorePermit<'a>,
+    _slot: OwnedSemaphorePermit,
 }
 
 impl<'a> Busy<'a> {
-    /// Waits for a slot. None: it did not come free within [`PATIENCE`].
-    async fn wait(life: &'a Life) -> Option<Self> {
-        let slot = match life.slots.try_acquire() {
-            Ok(slot) => slot,
-            Err(_) => tokio::time::timeout(PATIENCE, life.slots.acquire()).await.ok()?.ok()?,
+    /// Waits for a slot where none was free. None: it did not come free within [`PATIENCE`].
+    async fn wait(life: &'a Life, slot: Option<OwnedSemaphorePermit>) -> Option<Self> {
+        let slot = match slot {
+            Some(slot) => slot,
+            None => tokio::time::timeout(PATIENCE, Arc::clone(&life.slots).acquire_owned()).await.ok()?.ok()?,
         };
         life.parts.tools.metrics.worker_busy.inc();
         Some(Self { life, _slot: slot })
@@ -246,14 +248,20 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// One attempt: take a slot, run it, free the slot, record its outcome, let it go.
-async fn attempt(life: Arc<Life>, won: Won, stopper: Stopper, room: OwnedSemaphorePermit) {
+/// One attempt: take a slot unless it has one, run it, free the slot, record its outcome, let it go.
+async fn attempt(
+    life: Arc<Life>,
+    won: Won,
+    slot: Option<OwnedSemaphorePermit>,
+    stopper: Stopper,
+    room: OwnedSemaphorePermit,
+) {
     let Won { claimed, entry_id } = won;
     let claimed = Arc::new(claimed);
     let _release = Release { life: &life, id: claimed.id };
     let _room = room;
     let (registry, metrics, settings) = (&life.parts.tools.registry, &life.parts.tools.metrics, &life.parts.settings);
-    let Some(busy) = Busy::wait(&life).await else {
+    let Some(busy) = Busy::wait(&life, slot).await else {
         // It has not begun: to whoever has a slot, and this attempt does not count.
         let outcome = if stopper.reason() == Some(Stop::Fenced) { None } else { Some(Outcome::Interrupted) };
         return settle(&life, &claimed, outcome, entry_id).await;

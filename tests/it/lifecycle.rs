@@ -186,6 +186,23 @@ async fn several_processes_share_the_work_and_each_task_runs_once() {
 }
 
 #[tokio::test]
+async fn a_worker_whose_slots_are_taken_leaves_the_rest_to_others() {
+    let world = World::new().await;
+    let mut builder = world.daemon("all");
+    builder.env("TASKRUNNERX_WORKER__CONCURRENCY", "1");
+    let daemon = builder.ready().await;
+    let mut tasks = Vec::new();
+    for _ in 0..6 {
+        // Longer than a claimed task waits for a slot: it would go back as an attempt that was interrupted.
+        tasks.push(daemon.submit(json!({"name": "sleep", "payload": {"ms": 600}})).await);
+    }
+    for task in tasks {
+        let task = daemon.until(&task["id"], "completed").await;
+        assert_eq!(task["attempt"], 1, "{task}");
+    }
+}
+
+#[tokio::test]
 async fn a_worker_that_names_its_queues_serves_only_those() {
     let world = World::new().await;
     let api = world.daemon("api").ready().await;
