@@ -95,8 +95,8 @@ pub struct Filled {
     pub more: bool,
 }
 
-/// Adds entries for up to `room` tasks of a queue's backlog that are not in its stream yet. `now` is the
-/// database's clock, not later than this call.
+/// Adds entries for up to `room` tasks of a queue's backlog that are not in its stream yet, which was in this
+/// state. `now` is the database's clock, not later than this call.
 ///
 /// # Errors
 /// When either server cannot be reached. Nothing is remembered then: what reached the stream all the
@@ -106,15 +106,11 @@ pub async fn fill(
     stream: &Stream,
     queue: &Arc<str>,
     sent: &mut Sent,
+    state: &StreamState,
     room: usize,
     now: Timestamp,
 ) -> Result<Filled, DispatchError> {
-    let limit = sent.len().saturating_add(room).saturating_add(1);
-    let head = store.backlog_head(Arc::clone(queue), sent.from(now), limit).await?;
-    let whole = head.len() < limit;
-    let fresh = sent.compare(&head, whole, now);
-    let more = fresh.len() > room || !whole;
-    let fresh: Vec<(TaskId, u64)> = fresh.into_iter().take(room).collect();
+    let (fresh, more) = look(store, queue, sent, state, room, now).await?;
     if fresh.is_empty() {
         return Ok(Filled { added: 0, more });
     }
@@ -126,6 +122,35 @@ pub async fn fill(
         sent.remember(*id, positions.get(id).copied().unwrap_or(0), now);
     }
     Ok(Filled { added: added.len(), more })
+}
+
+/// The first tasks of the backlog that are not in the stream, at most `room`; and whether there are others.
+async fn look(
+    store: &Store,
+    queue: &Arc<str>,
+    sent: &mut Sent,
+    state: &StreamState,
+    room: usize,
+    now: Timestamp,
+) -> Result<(Vec<(TaskId, u64)>, bool), StoreError> {
+    let mut look = sent.look(now);
+    // Most of what is remembered from before has been claimed since: no more stands there than the stream holds.
+    let in_stream = usize::try_from(state.unread.saturating_add(state.pending)).unwrap_or(usize::MAX);
+    let mut standing = if look.whole { look.remembered.min(in_stream) } else { look.remembered };
+    loop {
+        let limit = standing.saturating_add(room).saturating_add(1);
+        let head = store.backlog_head(Arc::clone(queue), look.from, limit).await?;
+        let rest = head.len() < limit;
+        let mut fresh = sent.compare(&head, rest, now);
+        if rest || fresh.len() >= room || standing >= look.remembered {
+            let more = fresh.len() > room || !rest;
+            fresh.truncate(room);
+            return Ok((fresh, more));
+        }
+        // Unless it has lost some, which stand there until the sweep finds them: beyond those.
+        look = sent.look(now);
+        standing = look.remembered;
+    }
 }
 
 fn entry(queue: &Arc<str>, task: Waiting, dispatched_at: Timestamp) -> Entry {

@@ -21,6 +21,12 @@ pub fn band(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(0).min(u64::from(MAX_PRIORITY)) * BAND
 }
 
+/// The number of the band that a position stands in.
+#[must_use]
+pub fn band_of(position: u64) -> usize {
+    usize::try_from(position / BAND).unwrap_or(usize::MAX)
+}
+
 /// The position of a scheduled task: `run_at` in microseconds since 1970.
 #[must_use]
 pub fn scheduled(run_at: Timestamp) -> u64 {

@@ -178,7 +178,7 @@ impl Dispatcher {
         let paused = outlook.paused;
         if backlog && room > 0 && !paused {
             let wanted = usize::try_from(room).unwrap_or(usize::MAX);
-            let filled = dispatch::fill(store, stream, queue, &mut self.sent, wanted, outlook.now).await?;
+            let filled = dispatch::fill(store, stream, queue, &mut self.sent, &state, wanted, outlook.now).await?;
             room = room.saturating_sub(u64::try_from(filled.added).unwrap_or(room));
             backlog = filled.more;
         }

@@ -52,7 +52,8 @@ impl Ground {
 impl Desk {
     async fn fill(&mut self, room: usize, later: chrono::TimeDelta) -> Filled {
         let now = self.store.now().await.unwrap() + later;
-        dispatch::fill(&self.store, &self.stream, &queue(), &mut self.sent, room, now).await.unwrap()
+        let state = self.stream.state(&queue()).await.unwrap();
+        dispatch::fill(&self.store, &self.stream, &queue(), &mut self.sent, &state, room, now).await.unwrap()
     }
 
     /// What nobody has read, in order.
@@ -386,7 +387,8 @@ async fn entries_that_redis_does_not_take_are_offered_again() {
     let all = ground.backlog(3).await;
     let mut desk = ground.desk().await;
     let (broken, now) = (no_stream(&ground.world), ground.store.now().await.unwrap());
-    let failed = dispatch::fill(&ground.store, &broken, &queue(), &mut desk.sent, 10, now).await;
+    let state = desk.stream.state(&queue()).await.unwrap();
+    let failed = dispatch::fill(&ground.store, &broken, &queue(), &mut desk.sent, &state, 10, now).await;
     assert!(matches!(failed, Err(dispatch::DispatchError::Stream(_))), "{failed:?}");
     assert!(desk.sent.is_empty());
     assert_eq!(desk.offer(10).await, all);

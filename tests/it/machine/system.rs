@@ -230,7 +230,8 @@ impl System {
         let store = &self.arena.tools.store;
         self.passes += 1;
         let now = store.now().await.unwrap() + chrono::TimeDelta::seconds(self.passes);
-        let filled = dispatch::fill(store, stream, &self.queue, &mut self.sent, room, now).await;
+        let state = self.arena.tools.stream.state(&self.queue).await.unwrap();
+        let filled = dispatch::fill(store, stream, &self.queue, &mut self.sent, &state, room, now).await;
         filled.map(|filled| filled.added)
     }
 
