@@ -80,6 +80,11 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Whether the key is there, right or wrong.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// As [`optional`](Self::optional), and a fault where it is missing.
     pub(super) fn required<F: Form>(
         &mut self,

@@ -23,6 +23,7 @@ mod defaults;
 mod entries;
 mod environment;
 mod error;
+mod executors;
 mod file;
 mod form;
 mod json;
@@ -45,6 +46,7 @@ mod worker;
 pub use defaults::Defaults;
 pub use environment::Environment;
 pub use error::{ConfigError, Effective, Fault, Warning};
+pub use executors::{Command, Executor};
 pub use limits::Limits;
 pub use observe::{Log, LogFormat, Metrics};
 pub use process::Roles;
@@ -53,7 +55,7 @@ pub use scheduler::Scheduler;
 pub use schedules::{ScheduleConfig, ScheduledTask};
 pub use secret::Secret;
 pub use servers::Database;
-pub use tasks::TaskDefaults;
+pub use tasks::{TaskConfig, TaskDefaults};
 pub use worker::{Queues, Worker};
 
 use file::File;
@@ -107,7 +109,7 @@ pub struct Config {
     /// `[log]`
     pub log: Log,
     /// `[tasks.NAME]` by name.
-    pub tasks: BTreeMap<String, TaskDefaults>,
+    pub tasks: BTreeMap<String, TaskConfig>,
     /// `[schedules.NAME]` in the order of their names.
     pub schedules: Vec<ScheduleConfig>,
     effective: Vec<Effective>,

@@ -1,10 +1,11 @@
-//! `[tasks.NAME]`: defaults for a task type of this binary, in place of the type's own.
+//! `[tasks.NAME]`: a task type of its own, or defaults for one of this binary, in place of the type's own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::defaults::{BackoffForm, MAX_ATTEMPTS, TIMEOUT};
 use super::entries::{Entry, entries};
+use super::executors::{self, Executor};
 use super::form::{Whole, Why, Word};
 use super::layers::Layers;
 use crate::task::backoff::Backoff;
@@ -12,9 +13,9 @@ use crate::task::name::{self, MAX_QUEUE};
 
 const SECTION: &str = "tasks";
 
-/// Keys that make a task type of their own, which only a binary can in this version.
-const EXECUTOR_KEYS: [&str; 7] = ["command", "concurrency", "cwd", "env", "http", "pull", "schema"];
-const UNSUPPORTED: &str = "not supported by this version: only task types built into this binary can be configured";
+/// Keys that have their names and nothing behind them in this version.
+const LATER: [&str; 3] = ["concurrency", "http", "schema"];
+const UNSUPPORTED: &str = "not supported by this version";
 
 /// The queue of a task.
 pub(super) const QUEUE: Word<String> = Word {
@@ -26,7 +27,15 @@ pub(super) const QUEUE: Word<String> = Word {
 /// Higher first.
 const PRIORITY: Whole<u8> = Whole { min: 0, max: 9 };
 
-/// What a `[tasks.NAME]` gives; `None` leaves it to the type, and then to `[defaults]`.
+/// A `[tasks.NAME]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskConfig {
+    pub defaults: TaskDefaults,
+    /// Who runs it. None: the table is about a type of this binary.
+    pub executor: Option<Executor>,
+}
+
+/// What a submission that says nothing gets; `None` leaves it to the type, and then to `[defaults]`.
 ///
 /// Whether there is such a type only the registry knows, so that is checked where it is at hand.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,11 +52,13 @@ pub struct TaskDefaults {
     pub priority: Option<u8>,
 }
 
-pub(super) fn read(layers: &mut Layers) -> BTreeMap<String, TaskDefaults> {
+pub(super) fn read(layers: &mut Layers) -> BTreeMap<String, TaskConfig> {
     let mut tasks = BTreeMap::new();
     for mut entry in entries(layers, SECTION) {
-        tasks.insert(entry.name.to_owned(), settings(layers, &mut entry));
-        entry.refuse_others(layers, &EXECUTOR_KEYS, UNSUPPORTED);
+        let executor = executors::read(layers, &mut entry);
+        let defaults = settings(layers, &mut entry);
+        tasks.insert(entry.name.to_owned(), TaskConfig { defaults, executor });
+        entry.refuse_others(layers, &LATER, UNSUPPORTED);
     }
     tasks
 }

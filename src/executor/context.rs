@@ -1,5 +1,6 @@
 //! What a handler knows of the attempt that it runs.
 
+use super::Journal;
 use crate::task::{Claimed, TaskId};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,11 +12,17 @@ pub struct Context {
     claimed: Arc<Claimed>,
     deadline: Instant,
     stop: CancellationToken,
+    journal: Arc<dyn Journal>,
 }
 
 impl Context {
-    pub(crate) fn new(claimed: Arc<Claimed>, deadline: Instant, stop: CancellationToken) -> Self {
-        Self { claimed, deadline, stop }
+    pub(crate) fn new(
+        claimed: Arc<Claimed>,
+        deadline: Instant,
+        stop: CancellationToken,
+        journal: Arc<dyn Journal>,
+    ) -> Self {
+        Self { claimed, deadline, stop, journal }
     }
 
     /// The task's id: the same for every attempt. Pass it on where work must not be done twice.
@@ -46,6 +53,22 @@ impl Context {
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
         self.claimed.max_attempts
+    }
+
+    /// Adds a line to the task's log. Never waits; a long line is cut, and of an attempt that says too much the rest
+    /// is dropped.
+    pub fn log(&self, line: impl Into<String>) {
+        self.journal.log(&self.claimed, line.into());
+    }
+
+    /// Says how far the attempt is, 0 to 1. Never waits; of what comes in quick succession the latest counts.
+    pub fn progress(&self, fraction: f64) {
+        self.journal.progress(&self.claimed, fraction, None);
+    }
+
+    /// As [`progress`](Self::progress), with a word about it.
+    pub fn progress_note(&self, fraction: f64, note: impl Into<String>) {
+        self.journal.progress(&self.claimed, fraction, Some(note.into()));
     }
 
     /// When the attempt times out.

@@ -3,8 +3,10 @@
 mod builtin;
 mod context;
 mod handler;
+mod journal;
 mod registry;
 
 pub use context::Context;
 pub use handler::{Handler, TaskError, TaskResult};
-pub use registry::{Defaults, Registered, Registry, TaskType, UnknownTaskType};
+pub use journal::{Journal, Silent};
+pub use registry::{Defaults, Registered, Registry, Runs, TaskType, UnknownTaskType};

@@ -23,12 +23,21 @@ pub struct Defaults {
     pub backoff: Option<Backoff>,
 }
 
-/// A task type: its handler and its defaults.
+/// Who runs the tasks of a type.
+#[derive(Clone)]
+pub enum Runs {
+    /// A handler in the worker: a Rust function, a command, a call.
+    Here(Arc<dyn Handler>),
+    /// A worker outside, which claims them over REST.
+    Outside,
+}
+
+/// A task type: who runs it, and its defaults.
 #[derive(Clone)]
 pub struct TaskType {
     /// Shared by every task of the type.
     pub name: Arc<str>,
-    pub handler: Arc<dyn Handler>,
+    pub runs: Runs,
     pub defaults: Defaults,
 }
 
@@ -51,6 +60,15 @@ pub struct TaskType {
 #[derive(Clone)]
 pub struct Registry {
     types: BTreeMap<Arc<str>, TaskType>,
+}
+
+impl std::fmt::Debug for Runs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Here(_) => "Here",
+            Self::Outside => "Outside",
+        })
+    }
 }
 
 impl std::fmt::Debug for TaskType {
@@ -116,10 +134,28 @@ impl Registry {
                 panic!("task type {name:?}: {fault}");
             }
         }
+        self.add(name, Runs::Here(Arc::new(handler)))
+    }
+
+    /// Adds a type whose tasks a worker outside claims over REST.
+    pub(crate) fn register_pull(&mut self, name: &str) -> Registered<'_> {
+        self.add(name, Runs::Outside)
+    }
+
+    fn add(&mut self, name: &str, runs: Runs) -> Registered<'_> {
         let name: Arc<str> = name.into();
-        let made = TaskType { name: Arc::clone(&name), handler: Arc::new(handler), defaults: Defaults::default() };
+        let made = TaskType { name: Arc::clone(&name), runs, defaults: Defaults::default() };
         let slot = self.types.entry(name).insert_entry(made);
         Registered { defaults: &mut slot.into_mut().defaults }
+    }
+
+    /// The handler of this type, if a worker of this program runs it.
+    #[must_use]
+    pub fn handler(&self, name: &str) -> Option<&Arc<dyn Handler>> {
+        match &self.types.get(name)?.runs {
+            Runs::Here(handler) => Some(handler),
+            Runs::Outside => None,
+        }
     }
 
     /// The type of this name.

@@ -41,7 +41,7 @@ pub async fn claim(tools: &Tools, worker: WorkerId, offered: Vec<(Entry, String)
     let mut wanted: Vec<(Entry, String)> = Vec::with_capacity(offered.len());
     let mut foreign: Vec<TaskId> = Vec::new();
     for (entry, entry_id) in offered {
-        if registry.get(&entry.name).is_some() {
+        if registry.handler(&entry.name).is_some() {
             wanted.push((entry, entry_id));
         } else {
             tracing::warn!(task.id = %entry.id, task.name = &*entry.name, "handed back: this worker lacks the task type");

@@ -1,7 +1,7 @@
 //! Execute: one attempt from its claim to its outcome. Panics are the task's errors, not the
 //! worker's; the deadline, a cancel, a drain and the loss of the lease all stop it in one way.
 
-use crate::executor::{Context, Registry, TaskError, TaskResult};
+use crate::executor::{Context, Journal, Registry, TaskError, TaskResult};
 use crate::task::{Claimed, Outcome};
 use futures_util::FutureExt;
 use std::any::Any;
@@ -58,6 +58,7 @@ pub async fn execute(
     registry: &Registry,
     claimed: Arc<Claimed>,
     stopper: &Stopper,
+    journal: &Arc<dyn Journal>,
     max_result: usize,
 ) -> Option<Outcome> {
     // Stopped between the claim and here: it must not even begin.
@@ -67,15 +68,15 @@ pub async fn execute(
         Some(Stop::Interrupted) => return Some(Outcome::Interrupted),
         Some(Stop::TimedOut) | None => {}
     }
-    let Some(task_type) = registry.get(&claimed.name) else {
+    let Some(handler) = registry.handler(&claimed.name) else {
         return Some(Outcome::Retryable(format!("this worker has no task type {:?}", claimed.name)));
     };
     let timeout = claimed.timeout;
     let deadline = Instant::now().checked_add(timeout).unwrap_or_else(far_future);
-    let context = Context::new(Arc::clone(&claimed), deadline, stopper.token.clone());
+    let context = Context::new(Arc::clone(&claimed), deadline, stopper.token.clone(), Arc::clone(journal));
     let payload = Arc::clone(&claimed.payload);
     // The call itself is inside: a handler may panic before it returns its future.
-    let running = AssertUnwindSafe(async { task_type.handler.run(context, payload).await }).catch_unwind();
+    let running = AssertUnwindSafe(async { handler.run(context, payload).await }).catch_unwind();
     tokio::pin!(running);
     let ended = tokio::select! {
         biased;
@@ -163,6 +164,10 @@ mod tests {
         })
     }
 
+    fn silent() -> Arc<dyn Journal> {
+        Arc::new(crate::executor::Silent)
+    }
+
     fn registry() -> Registry {
         let mut registry = Registry::new();
         registry.register("panics", async |_: Context, _: serde_json::Value| -> Result<(), TaskError> {
@@ -189,8 +194,8 @@ mod tests {
                 stopper.stop(reason);
             }
         };
-        let registry = registry();
-        tokio::join!(execute(&registry, claimed(name, timeout), &stopper, 1 << 20), stopping).0
+        let (registry, journal) = (registry(), silent());
+        tokio::join!(execute(&registry, claimed(name, timeout), &stopper, &journal, 1 << 20), stopping).0
     }
 
     #[tokio::test]
@@ -222,14 +227,14 @@ mod tests {
             let stopper = Stopper::default();
             stopper.stop(reason);
             // It would panic.
-            assert_eq!(execute(&registry(), claimed("panics", LONG), &stopper, 1 << 20).await, outcome);
+            assert_eq!(execute(&registry(), claimed("panics", LONG), &stopper, &silent(), 1 << 20).await, outcome);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_loss_of_the_lease_ends_the_grace_of_any_other_stop() {
         let stopper = Stopper::default();
-        let registry = registry();
+        let (registry, journal) = (registry(), silent());
         let stops = async {
             tokio::task::yield_now().await;
             stopper.stop(Stop::Cancelled);
@@ -237,7 +242,7 @@ mod tests {
             stopper.stop(Stop::Fenced);
         };
         let began = tokio::time::Instant::now();
-        let (outcome, ()) = tokio::join!(execute(&registry, claimed("deaf", LONG), &stopper, 1 << 20), stops);
+        let (outcome, ()) = tokio::join!(execute(&registry, claimed("deaf", LONG), &stopper, &journal, 1 << 20), stops);
         assert_eq!((outcome, began.elapsed() < STOP_GRACE), (None, true));
     }
 
@@ -252,7 +257,7 @@ mod tests {
         let mut registry = Registry::new();
         for (text, good) in [("[1, 2]", true), ("[1, 2", false), ("[1, 2, 3]", false)] {
             registry.register_handler("raw", Raw(text));
-            let outcome = execute(&registry, claimed("raw", LONG), &Stopper::default(), 8).await;
+            let outcome = execute(&registry, claimed("raw", LONG), &Stopper::default(), &silent(), 8).await;
             assert_eq!(matches!(outcome, Some(Outcome::Success(_))), good, "{text}: {outcome:?}");
         }
     }
@@ -261,7 +266,7 @@ mod tests {
     async fn a_payload_that_does_not_fit_is_a_permanent_error() {
         let mut wrong = (*claimed("sleep", LONG)).clone();
         wrong.payload = "{\"seconds\": 1}".into();
-        let outcome = execute(&registry(), Arc::new(wrong), &Stopper::default(), 1 << 20).await;
+        let outcome = execute(&registry(), Arc::new(wrong), &Stopper::default(), &silent(), 1 << 20).await;
         assert!(matches!(outcome, Some(Outcome::Permanent(message)) if message.contains("seconds")));
     }
 }

@@ -13,7 +13,7 @@
 //! Each verb knows the store and the stream, and none knows the services that call it: which
 //! process runs them, and when, is the business of `api`, `worker` and `scheduler`.
 
-use crate::executor::Registry;
+use crate::executor::{Journal, Registry};
 use crate::store::Store;
 use crate::stream::{Outbox, Stream, Wakes};
 use crate::telemetry::Metrics;
@@ -27,6 +27,7 @@ pub struct Tools {
     pub outbox: Outbox,
     pub wakes: Wakes,
     pub registry: Arc<Registry>,
+    pub journal: Arc<dyn Journal>,
     pub metrics: Metrics,
 }
 

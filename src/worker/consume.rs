@@ -277,7 +277,7 @@ async fn attempt(
     let outcome = {
         let _busy = busy;
         let started = Instant::now();
-        let attempt = execute(registry, Arc::clone(&claimed), &stopper, settings.max_result);
+        let attempt = execute(registry, Arc::clone(&claimed), &stopper, &life.parts.tools.journal, settings.max_result);
         let outcome = attempt.instrument(span.clone()).await;
         let labels = [&*claimed.queue, registry.label(&claimed.name)];
         metrics.task_run.with_label_values(&labels).observe(started.elapsed().as_secs_f64());

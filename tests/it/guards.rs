@@ -171,6 +171,7 @@ impl Ground {
             outbox: Outbox::start(stream.clone(), Gates::default()).0,
             stream,
             wakes: Wakes::default(),
+            journal: Arc::new(taskrunnerx::executor::Silent),
             registry: Arc::new(Registry::new()),
             metrics: self.world.metrics.clone(),
         }

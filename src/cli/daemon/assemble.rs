@@ -3,8 +3,8 @@
 
 use super::DaemonError;
 use crate::api::{self, BulkLimits, Services, State};
-use crate::config::{Config, Queues, Roles, ScheduledTask, TaskDefaults};
-use crate::executor::{Defaults as TypeDefaults, Registry};
+use crate::config::{Config, Executor, Queues, Roles, ScheduledTask, TaskConfig, TaskDefaults};
+use crate::executor::{Defaults as TypeDefaults, Registry, Silent};
 use crate::lifecycle::Tools;
 use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::submit::{Defaults, Submitter};
@@ -92,6 +92,7 @@ impl Running {
             outbox,
             wakes: Wakes::default(),
             registry,
+            journal: Arc::new(Silent),
             metrics: metrics.clone(),
         };
         if config.roles.api {
@@ -205,8 +206,17 @@ pub(super) fn role_names(roles: &Roles) -> Vec<&'static str> {
 /// configuration needs the registry. Every fault at once, each with its key.
 pub(super) fn set_up(registry: &mut Registry, config: &Config) -> Result<Vec<ScheduleSpec>, DaemonError> {
     let mut faults = Vec::new();
-    for (name, over) in &config.tasks {
-        let TaskDefaults { queue, timeout, max_attempts, backoff, priority } = over.clone();
+    for (name, TaskConfig { defaults, executor }) in &config.tasks {
+        match executor {
+            None => {}
+            Some(_) if registry.get(name).is_some() => {
+                faults.push(format!("tasks.{name}: this binary has a task type of that name; choose another one"));
+                continue;
+            }
+            Some(Executor::Command(_)) => faults.push(format!("tasks.{name}.command: not supported yet")),
+            Some(Executor::Pull) => _ = registry.register_pull(name),
+        }
+        let TaskDefaults { queue, timeout, max_attempts, backoff, priority } = defaults.clone();
         let over = TypeDefaults { queue: queue.map(Arc::from), priority, timeout, max_attempts, backoff };
         if let Err(unknown) = registry.configure(name, over) {
             faults.push(unknown.to_string());

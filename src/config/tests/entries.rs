@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{ScheduleConfig, ScheduledTask, TaskDefaults};
+use super::super::{Command, Executor, ScheduleConfig, ScheduledTask, TaskDefaults};
 use super::{effective, file, variable};
 use crate::task::backoff::Backoff;
 
@@ -31,11 +31,11 @@ fn task_types_get_their_defaults() {
         priority: Some(9),
     };
     assert_eq!(config.tasks.len(), 3);
-    assert_eq!(config.tasks.get("echo"), Some(&TaskDefaults::default()));
-    assert_eq!(config.tasks.get("mail.send"), Some(&expected));
+    assert_eq!(config.tasks.get("echo").map(|task| &task.defaults), Some(&TaskDefaults::default()));
+    assert_eq!(config.tasks.get("mail.send").map(|task| &task.defaults), Some(&expected));
     let sleep = config.tasks.get("sleep").expect("sleep");
-    assert_eq!(sleep.timeout, Some(Duration::from_millis(500)));
-    assert_eq!(sleep.backoff, Some(Backoff::fixed(Duration::from_secs(60))));
+    assert_eq!(sleep.defaults.timeout, Some(Duration::from_millis(500)));
+    assert_eq!(sleep.defaults.backoff, Some(Backoff::fixed(Duration::from_secs(60))));
     assert_eq!(
         effective(&config, "tasks.\"mail.send\".timeout"),
         ("30s".to_owned(), "file taskrunnerx.toml".to_owned())
@@ -66,18 +66,72 @@ fn task_types_refuse_the_rest() {
 }
 
 #[test]
-fn other_executors_are_not_supported_yet() {
-    let text =
-        "[tasks.x]\ncommand = [\"a\"]\nconcurrency = 1\ncwd = \"/\"\nenv = []\nhttp = {}\npull = true\nschema = {}";
-    let faults = file(text).faults();
-    assert_eq!(faults.len(), 7, "{faults:?}");
-    for (fault, key) in faults.iter().zip(["command", "concurrency", "cwd", "env", "http", "pull", "schema"]) {
-        assert_eq!(
-            *fault,
-            format!(
-                "tasks.x.{key} (file taskrunnerx.toml): not supported by this version: only task types built into this binary can be configured"
-            )
-        );
+fn task_types_of_their_own_arrive_whole() {
+    let config = file(
+        r#"
+        [tasks.thumbnail]
+        command = ["/usr/bin/convert", "-", "out.png"]
+        cwd = "/srv"
+        env = ["HOME", "MODE=fast=1"]
+        user = "www-data"
+        memory = "512MiB"
+        cpu = "30s"
+        files = 64
+        [tasks.plain]
+        command = ["true"]
+        [tasks.transcode]
+        pull = true
+        "#,
+    )
+    .config();
+    let executor = |name: &str| config.tasks.get(name).and_then(|task| task.executor.clone());
+    let whole = Command {
+        argv: ["/usr/bin/convert", "-", "out.png"].map(str::to_owned).to_vec(),
+        cwd: Some("/srv".into()),
+        env: vec![("HOME".to_owned(), None), ("MODE".to_owned(), Some("fast=1".to_owned()))],
+        user: Some("www-data".to_owned()),
+        memory: Some(512 << 20),
+        cpu: Some(Duration::from_secs(30)),
+        files: Some(64),
+    };
+    assert_eq!(executor("thumbnail"), Some(Executor::Command(whole)));
+    let plain = Command {
+        argv: vec!["true".to_owned()],
+        cwd: None,
+        env: Vec::new(),
+        user: None,
+        memory: None,
+        cpu: None,
+        files: None,
+    };
+    assert_eq!(executor("plain"), Some(Executor::Command(plain)));
+    assert_eq!(executor("transcode"), Some(Executor::Pull));
+    // Arguments and values may be secrets.
+    assert_eq!(effective(&config, "tasks.thumbnail.command").0, "/usr/bin/convert (and 2 arguments)");
+    assert_eq!(effective(&config, "tasks.thumbnail.env").0, "HOME,MODE");
+}
+
+#[test]
+fn task_types_of_their_own_refuse_the_rest() {
+    for (text, key, said) in [
+        ("command = [\"a\"]\npull = true", "pull", "command and pull are given; takes exactly one of"),
+        ("command = \"echo hi\"", "command", "takes a list of texts"),
+        ("command = []", "command", "names no program"),
+        ("command = [\"\"]", "command", "names no program"),
+        ("command = [\"a\", 1]", "command", "takes a list of texts"),
+        ("command = [\"a\\u0000\"]", "command", "holds a NUL character"),
+        ("pull = false", "pull", "takes true"),
+        ("cwd = \"/\"", "cwd", "goes with `command`"),
+        ("command = [\"a\"]\nmemory = \"1MiB\"", "memory", "takes a size from 16MiB"),
+        ("command = [\"a\"]\nenv = [\"=x\"]", "env", "has an entry without a name"),
+        ("command = [\"a\"]\nenv = [\"TASKRUNNERX_ATTEMPT=9\"]", "env", "is set by the worker"),
+        ("command = [\"a\"]\nfiles = 1", "files", "takes a whole number from 8"),
+        ("comand = [\"a\"]", "comand", "is not a key; the nearest is `command`"),
+    ] {
+        let faults = file(&format!("[tasks.x]\n{text}")).faults();
+        assert_eq!(faults.len(), 1, "{text}: {faults:?}");
+        assert!(faults[0].starts_with(&format!("tasks.x.{key} (file taskrunnerx.toml): ")), "{text}: {faults:?}");
+        assert!(faults[0].contains(said), "{text}: {faults:?}");
     }
 }
 

@@ -100,6 +100,7 @@ impl Crew {
             outbox: Outbox::start(self.stream.clone(), gates.clone()).0,
             stream: self.stream.clone(),
             wakes: Wakes::default(),
+            journal: Arc::new(taskrunnerx::executor::Silent),
             registry: Arc::clone(&self.registry),
             metrics: self.metrics.clone(),
         };

@@ -105,6 +105,32 @@ async fn what_is_in_the_stream_stays_in_the_backlog_and_is_not_offered_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_stream_has_lost_does_not_hide_what_stands_behind_it() {
+    let ground = Ground::new().await;
+    let lost = ground.backlog(5).await;
+    let mut desk = ground.desk().await;
+    assert_eq!(desk.offer(10).await, lost);
+    // Read, and claimed by nobody: the stream holds none of them, and the sweep has not been here yet.
+    let read: Vec<String> = {
+        let mut redis = ground.world.redis().await;
+        let pending: Vec<(String, String, u64, u64)> = redis::cmd("XPENDING")
+            .arg(format!("{}:{{default}}", ground.world.prefix))
+            .arg("workers")
+            .arg(("-", "+", 10))
+            .query_async(&mut redis)
+            .await
+            .unwrap();
+        pending.into_iter().map(|(id, ..)| id).collect()
+    };
+    desk.stream.acknowledge("default", read).await.unwrap();
+    let behind = ground.backlog(3).await;
+    for one in behind {
+        assert_eq!(desk.fill(1, chrono::TimeDelta::seconds(1)).await.added, 1);
+        assert_eq!(desk.read().await, [one]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_dispatcher_and_four_at_once_cost_duplicates_and_each_task_starts_once() {
     let ground = Ground::new().await;
     let all = ground.backlog(200).await;
