@@ -12,7 +12,7 @@ mod serve;
 mod show_config;
 
 use crate::config::{Config, ConfigError, Environment, Flags, Warning};
-use crate::executor::Registry;
+use crate::executor::{Registry, command};
 use crate::task::cron::Cron;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -80,6 +80,12 @@ enum Command {
 /// ```
 #[must_use]
 pub fn main(registry: Registry) -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next().as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some(command::LEASH) => return command::run_leash(),
+        Some(command::STAGE) => return command::run_stage(arguments),
+        _ => {}
+    }
     let Cli { config, command } = Cli::parse();
     let mut runtime = match &command {
         // It leaves the rest of the machine to the server that it measures, and wakes no other thread.

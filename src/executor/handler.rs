@@ -8,6 +8,10 @@ use serde::de::DeserializeOwned;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A handler that was told to stop has this long to return before it is dropped, unless it says otherwise.
+pub const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// What an attempt gives: JSON text for the task's `result`, or nothing.
 pub type TaskResult = Result<Option<Box<str>>, TaskError>;
@@ -54,6 +58,12 @@ impl<E: std::error::Error> From<E> for TaskError {
 pub trait Handler: Send + Sync + 'static {
     /// Runs one attempt. `payload` is the JSON text as it was submitted.
     fn run(&self, context: Context, payload: Arc<str>) -> BoxFuture<'static, TaskResult>;
+
+    /// How long an attempt that was told to stop may take to end before its future is dropped. At once all the same
+    /// where the worker has lost its lease.
+    fn stop_grace(&self) -> Duration {
+        STOP_GRACE
+    }
 }
 
 /// A typed async function as a handler: `async fn(Context, P) -> Result<R, TaskError>`.

@@ -1,12 +1,13 @@
 //! What runs a task: the [`Handler`] trait, the [`Registry`] of task types, and the built-ins.
 
 mod builtin;
+pub(crate) mod command;
 mod context;
 mod handler;
 mod journal;
 mod registry;
 
 pub use context::Context;
-pub use handler::{Handler, TaskError, TaskResult};
+pub use handler::{Handler, STOP_GRACE, TaskError, TaskResult};
 pub use journal::{Journal, Silent};
 pub use registry::{Defaults, Registered, Registry, Runs, TaskType, UnknownTaskType};

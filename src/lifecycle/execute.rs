@@ -10,9 +10,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// A handler that was told to stop has this long to return before it is dropped.
-pub const STOP_GRACE: Duration = Duration::from_secs(1);
-
 /// Why an attempt was stopped from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
@@ -94,7 +91,7 @@ pub async fn execute(
         None => tokio::select! {
             biased;
             () = stopper.fenced.cancelled() => None,
-            ended = tokio::time::timeout(STOP_GRACE, &mut running) => ended.ok(),
+            ended = tokio::time::timeout(handler.stop_grace(), &mut running) => ended.ok(),
         },
     };
     match (stopper.reason(), ended) {
@@ -148,6 +145,7 @@ fn far_future() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::executor::STOP_GRACE;
     use crate::task::{TaskId, WorkerId};
 
     fn claimed(name: &str, timeout: Duration) -> Arc<Claimed> {

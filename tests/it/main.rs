@@ -17,6 +17,7 @@ mod harness;
 mod bench;
 mod bulk;
 mod cancel;
+mod command;
 mod doctor;
 mod explain;
 mod faults;

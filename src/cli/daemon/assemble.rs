@@ -4,6 +4,7 @@
 use super::DaemonError;
 use crate::api::{self, BulkLimits, Services, State};
 use crate::config::{Config, Executor, Queues, Roles, ScheduledTask, TaskConfig, TaskDefaults};
+use crate::executor::command::Command;
 use crate::executor::{Defaults as TypeDefaults, Registry, Silent};
 use crate::lifecycle::Tools;
 use crate::lifecycle::lookup::Lookup;
@@ -213,7 +214,16 @@ pub(super) fn set_up(registry: &mut Registry, config: &Config) -> Result<Vec<Sch
                 faults.push(format!("tasks.{name}: this binary has a task type of that name; choose another one"));
                 continue;
             }
-            Some(Executor::Command(_)) => faults.push(format!("tasks.{name}.command: not supported yet")),
+            // Only a worker starts it: other hosts need not have it.
+            Some(Executor::Command(spec)) => {
+                match Command::new(spec.clone(), config.limits.result, config.roles.worker) {
+                    Ok(handler) => _ = registry.register_handler(name, handler),
+                    Err(wrong) => {
+                        faults.extend(wrong.into_iter().map(|fault| format!("tasks.{name}.{fault}")));
+                        continue;
+                    }
+                }
+            }
             Some(Executor::Pull) => _ = registry.register_pull(name),
         }
         let TaskDefaults { queue, timeout, max_attempts, backoff, priority } = defaults.clone();
