@@ -15,6 +15,7 @@ mod queues;
 mod request;
 mod serving;
 mod task_json;
+mod task_types;
 mod tasks;
 
 pub use access::Access;
@@ -147,6 +148,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(
             web::resource("/api/tasks/{id}/cancel").route(web::post().to(tasks::cancel)).default_service(only_post()),
         )
+        .service(web::resource("/api/task-types").route(get().to(task_types::list)).default_service(only_get()))
         .service(web::resource("/api/queues").route(get().to(queues::list)).default_service(only_get()))
         .service(web::resource("/api/queues/{queue}").route(get().to(queues::get)).default_service(only_get()))
         .service(

@@ -96,7 +96,7 @@ fn admit(services: &Services, text: &str, pointer: &str) -> Result<NewTask, Refu
     // A name that could not be read has its fault already.
     let named = !submission.name.is_empty();
     match submit::admit(submission, &services.tools.registry, &services.defaults) {
-        Err(fault) if named => faults.insert(0, fault),
+        Err(found) if named => faults.splice(0..0, found).for_each(drop),
         Ok(task) if faults.is_empty() => return Ok(task),
         _ => {}
     }

@@ -29,5 +29,8 @@ pub(super) async fn run(args: Args, config: Option<PathBuf>, registry: Registry)
         tracing::warn!("{warning}");
     }
     let stop = daemon::stop_on_signals();
-    daemon::run(config, registry, stop, |_| {}).await.map_err(|error| Failure::with_code(error.exit_code(), error))
+    let reload = move || load(&flags, &Environment::of_process()).map(|(config, _)| config);
+    daemon::run(config, registry, Some(Box::new(reload)), stop, |_| {})
+        .await
+        .map_err(|error| Failure::with_code(error.exit_code(), error))
 }

@@ -8,13 +8,14 @@ use super::entries::{Entry, entries};
 use super::executors::{self, Executor};
 use super::form::{Whole, Why, Word};
 use super::layers::Layers;
+use super::schema::{Schema, SchemaConfig};
 use crate::task::backoff::Backoff;
 use crate::task::name::{self, MAX_QUEUE};
 
 const SECTION: &str = "tasks";
 
 /// Keys that have their names and nothing behind them in this version.
-const LATER: [&str; 3] = ["concurrency", "http", "schema"];
+const LATER: [&str; 2] = ["concurrency", "http"];
 const UNSUPPORTED: &str = "not supported by this version";
 
 /// The queue of a task.
@@ -33,6 +34,8 @@ pub struct TaskConfig {
     pub defaults: TaskDefaults,
     /// Who runs it. None: the table is about a type of this binary.
     pub executor: Option<Executor>,
+    /// What its payloads must fit.
+    pub schema: Option<SchemaConfig>,
 }
 
 /// What a submission that says nothing gets; `None` leaves it to the type, and then to `[defaults]`.
@@ -56,8 +59,9 @@ pub(super) fn read(layers: &mut Layers) -> BTreeMap<String, TaskConfig> {
     let mut tasks = BTreeMap::new();
     for mut entry in entries(layers, SECTION) {
         let executor = executors::read(layers, &mut entry);
+        let schema = entry.optional(layers, "schema", &Schema);
         let defaults = settings(layers, &mut entry);
-        tasks.insert(entry.name.to_owned(), TaskConfig { defaults, executor });
+        tasks.insert(entry.name.to_owned(), TaskConfig { defaults, executor, schema });
         entry.refuse_others(layers, &LATER, UNSUPPORTED);
     }
     tasks

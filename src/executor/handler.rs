@@ -59,6 +59,11 @@ pub trait Handler: Send + Sync + 'static {
     /// Runs one attempt. `payload` is the JSON text as it was submitted.
     fn run(&self, context: Context, payload: Arc<str>) -> BoxFuture<'static, TaskResult>;
 
+    /// What runs it, in a word.
+    fn executor(&self) -> &'static str {
+        "rust"
+    }
+
     /// How long an attempt that was told to stop may take to end before its future is dropped. At once all the same
     /// where the worker has lost its lease.
     fn stop_grace(&self) -> Duration {

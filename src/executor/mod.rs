@@ -6,8 +6,10 @@ mod context;
 mod handler;
 mod journal;
 mod registry;
+mod schema;
 
 pub use context::Context;
 pub use handler::{Handler, STOP_GRACE, TaskError, TaskResult};
 pub use journal::{Journal, Silent};
 pub use registry::{Defaults, Registered, Registry, Runs, TaskType, UnknownTaskType};
+pub use schema::Schema;

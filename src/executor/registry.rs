@@ -2,14 +2,14 @@
 //! knows each type: an unknown name is refused at the door.
 
 use super::handler::Typed;
-use super::{Context, Handler, TaskError, builtin};
+use super::{Context, Handler, Schema, TaskError, builtin};
 use crate::task::{Backoff, name};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// What a submission that says nothing gets. None: the next wider default (the type's, then
@@ -33,15 +33,31 @@ pub enum Runs {
 }
 
 /// A task type: who runs it, and its defaults.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct TaskType {
     /// Shared by every task of the type.
     pub name: Arc<str>,
     pub runs: Runs,
     pub defaults: Defaults,
+    /// What its payloads must fit.
+    pub schema: Option<Arc<Schema>>,
 }
 
-/// The task types of this program. Starts with the built-ins.
+impl TaskType {
+    /// What runs it, in a word: `rust`, `command`, `http` or `pull`.
+    #[must_use]
+    pub fn executor(&self) -> &'static str {
+        match &self.runs {
+            Runs::Here(handler) => handler.executor(),
+            Runs::Outside => "pull",
+        }
+    }
+}
+
+type Types = BTreeMap<Arc<str>, Arc<TaskType>>;
+
+/// The task types of this program. Starts with the built-ins. Whoever looks one up keeps what it
+/// found, and sees no change of the configuration in it.
 ///
 /// ```
 /// use taskrunnerx::{Context, Registry, TaskError};
@@ -57,9 +73,14 @@ pub struct TaskType {
 /// registry.register("add", add).max_attempts(3);
 /// assert!(registry.get("add").is_some() && registry.get("echo").is_some());
 /// ```
-#[derive(Clone)]
 pub struct Registry {
-    types: BTreeMap<Arc<str>, TaskType>,
+    types: RwLock<Arc<Types>>,
+}
+
+impl Clone for Registry {
+    fn clone(&self) -> Self {
+        Self { types: RwLock::new(self.types()) }
+    }
 }
 
 impl std::fmt::Debug for Runs {
@@ -71,15 +92,9 @@ impl std::fmt::Debug for Runs {
     }
 }
 
-impl std::fmt::Debug for TaskType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TaskType").field("name", &self.name).field("defaults", &self.defaults).finish_non_exhaustive()
-    }
-}
-
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.types.keys()).finish()
+        f.debug_list().entries(self.types().keys()).finish()
     }
 }
 
@@ -102,9 +117,25 @@ impl Registry {
     /// The built-in types.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = Self { types: BTreeMap::new() };
+        let mut registry = Self { types: RwLock::default() };
         builtin::add(&mut registry);
         registry
+    }
+
+    /// Those there are at this moment.
+    fn types(&self) -> Arc<Types> {
+        Arc::clone(&self.types.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For who is still making it: nobody else holds it.
+    fn types_mut(&mut self) -> &mut Types {
+        Arc::make_mut(self.types.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over the types of another one, for everybody who holds this one.
+    pub fn replace(&self, other: &Self) {
+        let types = other.types();
+        *self.types.write().unwrap_or_else(PoisonError::into_inner) = types;
     }
 
     /// Adds a typed async function; a type of the same name is replaced. The payload is parsed
@@ -144,52 +175,60 @@ impl Registry {
 
     fn add(&mut self, name: &str, runs: Runs) -> Registered<'_> {
         let name: Arc<str> = name.into();
-        let made = TaskType { name: Arc::clone(&name), runs, defaults: Defaults::default() };
-        let slot = self.types.entry(name).insert_entry(made);
-        Registered { defaults: &mut slot.into_mut().defaults }
+        let made = TaskType { name: Arc::clone(&name), runs, defaults: Defaults::default(), schema: None };
+        let slot = self.types_mut().entry(name).insert_entry(Arc::new(made));
+        Registered { made: Arc::make_mut(slot.into_mut()) }
     }
 
     /// The handler of this type, if a worker of this program runs it.
     #[must_use]
-    pub fn handler(&self, name: &str) -> Option<&Arc<dyn Handler>> {
-        match &self.types.get(name)?.runs {
-            Runs::Here(handler) => Some(handler),
+    pub fn handler(&self, name: &str) -> Option<Arc<dyn Handler>> {
+        match &self.types().get(name)?.runs {
+            Runs::Here(handler) => Some(Arc::clone(handler)),
             Runs::Outside => None,
         }
     }
 
     /// The type of this name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&TaskType> {
-        self.types.get(name)
+    pub fn get(&self, name: &str) -> Option<Arc<TaskType>> {
+        self.types().get(name).cloned()
     }
 
-    /// The names of all types, sorted.
-    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.types.keys()
+    /// All types, by name.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<TaskType>> {
+        self.types().values().cloned().collect()
     }
 
     /// The names, for a message.
     #[must_use]
     pub fn known(&self) -> String {
-        self.types.keys().map(|name| &**name).collect::<Vec<_>>().join(", ")
+        self.types().keys().map(|name| &**name).collect::<Vec<_>>().join(", ")
     }
 
     /// The metric label for a name: itself, or `other` for a type that is not registered.
     #[must_use]
     pub fn label<'a>(&self, name: &'a str) -> &'a str {
-        if self.types.contains_key(name) { name } else { "other" }
+        if self.types().contains_key(name) { name } else { "other" }
     }
 
     /// Lays what the configuration says of a type over the type's own defaults.
     ///
     /// # Errors
     /// When there is no such type.
-    pub fn configure(&mut self, name: &str, over: Defaults) -> Result<(), UnknownTaskType> {
+    pub fn configure(
+        &mut self,
+        name: &str,
+        over: Defaults,
+        schema: Option<Arc<Schema>>,
+    ) -> Result<(), UnknownTaskType> {
         let known = self.known();
-        let Some(found) = self.types.get_mut(name) else {
+        let Some(found) = self.types_mut().get_mut(name) else {
             return Err(UnknownTaskType { name: name.to_owned(), known });
         };
+        let found = Arc::make_mut(found);
+        found.schema = schema.or(found.schema.take());
         let own = &mut found.defaults;
         let Defaults { queue, priority, timeout, max_attempts, backoff } = over;
         own.queue = queue.or(own.queue.take());
@@ -204,31 +243,37 @@ impl Registry {
 /// Sets defaults of a type that was just registered.
 #[derive(Debug)]
 pub struct Registered<'a> {
-    defaults: &'a mut Defaults,
+    made: &'a mut TaskType,
 }
 
 impl Registered<'_> {
     /// The queue of submissions that name none.
     pub fn queue(self, queue: &str) -> Self {
-        self.defaults.queue = Some(queue.into());
+        self.made.defaults.queue = Some(queue.into());
         self
     }
 
     /// The runtime limit of one attempt.
     pub fn timeout(self, timeout: Duration) -> Self {
-        self.defaults.timeout = Some(timeout);
+        self.made.defaults.timeout = Some(timeout);
         self
     }
 
     /// How many attempts, the first included.
     pub fn max_attempts(self, max_attempts: u32) -> Self {
-        self.defaults.max_attempts = Some(max_attempts.max(1));
+        self.made.defaults.max_attempts = Some(max_attempts.max(1));
         self
     }
 
     /// The wait between attempts.
     pub fn backoff(self, backoff: Backoff) -> Self {
-        self.defaults.backoff = Some(backoff);
+        self.made.defaults.backoff = Some(backoff);
+        self
+    }
+
+    /// What payloads must fit: checked at submission.
+    pub fn schema(self, schema: Schema) -> Self {
+        self.made.schema = Some(Arc::new(schema));
         self
     }
 }
@@ -241,10 +286,10 @@ mod tests {
     fn the_configuration_lies_over_the_types_own_defaults() {
         let mut registry = Registry::new();
         registry.register("add", async |_: Context, (a, b): (i64, i64)| Ok(a + b)).max_attempts(3).queue("math");
-        registry.configure("add", Defaults { max_attempts: Some(9), ..Defaults::default() }).unwrap();
-        let defaults = &registry.get("add").unwrap().defaults;
+        registry.configure("add", Defaults { max_attempts: Some(9), ..Defaults::default() }, None).unwrap();
+        let defaults = registry.get("add").unwrap().defaults.clone();
         assert_eq!((defaults.max_attempts, defaults.queue.as_deref()), (Some(9), Some("math")));
-        let error = registry.configure("ad", Defaults::default()).unwrap_err();
+        let error = registry.configure("ad", Defaults::default(), None).unwrap_err();
         assert_eq!(
             error.to_string(),
             "tasks.ad: this binary has no such task type; it has add, echo, fail, heartbeat, noop, sleep"

@@ -180,14 +180,21 @@ pub const DEFAULT_QUEUE: &str = "default";
 /// left out comes from the type's defaults, then from the configuration's.
 ///
 /// # Errors
-/// When this program has no such task type; the fault lists the known ones.
-pub fn admit(submission: Submission, registry: &Registry, defaults: &Defaults) -> Result<NewTask, Fault> {
+/// When this program has no such task type, with a list of the known ones; else all that does not fit
+/// the type's schema.
+pub fn admit(submission: Submission, registry: &Registry, defaults: &Defaults) -> Result<NewTask, Vec<Fault>> {
     let Submission { name, payload, queue, priority, when, timeout, max_attempts, backoff, expires_in, tags, metadata } =
         submission;
     let Some(task_type) = registry.get(&name) else {
         let detail = format!("{} is not a known task type; known: {}", quoted(&name), registry.known());
-        return Err(Fault::at("/name", detail));
+        return Err(vec![Fault::at("/name", detail)]);
     };
+    if let Some(schema) = &task_type.schema {
+        let faults = schema.check(&payload);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+    }
     let own = &task_type.defaults;
     Ok(NewTask {
         name: Arc::clone(&task_type.name),

@@ -5,7 +5,7 @@ use crate::lifecycle::{fire, submit};
 use crate::store::StoreError;
 use crate::store::schedules::{DUE_ROWS, Due};
 use crate::task::cron::Cron;
-use crate::task::{NewTask, Timestamp, submission};
+use crate::task::{Fault, NewTask, Timestamp, submission};
 use crate::telemetry::Episode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,17 +92,19 @@ fn prepare(
     now: Timestamp,
 ) -> Result<(Option<Timestamp>, NewTask), (Option<Timestamp>, String)> {
     let faults = |faults: Vec<String>| faults.join("; ");
+    let described = |found: Vec<Fault>| {
+        faults(found.into_iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect())
+    };
     let cron = Cron::parse(&due.cron, &due.timezone)
         .map_err(|all| (None, faults(all.iter().map(ToString::to_string).collect())))?;
     let next = fire::following(&cron, due.fire_at, now);
     let (submission, found) =
         submission::read(&due.task, parts.max_payload).map_err(|error| (next, error.to_string()))?;
     if !found.is_empty() {
-        let all = found.into_iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
-        return Err((next, faults(all)));
+        return Err((next, described(found)));
     }
     let mut task =
-        submit::admit(submission, &parts.tools.registry, &parts.defaults).map_err(|fault| (next, fault.detail))?;
+        submit::admit(submission, &parts.tools.registry, &parts.defaults).map_err(|found| (next, described(found)))?;
     task.schedule = Some(Arc::clone(&due.name));
     Ok((next, task))
 }

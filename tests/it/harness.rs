@@ -153,7 +153,12 @@ impl DaemonBuilder {
 
     /// The daemon's `taskrunnerx.toml`.
     pub(crate) fn file(&mut self, text: &str) -> &mut Self {
-        std::fs::write(self.directory.path().join("taskrunnerx.toml"), text).unwrap();
+        self.beside("taskrunnerx.toml", text)
+    }
+
+    /// A file in the daemon's working directory.
+    pub(crate) fn beside(&mut self, name: &str, text: &str) -> &mut Self {
+        std::fs::write(self.directory.path().join(name), text).unwrap();
         self
     }
 
@@ -171,7 +176,7 @@ impl DaemonBuilder {
             }
         });
         let address = listening(&lines).unwrap_or_else(|| panic!("it did not listen: {:#?}", log.lock().unwrap()));
-        Daemon { child, url: format!("http://{address}"), log, client: client(), _directory: self.directory }
+        Daemon { child, url: format!("http://{address}"), log, client: client(), directory: self.directory }
     }
 
     /// Starts it and waits until it is ready.
@@ -210,7 +215,7 @@ pub(crate) struct Daemon {
     pub(crate) url: String,
     log: Arc<Mutex<Vec<String>>>,
     pub(crate) client: reqwest::Client,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Drop for Daemon {
@@ -231,6 +236,11 @@ impl Daemon {
             answer.status().is_success().then_some(())
         })
         .await;
+    }
+
+    /// Its `taskrunnerx.toml` anew.
+    pub(crate) fn file(&self, text: &str) {
+        std::fs::write(self.directory.path().join("taskrunnerx.toml"), text).unwrap();
     }
 
     pub(crate) fn log(&self) -> Vec<String> {

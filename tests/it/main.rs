@@ -30,4 +30,5 @@ mod recovery;
 mod rest;
 mod schedules;
 mod schema;
+mod task_types;
 mod waiting;

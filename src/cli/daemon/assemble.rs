@@ -5,7 +5,7 @@ use super::DaemonError;
 use crate::api::{self, BulkLimits, Services, State};
 use crate::config::{Config, Executor, Queues, Roles, ScheduledTask, TaskConfig, TaskDefaults};
 use crate::executor::command::Command;
-use crate::executor::{Defaults as TypeDefaults, Registry, Silent};
+use crate::executor::{Defaults as TypeDefaults, Registry, Schema, Silent};
 use crate::lifecycle::Tools;
 use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::submit::{Defaults, Submitter};
@@ -207,7 +207,7 @@ pub(super) fn role_names(roles: &Roles) -> Vec<&'static str> {
 /// configuration needs the registry. Every fault at once, each with its key.
 pub(super) fn set_up(registry: &mut Registry, config: &Config) -> Result<Vec<ScheduleSpec>, DaemonError> {
     let mut faults = Vec::new();
-    for (name, TaskConfig { defaults, executor }) in &config.tasks {
+    for (name, TaskConfig { defaults, executor, schema }) in &config.tasks {
         match executor {
             None => {}
             Some(_) if registry.get(name).is_some() => {
@@ -228,7 +228,14 @@ pub(super) fn set_up(registry: &mut Registry, config: &Config) -> Result<Vec<Sch
         }
         let TaskDefaults { queue, timeout, max_attempts, backoff, priority } = defaults.clone();
         let over = TypeDefaults { queue: queue.map(Arc::from), priority, timeout, max_attempts, backoff };
-        if let Err(unknown) = registry.configure(name, over) {
+        let schema = match schema.as_ref().map(|schema| Schema::new(schema.json.clone())).transpose() {
+            Ok(schema) => schema.map(Arc::new),
+            Err(why) => {
+                faults.push(format!("tasks.{name}.schema: {why}"));
+                continue;
+            }
+        };
+        if let Err(unknown) = registry.configure(name, over, schema) {
             faults.push(unknown.to_string());
         }
     }

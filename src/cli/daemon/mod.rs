@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+use signals::Hangups;
 pub use signals::stop_on_signals;
 
 /// Wait between tries to reach the database at start.
@@ -88,22 +89,30 @@ pub fn check(mut registry: Registry, config: &Config) -> Result<(), DaemonError>
     assemble::set_up(&mut registry, config).map(|_| ())
 }
 
+/// Reads the configuration again, as it was read at the start.
+pub type Reload = Box<dyn Fn() -> Result<Config, ConfigError>>;
+
 /// Runs the process's roles until stopped, then drains. `ready` is called with the bound
-/// address when every service is up.
+/// address when every service is up; `reload` at each SIGHUP, for the task types. None: SIGHUP ends the process.
 ///
 /// # Errors
 /// When the start fails for a reason that waiting does not mend, or a service ends by itself.
 pub async fn run(
     config: Config,
     mut registry: Registry,
+    reload: Option<Reload>,
     stop: CancellationToken,
     ready: impl FnOnce(SocketAddr),
 ) -> Result<(), DaemonError> {
     let (database_url, redis_url) = config.require_servers()?;
+    let own_types = registry.clone();
+    // From here on: one that comes early must not end the process.
+    let mut hangups = reload.as_ref().map(|_| Hangups::listen());
     let schedules = assemble::set_up(&mut registry, &config)?;
     if config.roles.api && config.api_key.is_none() && !config.bind.ip().is_loopback() {
         return Err(DaemonError::Open(config.bind));
     }
+    let registry = Arc::new(registry);
     let metrics = Metrics::new()?;
     let store = Store::new(database_url.expose(), config.database.pool.map(usize::from), metrics.clone())?;
     let stream = Stream::new(redis_url.expose(), &config.redis_prefix, metrics.clone())?;
@@ -133,7 +142,7 @@ pub async fn run(
         Some(Ok(())) => {
             let parts = assemble::Parts {
                 config: &config,
-                registry: Arc::new(registry),
+                registry: Arc::clone(&registry),
                 store: &store,
                 stream: &stream,
                 metrics: &metrics,
@@ -159,6 +168,7 @@ pub async fn run(
                         biased;
                         () = stop.cancelled() => Ok(()),
                         ended = running.ended() => Err(ended),
+                        never = reload_types(&registry, &own_types, &config, reload, &mut hangups) => never,
                     }
                 }
             }
@@ -171,6 +181,36 @@ pub async fn run(
     store.close();
     tracing::info!("stopped");
     result
+}
+
+/// At each SIGHUP the task types become those of the configuration as it is then; a wrong one changes nothing.
+/// Attempts that run keep what they began with. Every other key waits for the next start.
+async fn reload_types<T>(
+    registry: &Registry,
+    own_types: &Registry,
+    config: &Config,
+    reload: Option<Reload>,
+    hangups: &mut Option<Hangups>,
+) -> T {
+    let (Some(reload), Some(hangups)) = (reload, hangups) else { return std::future::pending().await };
+    loop {
+        hangups.next().await;
+        let read = reload().map_err(DaemonError::from).and_then(|fresh| {
+            // What only a start can change stays as it is.
+            let mut now = config.clone();
+            now.tasks = fresh.tasks;
+            let mut types = own_types.clone();
+            assemble::set_up(&mut types, &now)?;
+            Ok(types)
+        });
+        match read {
+            Ok(types) => {
+                registry.replace(&types);
+                tracing::info!(task_types = types.known(), "read the task types again");
+            }
+            Err(error) => tracing::error!(%error, "the task types stay as they are"),
+        }
+    }
 }
 
 /// Migrates; while the database is away, waits for it with one log line.

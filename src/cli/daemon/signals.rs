@@ -1,7 +1,29 @@
-//! SIGTERM and SIGINT: the first drains, the second ends the process at once.
+//! SIGTERM and SIGINT: the first drains, the second ends the process at once. SIGHUP reads the configuration again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// Says when the process is told to read its configuration again: SIGHUP.
+pub(super) struct Hangups(Option<Signal>);
+
+impl Hangups {
+    pub(super) fn listen() -> Self {
+        match signal(SignalKind::hangup()) {
+            Ok(hangup) => Self(Some(hangup)),
+            Err(error) => {
+                tracing::error!(%error, "SIGHUP cannot be handled: the configuration will not be read again");
+                Self(None)
+            }
+        }
+    }
+
+    pub(super) async fn next(&mut self) {
+        match &mut self.0 {
+            Some(hangup) => _ = hangup.recv().await,
+            None => std::future::pending().await,
+        }
+    }
+}
 
 /// The exit code of a process that was told twice.
 const EXIT_AT_ONCE: i32 = 130;

@@ -49,7 +49,8 @@ pub(super) async fn run(args: Args, config: Option<PathBuf>, registry: Registry)
         Environment::of_process().with("DATABASE_URL", &servers.database_url).with("REDIS_URL", &servers.redis_url);
     let (config, _) = load(&flags, &environment)?;
     let ephemeral = args.ephemeral;
-    let mut daemon = std::pin::pin!(daemon::run(config, registry, stop.clone(), move |address| welcome(
+    // Its terminal's end is its own.
+    let mut daemon = std::pin::pin!(daemon::run(config, registry, None, stop.clone(), move |address| welcome(
         address, &data_dir, ephemeral
     )));
     let result = tokio::select! {

@@ -126,6 +126,9 @@ fn task_types_of_their_own_refuse_the_rest() {
         ("command = [\"a\"]\nenv = [\"=x\"]", "env", "has an entry without a name"),
         ("command = [\"a\"]\nenv = [\"TASKRUNNERX_ATTEMPT=9\"]", "env", "is set by the worker"),
         ("command = [\"a\"]\nfiles = 1", "files", "takes a whole number from 8"),
+        ("command = [\"a\"]\nschema = \"not-there.json\"", "schema", "cannot be read: No such file"),
+        ("command = [\"a\"]\nschema = \"Cargo.toml\"", "schema", "is not JSON"),
+        ("command = [\"a\"]\nschema = 5", "schema", "takes a JSON Schema as a table"),
         ("comand = [\"a\"]", "comand", "is not a key; the nearest is `command`"),
     ] {
         let faults = file(&format!("[tasks.x]\n{text}")).faults();

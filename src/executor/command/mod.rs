@@ -114,6 +114,10 @@ impl Handler for Command {
         async move { run(context, &order, max_result).await }.boxed()
     }
 
+    fn executor(&self) -> &'static str {
+        "command"
+    }
+
     fn stop_grace(&self) -> Duration {
         TERM_GRACE + KILL_GRACE
     }
