@@ -26,8 +26,11 @@ mod scale;
 use limit::Limit;
 use mysql_async::prelude::Queryable;
 use phases::Rate;
-use rig::Rig;
+use rig::{Daemon, Rig};
 
+/// A worker as it is unless it is told otherwise, and one for short tasks: a claim takes at most as many tasks as
+/// there are slots.
+const SLOTS: [usize; 2] = [64, 256];
 /// Not counted: statements are prepared, the queue is known.
 const WARM_UP: usize = 5_000;
 
@@ -91,20 +94,33 @@ async fn main() {
     }
     println!("  resident memory, api: {:.1} MiB, at most {:.1}", api.resident_mib("VmRSS"), api.resident_mib("VmHWM"));
     if options.wants("drain") {
-        let (rate, worker) = phases::drain(&rig, &mut sql).await;
-        let parts = ["claim", "finish", "xadd", "xreadgroup + xack + xdel"];
-        line(&format!("drain of {}", rate.tasks), &rate, of(&parts));
-        println!("  statements: {}", phases::statements(&worker).await);
-        println!(
-            "  resident memory, worker: {:.1} MiB, at most {:.1}",
-            worker.resident_mib("VmRSS"),
-            worker.resident_mib("VmHWM")
-        );
+        for slots in SLOTS {
+            phases::submit_bulk(&api, options.tasks).await;
+            let (rate, worker) = phases::drain(&rig, &mut sql, slots).await;
+            let parts = ["claim", "finish", "xadd", "xreadgroup + xack + xdel"];
+            line(&format!("drain of {}, {slots} slots", rate.tasks), &rate, of(&parts));
+            println!("  statements: {}", phases::statements(&worker).await);
+            println!(
+                "  resident memory, worker: {:.1} MiB, at most {:.1}",
+                worker.resident_mib("VmRSS"),
+                worker.resident_mib("VmHWM")
+            );
+            worker.stop();
+        }
     }
     drop(api);
-    sql.query_drop("TRUNCATE TABLE tasks").await.unwrap();
-    if options.wants("sustained") || options.wants("latency") {
-        all_roles(&rig, &mut sql, &options, limit.as_ref()).await;
+    for (n, slots) in SLOTS.into_iter().enumerate() {
+        sql.query_drop("TRUNCATE TABLE tasks").await.unwrap();
+        if options.wants("sustained") || options.wants("latency") && n == 0 {
+            let all = rig.with_slots("all", slots);
+            if n == 0 {
+                at_rest(&all, &mut sql, &options, limit.as_ref()).await;
+            }
+            if options.wants("sustained") {
+                sustained(&all, &mut sql, options.tasks, slots, limit.as_ref()).await;
+            }
+            all.stop();
+        }
     }
     rig.servers.stop().await;
 }
@@ -128,14 +144,14 @@ async fn scale(rig: &Rig, sql: &mut mysql_async::Conn, tasks: usize) {
     scale::purge(rig, sql).await;
 }
 
-async fn all_roles(rig: &Rig, sql: &mut mysql_async::Conn, options: &Options, limit: Option<&Limit>) {
-    let all = rig.daemon("all");
+/// What shows at a low rate.
+async fn at_rest(all: &Daemon, sql: &mut mysql_async::Conn, options: &Options, limit: Option<&Limit>) {
     println!("start to ready: {:.0} ms with the schema in place", all.start.as_secs_f64() * 1e3);
-    phases::sustained(&all, sql, WARM_UP).await;
+    phases::sustained(all, sql, WARM_UP).await;
     if options.wants("latency") {
         println!("  resident memory, idle: {:.1} MiB", all.resident_mib("VmRSS"));
         println!("at 20 tasks a second, ms          p50     p99");
-        for (what, p50, p99) in phases::latency(&all, sql).await {
+        for (what, p50, p99) in phases::latency(all, sql).await {
             println!("  {what:<26} {p50:>8.2} {p99:>7.2}");
         }
         if let Some(limit) = limit {
@@ -143,16 +159,14 @@ async fn all_roles(rig: &Rig, sql: &mut mysql_async::Conn, options: &Options, li
             println!("  bare: 3 commits of {:.2}, 2 round trips of {:.2}: {bare:.2}", limit.commit_ms, limit.redis_ms);
         }
     }
-    if options.wants("sustained") {
-        let (rate, submitting) = phases::sustained(&all, sql, options.tasks).await;
-        let parts = ["insert", "claim", "finish", "xadd", "xreadgroup + xack + xdel", "http"];
-        line("sustained, end to end", &rate, limit.map(|limit| limit.per_second(&parts)));
-        println!("  statements: {}", phases::statements(&all).await);
-        println!("  submitted at {:.0}/s", rate.tasks as f64 / submitting.as_secs_f64());
-        println!(
-            "  resident memory, all: {:.1} MiB, at most {:.1}",
-            all.resident_mib("VmRSS"),
-            all.resident_mib("VmHWM")
-        );
-    }
+}
+
+async fn sustained(all: &Daemon, sql: &mut mysql_async::Conn, tasks: usize, slots: usize, limit: Option<&Limit>) {
+    phases::sustained(all, sql, WARM_UP).await;
+    let (rate, submitting) = phases::sustained(all, sql, tasks).await;
+    let parts = ["insert", "claim", "finish", "xadd", "xreadgroup + xack + xdel", "http"];
+    line(&format!("end to end, {slots} slots"), &rate, limit.map(|limit| limit.per_second(&parts)));
+    println!("  statements: {}", phases::statements(all).await);
+    println!("  submitted at {:.0}/s", rate.tasks as f64 / submitting.as_secs_f64());
+    println!("  resident memory, all: {:.1} MiB, at most {:.1}", all.resident_mib("VmRSS"), all.resident_mib("VmHWM"));
 }

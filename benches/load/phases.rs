@@ -75,12 +75,12 @@ async fn at_rest(sql: &mut Conn) {
     }
 }
 
-/// The backlog that is there, from the moment that a worker is ready. Gives the worker too.
-pub(crate) async fn drain(rig: &Rig, sql: &mut Conn) -> (Rate, Daemon) {
+/// The backlog that is there, from the moment that a worker with so many slots is ready. Gives the worker too.
+pub(crate) async fn drain(rig: &Rig, sql: &mut Conn, slots: usize) -> (Rate, Daemon) {
     let waiting = "SELECT COUNT(*) FROM tasks WHERE queue = 'default' AND lane > 0";
     let tasks: usize = sql.query_first(waiting).await.unwrap().unwrap();
     let usage = Usage::now();
-    let worker = rig.daemon("worker");
+    let worker = rig.with_slots("worker", slots);
     let began = Instant::now();
     at_rest(sql).await;
     (Rate { tasks, time: began.elapsed(), cost: usage.each(tasks) }, worker)

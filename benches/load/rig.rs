@@ -39,6 +39,11 @@ impl Rig {
         self.daemon_with(roles, &[])
     }
 
+    /// The same with so many slots.
+    pub(crate) fn with_slots(&self, roles: &str, slots: usize) -> Daemon {
+        self.daemon_with(roles, &[("TASKRUNNERX_WORKER__CONCURRENCY", &slots.to_string())])
+    }
+
     /// The same with settings of its own.
     pub(crate) fn daemon_with(&self, roles: &str, settings: &[(&str, &str)]) -> Daemon {
         Daemon::start(&self.database_url, &self.servers.redis_url, roles, settings)
