@@ -4,6 +4,7 @@
 //! It reads its [`Order`] from standard input and starts the *stage*, this binary a third time: limits are set there,
 //! in the program's process and not in this one, before it becomes the program.
 
+use super::cgroup::Cgroup;
 use super::user::User;
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitOptions, getpid, getppid, kill_process, kill_process_group, set_child_subreaper,
@@ -84,7 +85,14 @@ fn leash() -> Result<ExitStatus, (u8, String)> {
     let order = read_order(&mut rope).map_err(|error| failed("the order could not be read", &error))?;
     drop(rope);
     set_child_subreaper(Some(getpid())).map_err(|error| failed("orphans cannot be held", &error))?;
-    let mut program = start(&order).map_err(|error| failed("the program could not be started", &error))?;
+    let cgroup = Cgroup::enter();
+    let mut program = match start(&order) {
+        Ok(program) => program,
+        Err(error) => {
+            cgroup.into_iter().for_each(Cgroup::kill);
+            return Err(failed("the program could not be started", &error));
+        }
+    };
     let group = Pid::from_child(&program);
     let (tell, events) = mpsc::channel();
     if let Some(mut stdin) = program.stdin.take() {
@@ -111,6 +119,9 @@ fn leash() -> Result<ExitStatus, (u8, String)> {
         }
     };
     let _ = kill_process_group(group, Signal::KILL);
+    if let Some(cgroup) = cgroup {
+        cgroup.kill();
+    }
     sweep();
     Ok(status.unwrap_or_else(|| ExitStatus::from_raw(Signal::KILL.as_raw())))
 }

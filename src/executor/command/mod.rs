@@ -9,10 +9,11 @@
 //! The worker starts no program itself but a [`leash`]: this binary once more, which starts the program and
 //! outlives it. The worker holds the one end of its standard input, the rope: when the worker lets
 //! go, be it by `kill -9`, the leash kills everything that the program has started. It can, because orphans
-//! come to it (a *subreaper*): double forks and sessions of their own do not escape. The program's
-//! own processes end before the attempt does.
+//! come to it (a *subreaper*): double forks and sessions of their own do not escape, and where the host lets it
+//! the kernel ends them all at once ([`cgroup`]). The program's own processes end before the attempt does.
 
 mod capture;
+mod cgroup;
 mod leash;
 mod user;
 
