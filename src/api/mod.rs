@@ -11,6 +11,7 @@ mod health;
 mod listing;
 mod ops;
 mod problem;
+mod pull;
 mod queues;
 mod request;
 mod serving;
@@ -25,6 +26,7 @@ pub use task_json::to_json;
 
 use crate::lifecycle::Tools;
 use crate::lifecycle::lookup::Lookup;
+use crate::lifecycle::pull::Desk;
 use crate::lifecycle::submit::{Defaults, Submitter};
 use crate::telemetry::Metrics;
 use actix_web::dev::Server;
@@ -53,9 +55,12 @@ pub struct Services {
     pub tools: Tools,
     pub submitter: Submitter,
     pub lookup: Lookup,
+    pub desk: Desk,
     pub defaults: Defaults,
     /// `limits.payload`, in bytes.
     pub max_payload: usize,
+    /// `limits.result`, in bytes.
+    pub max_result: usize,
     pub bulk: BulkLimits,
 }
 
@@ -117,6 +122,8 @@ pub fn server(bind: SocketAddr, workers: usize, state: Arc<State>) -> std::io::R
     .workers(workers)
     .keep_alive(KEEP_ALIVE)
     .backlog(BACKLOG)
+    // A client that has gone is noticed, and nothing more is done for it: it may be waiting for a task.
+    .h1_allow_half_closed(false)
     .shutdown_timeout(STOP_SECONDS)
     .disable_signals()
     .server_hostname("taskrunnerx")
@@ -149,6 +156,18 @@ fn routes(config: &mut web::ServiceConfig) {
             web::resource("/api/tasks/{id}/cancel").route(web::post().to(tasks::cancel)).default_service(only_post()),
         )
         .service(web::resource("/api/task-types").route(get().to(task_types::list)).default_service(only_get()))
+        .service(
+            web::resource("/api/tasks/{id}/complete")
+                .route(web::post().to(pull::complete))
+                .default_service(only_post()),
+        )
+        .service(web::resource("/api/tasks/{id}/fail").route(web::post().to(pull::fail)).default_service(only_post()))
+        .service(web::resource("/api/workers/claim").route(web::post().to(pull::claim)).default_service(only_post()))
+        .service(
+            web::resource("/api/workers/{id}/heartbeat")
+                .route(web::post().to(pull::heartbeat))
+                .default_service(only_post()),
+        )
         .service(web::resource("/api/queues").route(get().to(queues::list)).default_service(only_get()))
         .service(web::resource("/api/queues/{queue}").route(get().to(queues::get)).default_service(only_get()))
         .service(

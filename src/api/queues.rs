@@ -152,7 +152,7 @@ pub(super) async fn resume(
     }
 }
 
-fn no_faults(fields: Fields<'_>) -> Result<(), Problem> {
+pub(super) fn no_faults(fields: Fields<'_>) -> Result<(), Problem> {
     let faults = fields.finish();
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }
 }

@@ -189,6 +189,18 @@ impl Registry {
         }
     }
 
+    /// Whether the tasks of this type are run by workers outside.
+    #[must_use]
+    pub fn is_outside(&self, name: &str) -> bool {
+        self.types().get(name).is_some_and(|found| matches!(found.runs, Runs::Outside))
+    }
+
+    /// Whether there is such a type at all.
+    #[must_use]
+    pub fn has_outside(&self) -> bool {
+        self.types().values().any(|found| matches!(found.runs, Runs::Outside))
+    }
+
     /// The type of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<TaskType>> {

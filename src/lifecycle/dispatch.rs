@@ -7,9 +7,10 @@ mod sent;
 
 pub use sent::Sent;
 
-use crate::store::tasks::Waiting;
+use super::Tools;
+use crate::store::tasks::{Place, Waiting};
 use crate::store::{Store, StoreError};
-use crate::stream::{Entry, Stream, StreamError, StreamState};
+use crate::stream::{Entry, StreamError, StreamState};
 use crate::task::{TaskId, Timestamp};
 use crate::telemetry::Metrics;
 use std::collections::HashMap;
@@ -27,6 +28,8 @@ pub const MAX_WINDOW: u64 = 10_000;
 pub const SWEEP_GRACE: chrono::TimeDelta = chrono::TimeDelta::seconds(5);
 /// Rows that one step of the sweep brings back.
 const SWEEP_ROWS: usize = 1000;
+/// Rows that one step looks at of what is set aside.
+const ASIDE_ROWS: u64 = 1000;
 /// Weight of the newest measurement in the start rate.
 const RATE_WEIGHT: f64 = 0.3;
 
@@ -96,32 +99,81 @@ pub struct Filled {
 }
 
 /// Adds entries for up to `room` tasks of a queue's backlog that are not in its stream yet, which was in this
-/// state. `now` is the database's clock, not later than this call.
+/// state. Those among them that workers outside run are set aside instead. `now` is the database's clock, not
+/// later than this call.
 ///
 /// # Errors
 /// When either server cannot be reached. Nothing is remembered then: what reached the stream all the
 /// same comes twice, and loses its second claim.
 pub async fn fill(
-    store: &Store,
-    stream: &Stream,
+    tools: &Tools,
     queue: &Arc<str>,
     sent: &mut Sent,
     state: &StreamState,
     room: usize,
     now: Timestamp,
 ) -> Result<Filled, DispatchError> {
+    let Tools { store, stream, registry, .. } = tools;
     let (fresh, more) = look(store, queue, sent, state, room, now).await?;
     if fresh.is_empty() {
         return Ok(Filled { added: 0, more });
     }
     let positions: HashMap<TaskId, u64> = fresh.iter().copied().collect();
     let waiting = store.waiting(fresh.into_iter().map(|(id, _)| id).collect()).await?;
+    let (aside, waiting): (Vec<Waiting>, Vec<Waiting>) =
+        waiting.into_iter().partition(|task| registry.is_outside(&task.name));
+    set_aside(tools, queue, aside.into_iter().map(|task| task.id).collect()).await?;
     let added: Vec<TaskId> = waiting.iter().map(|task| task.id).collect();
     stream.append(waiting.into_iter().map(|task| entry(queue, task, now)).collect()).await?;
     for id in &added {
         sent.remember(*id, positions.get(id).copied().unwrap_or(0), now);
     }
     Ok(Filled { added: added.len(), more })
+}
+
+/// Of tasks that have just come into a queue's backlog, sets aside those that workers outside run: they need not
+/// wait behind what the stream has no room for.
+///
+/// # Errors
+/// When the database cannot be reached; [`fill`] then does it.
+pub async fn sort_out(tools: &Tools, queue: &Arc<str>, ids: Vec<TaskId>) -> Result<(), StoreError> {
+    if ids.is_empty() || !tools.registry.has_outside() {
+        return Ok(());
+    }
+    let named = tools.store.backlog_names(ids).await?.into_iter();
+    let aside = named.filter(|(_, name)| tools.registry.is_outside(name)).map(|(id, _)| id).collect();
+    set_aside(tools, queue, aside).await
+}
+
+/// Takes tasks out of the backlog for workers outside, and wakes those that wait.
+pub(super) async fn set_aside(tools: &Tools, queue: &Arc<str>, ids: Vec<TaskId>) -> Result<(), StoreError> {
+    if !ids.is_empty() && tools.store.set_aside(ids).await? > 0 {
+        tools.wakes.arrived(queue);
+    }
+    Ok(())
+}
+
+/// One step of a look at what is set aside in a queue: what a process of ours runs by now, since the configuration
+/// has changed, comes back to the backlog. A type that nobody has stays where it is. Gives the place of the next
+/// step; None: that was all.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn put_back(
+    tools: &Tools,
+    queue: &Arc<str>,
+    sent: &mut Sent,
+    from: Place,
+) -> Result<Option<Place>, StoreError> {
+    let aside = tools.store.aside(Arc::clone(queue), from, ASIDE_ROWS).await?;
+    let ours = aside.tasks.into_iter().filter(|(_, name)| tools.registry.handler(name).is_some());
+    let ours: Vec<TaskId> = ours.map(|(id, _)| id).collect();
+    if !ours.is_empty() {
+        let moved = tools.store.put_back(ours.clone()).await?;
+        sent.forget(&ours);
+        tracing::info!(queue = &**queue, tasks = moved, "their types are run here now: put back into the backlog");
+    }
+    Ok(aside.next)
 }
 
 /// The first tasks of the backlog that are not in the stream, at most `room`; and whether there are others.

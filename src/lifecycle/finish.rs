@@ -101,7 +101,7 @@ async fn attempt(tools: &Tools, batch: Vec<Ended>) -> Result<Vec<Ended>, (StoreE
             Ok(applied) => {
                 let done = settled.entry(Arc::clone(&ended.claimed.queue)).or_default();
                 done.push(std::mem::take(&mut ended.entry_id));
-                settle(tools, ended, &finish.record, applied);
+                settle(tools, &Which::from(&*ended.claimed), &ended.outcome, &finish.record, applied);
             }
             Err(error) if error.is_transient() => {
                 trouble = Some(error);
@@ -172,12 +172,45 @@ pub(super) fn record(id: TaskId, attempt: u32, worker: crate::task::WorkerId, ou
     Finish { id, attempt, worker, record, history, crashed: matches!(outcome, Outcome::Lost(_)) }
 }
 
-fn settle(tools: &Tools, ended: Ended, record: &Record, applied: Applied) {
-    let Ended { claimed, outcome, .. } = ended;
+/// Records the outcome of one attempt of a worker outside, which runs as its row was just read.
+///
+/// # Errors
+/// When the database cannot be reached. It may then be recorded all the same.
+pub(super) async fn record_one(tools: &Tools, held: &Held, outcome: &Outcome) -> Result<Applied, StoreError> {
+    let attempt = held.standing.attempt;
+    let next = decide(outcome, &held.standing, rand::random());
+    let finish = record(held.id, attempt, held.worker, outcome, next);
+    let applied = tools.store.finish(vec![finish.clone()]).await.pop().unwrap_or(Ok(Applied::Fenced))?;
+    settle(
+        tools,
+        &Which { id: held.id, attempt, name: &held.name, queue: &held.queue },
+        outcome,
+        &finish.record,
+        applied,
+    );
+    Ok(applied)
+}
+
+/// The attempt that an outcome is of.
+struct Which<'a> {
+    id: TaskId,
+    attempt: u32,
+    name: &'a str,
+    queue: &'a Arc<str>,
+}
+
+impl<'a> From<&'a Claimed> for Which<'a> {
+    fn from(claimed: &'a Claimed) -> Self {
+        Self { id: claimed.id, attempt: claimed.attempt, name: &claimed.name, queue: &claimed.queue }
+    }
+}
+
+fn settle(tools: &Tools, which: &Which<'_>, outcome: &Outcome, record: &Record, applied: Applied) {
+    let Which { id, attempt, name, queue } = which;
     let word = match applied {
         Applied::Fenced => {
             tools.metrics.tasks_fenced.inc();
-            tracing::warn!(task.id = %claimed.id, attempt = claimed.attempt, outcome = outcome.as_str(), "an outcome was discarded: another attempt owns the task");
+            tracing::warn!(task.id = %id, attempt, outcome = outcome.as_str(), "an outcome was discarded: another attempt owns the task");
             return;
         }
         Applied::Cancelled => "cancelled",
@@ -189,13 +222,13 @@ fn settle(tools: &Tools, ended: Ended, record: &Record, applied: Applied) {
         Record::Completed { .. } | Record::Failed { .. } | Record::Cancelled { .. } => false,
     };
     if soon {
-        tools.wake(&claimed.queue);
+        tools.wake(queue);
     }
     if let Some(error) = outcome.error() {
-        tracing::info!(task.id = %claimed.id, task.name = &*claimed.name, attempt = claimed.attempt, outcome = word, error, "attempt ended");
+        tracing::info!(task.id = %id, task.name = name, attempt, outcome = word, error, "attempt ended");
     } else {
-        tracing::debug!(task.id = %claimed.id, task.name = &*claimed.name, attempt = claimed.attempt, outcome = word, "attempt ended");
+        tracing::debug!(task.id = %id, task.name = name, attempt, outcome = word, "attempt ended");
     }
-    let name = tools.registry.label(&claimed.name);
-    tools.metrics.tasks_finished.with_label_values(&[&*claimed.queue, name, word]).inc();
+    let label = tools.registry.label(name);
+    tools.metrics.tasks_finished.with_label_values(&[&***queue, label, word]).inc();
 }

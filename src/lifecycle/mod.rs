@@ -7,7 +7,7 @@
 //!                                                           purge: the end
 //! ```
 //!
-//! `pause` is the verb of a queue: it stops what comes between submit and dispatch. [`lookup`]
+//! `pull` is claim and finish for workers outside. `pause` is the verb of a queue: it stops what comes between submit and dispatch. [`lookup`]
 //! reads tasks for whoever asks.
 //!
 //! Each verb knows the store and the stream, and none knows the services that call it: which
@@ -47,6 +47,7 @@ pub mod finish;
 pub mod fire;
 pub mod lookup;
 pub mod pause;
+pub mod pull;
 pub mod purge;
 pub mod rescue;
 pub mod submit;

@@ -46,6 +46,7 @@ pub async fn resume(tools: &Tools, queue: &Arc<str>, by: &str) -> Result<Option<
     let row = tools.store.resume_queue(Arc::clone(queue)).await?;
     if row.is_some() {
         tools.wake(queue);
+        tools.wakes.arrived(queue);
         tracing::info!(queue = &**queue, by, "queue resumed");
     }
     Ok(row)

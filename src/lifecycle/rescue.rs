@@ -3,12 +3,15 @@
 //! attempt; then its stream entries and its row go.
 
 use super::Tools;
+use super::dispatch::set_aside;
 use super::finish::record;
 use crate::store::StoreError;
-use crate::store::tasks::{Applied, Finish, Held};
-use crate::task::{Outcome, Standing, WorkerId, decide};
+use crate::store::tasks::{Applied, Attempt, Finish, Held, Record};
+use crate::task::{Outcome, Standing, TaskId, WorkerId, decide};
 use crate::telemetry::Episode;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Tasks moved in one batch.
 const BATCH: u32 = 200;
@@ -84,6 +87,30 @@ pub async fn release(tools: &Tools, unknown: Vec<Held>) -> Result<usize, StoreEr
     requeue(tools, unknown, &Outcome::Interrupted).await
 }
 
+/// Ends an attempt of a worker outside whose deadline has passed.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub(super) async fn time_out(tools: &Tools, attempt: &Attempt) -> Result<usize, StoreError> {
+    requeue(tools, vec![attempt.held.clone()], &Outcome::TimedOut(attempt.timeout)).await
+}
+
+/// Ends attempts of workers outside whose deadlines passed longer than `grace` ago, and of which their
+/// workers do not speak: those live, or they would have been declared dead.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn overdue(tools: &Tools, grace: Duration) -> Result<usize, StoreError> {
+    let mut ended = 0;
+    for attempt in tools.store.overdue(grace, BATCH).await? {
+        ended += time_out(tools, &attempt).await?;
+    }
+    if ended > 0 {
+        tracing::warn!(tasks = ended, "attempts of workers outside were timed out: nobody reported them");
+    }
+    Ok(ended)
+}
+
 async fn take_over(tools: &Tools, worker: WorkerId, outcome: &Outcome) -> Result<usize, StoreError> {
     let mut rescued = 0;
     loop {
@@ -120,12 +147,19 @@ async fn requeue(tools: &Tools, held: Vec<Held>, outcome: &Outcome) -> Result<us
         .collect();
     let mut moved = 0;
     let mut woken: Vec<&Arc<str>> = Vec::new();
-    let words: Vec<&'static str> = finishes.iter().map(|finish: &Finish| finish.record.outcome()).collect();
-    for ((held, word), applied) in held.iter().zip(words).zip(tools.store.finish(finishes).await) {
+    let mut aside: HashMap<&Arc<str>, Vec<TaskId>> = HashMap::new();
+    let of = |finish: &Finish| (finish.record.outcome(), matches!(finish.record, Record::Requeue { .. }));
+    let moves: Vec<(&'static str, bool)> = finishes.iter().map(of).collect();
+    for ((held, (word, queued)), applied) in held.iter().zip(moves).zip(tools.store.finish(finishes).await) {
         let word = match applied? {
             Applied::Fenced => continue,
             Applied::Cancelled => "cancelled",
-            Applied::Recorded => word,
+            Applied::Recorded => {
+                if queued && tools.registry.is_outside(&held.name) {
+                    aside.entry(&held.queue).or_default().push(held.id);
+                }
+                word
+            }
         };
         moved += 1;
         let name = tools.registry.label(&held.name);
@@ -135,6 +169,9 @@ async fn requeue(tools: &Tools, held: Vec<Held>, outcome: &Outcome) -> Result<us
             woken.push(&held.queue);
             tools.wake(&held.queue);
         }
+    }
+    for (queue, ids) in aside {
+        set_aside(tools, queue, ids).await?;
     }
     Ok(moved)
 }

@@ -10,7 +10,7 @@ use crate::store::batcher::{BATCH_BYTES, Batcher, Bounds, Size};
 use crate::store::tasks::{Insert, MAX_ENTRY_PAYLOAD};
 use crate::stream::{Entry, Gates};
 use crate::task::name::quoted;
-use crate::task::{Backoff, Fault, NewTask, Submission, Task, When};
+use crate::task::{Backoff, Fault, NewTask, Status, Submission, Task, When};
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -82,7 +82,7 @@ impl Submitter {
         let mut group = Vec::with_capacity(tasks.len());
         for task in tasks {
             shared.ensure_queue(&task.queue).await?;
-            let direct = task.when == When::Now && shared.gates.pass(&task.queue);
+            let direct = task.when == When::Now && !task.outside && shared.gates.pass(&task.queue);
             let tags: usize = task.tags.iter().map(String::len).sum();
             size.bytes += task.payload.len() + task.metadata.as_ref().map_or(0, |text| text.len()) + tags + ROW_BYTES;
             group.push(Insert { task, direct });
@@ -133,10 +133,10 @@ impl Shared {
 }
 
 /// After the commit: the entries of tasks that were inserted as dispatched, and for the others a wake-up
-/// of their dispatchers.
+/// of their dispatchers, or of the workers outside that wait for such.
 pub(super) fn hand_over<'a>(tasks: impl Iterator<Item = &'a Task>, tools: &Tools) {
     let mut entries = Vec::new();
-    let mut woken: Option<&Arc<str>> = None;
+    let (mut woken, mut arrived): (Option<&Arc<str>>, Option<&Arc<str>>) = (None, None);
     for task in tasks {
         if let Some(dispatched_at) = task.dispatched_at {
             let small = task.payload.len() <= MAX_ENTRY_PAYLOAD;
@@ -151,6 +151,11 @@ pub(super) fn hand_over<'a>(tasks: impl Iterator<Item = &'a Task>, tools: &Tools
                 dispatched_at,
                 payload: small.then(|| Arc::clone(&task.payload)),
             });
+        } else if task.status == Status::Queued && tools.registry.is_outside(&task.name) {
+            if arrived != Some(&task.queue) {
+                tools.wakes.arrived(&task.queue);
+                arrived = Some(&task.queue);
+            }
         } else if task.run_at - task.created_at < SOON && woken != Some(&task.queue) {
             // Mostly they are of one queue; once more does no harm.
             tools.wake(&task.queue);
@@ -198,6 +203,7 @@ pub fn admit(submission: Submission, registry: &Registry, defaults: &Defaults) -
     let own = &task_type.defaults;
     Ok(NewTask {
         name: Arc::clone(&task_type.name),
+        outside: registry.is_outside(&name),
         queue: queue.map(Arc::from).or_else(|| own.queue.clone()).unwrap_or_else(|| DEFAULT_QUEUE.into()),
         priority: priority.or(own.priority).unwrap_or(0),
         payload: payload.into(),

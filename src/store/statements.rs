@@ -1,7 +1,7 @@
 //! The texts of the statements that run again and again, for the tests that look at their plans.
 
 use super::sql::{SIZES, Texts};
-use super::tasks::{cancel, claim, dispatch, finish, insert, purge, read, rescue};
+use super::tasks::{cancel, claim, dispatch, finish, insert, pull, purge, read, rescue};
 use super::{queues, schedules};
 
 /// A text of its own, or one for each batch size.
@@ -37,6 +37,7 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         finish { COMPLETE, COMPLETE_WITH, RETRY, REQUEUE, END, CANCEL_ASKED, OWNERS, HISTORY }
         cancel { CANCEL }
         rescue { OF_WORKER, ORPHANS, BY_ID }
+        pull { AVAILABLE, NAMES, SET_ASIDE, ASIDE, PUT_BACK, ATTEMPTS, HELD_FOR, OVERDUE, OUTCOME }
         purge { WALK, PURGE, PURGE_HISTORY }
         read { DEPTH, SMALL }
         schedules { DUE, NEXT }

@@ -17,11 +17,15 @@ use std::time::Duration;
 pub struct NewWorker {
     pub id: WorkerId,
     pub host: String,
+    /// [`OUTSIDE`] for one that claims over REST.
     pub pid: u32,
     /// JSON: the queues it serves, `["*"]` for all.
     pub queues: String,
     pub slots: u32,
 }
+
+/// The process of a worker outside, which may have none or be on any host. No process of ours has it.
+pub const OUTSIDE: u32 = 0;
 
 /// A worker whose lease holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub struct LiveWorker {
     /// JSON: the queues it serves, `["*"]` for all.
     pub queues: String,
     pub slots: u32,
+    /// It claims over REST, and reads no stream.
+    pub outside: bool,
     pub lease_until: Timestamp,
 }
 
@@ -75,6 +81,48 @@ impl Store {
                     "UPDATE workers SET lease_until = NOW(6) + INTERVAL ? MICROSECOND WHERE id = ? AND dead_at IS NULL";
                 let renewed = statement(text, vec![micros(lease), Bind::Id(worker.0)]).execute(conn).await?;
                 Ok(renewed == 1)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    /// Renews the lease of a worker outside. False: it was declared dead, its row is gone, or it is a process of ours.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn renew_outside(&self, worker: WorkerId, lease: Duration) -> Result<bool, StoreError> {
+        self.run("heartbeat", move |conn, _| {
+            async move {
+                let text = "UPDATE workers SET lease_until = NOW(6) + INTERVAL ? MICROSECOND \
+                            WHERE id = ? AND dead_at IS NULL AND pid = 0";
+                let renewed = statement(text, vec![micros(lease), Bind::Id(worker.0)]).execute(conn).await?;
+                Ok(renewed == 1)
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    /// The same, with what it serves from now on.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn return_outside(
+        &self,
+        worker: WorkerId,
+        queues: String,
+        slots: u32,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        let queues = Arc::new(queues);
+        self.run("heartbeat", move |conn, _| {
+            let queues = Arc::clone(&queues);
+            async move {
+                let text = "UPDATE workers SET lease_until = NOW(6) + INTERVAL ? MICROSECOND, queues = ?, slots = ? \
+                            WHERE id = ? AND dead_at IS NULL AND pid = 0";
+                let binds = vec![micros(lease), Bind::Text(&queues), Bind::Number(slots.into()), Bind::Id(worker.0)];
+                Ok(statement(text, binds).execute(conn).await? == 1)
             }
             .boxed()
         })
@@ -137,13 +185,14 @@ impl Store {
         self.run("workers", move |conn, _| {
             async move {
                 let text =
-                    "SELECT id, queues, slots, lease_until FROM workers WHERE dead_at IS NULL AND lease_until > NOW(6)";
-                let rows: Vec<(Key, String, u32, NaiveDateTime)> =
-                    select::<(Binary, Text, Unsigned<Integer>, Datetime)>(text, vec![]).load(conn).await?;
-                let live = |(id, queues, slots, until)| LiveWorker {
+                    "SELECT id, queues, slots, pid, lease_until FROM workers WHERE dead_at IS NULL AND lease_until > NOW(6)";
+                let rows: Vec<(Key, String, u32, u32, NaiveDateTime)> =
+                    select::<(Binary, Text, Unsigned<Integer>, Unsigned<Integer>, Datetime)>(text, vec![]).load(conn).await?;
+                let live = |(id, queues, slots, pid, until)| LiveWorker {
                     id: WorkerId::from(id),
                     queues,
                     slots,
+                    outside: pid == OUTSIDE,
                     lease_until: utc(until),
                 };
                 Ok(rows.into_iter().map(live).collect())

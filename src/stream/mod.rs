@@ -28,4 +28,4 @@ pub use gate::{Gates, Opening};
 pub use group::StreamState;
 pub use outbox::Outbox;
 pub use reader::Reader;
-pub use wake::Wakes;
+pub use wake::{Arrivals, Wakes};

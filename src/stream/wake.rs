@@ -7,17 +7,40 @@ use super::error::StreamError;
 use deadpool_redis::Connection;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
+
+/// Arrivals that a waiter may be behind with.
+const ARRIVALS: usize = 256;
 
 /// One notification for each queue of this process. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Wakes {
     by_queue: Arc<Mutex<HashMap<Arc<str>, Arc<Notify>>>>,
     /// A wake-up for a queue that nobody here dispatches: perhaps a new one.
     other: Arc<Notify>,
+    /// Queues in which tasks have come for workers outside. Whoever misses some looks at all of its own.
+    outside: broadcast::Sender<Arc<str>>,
+}
+
+impl Default for Wakes {
+    fn default() -> Self {
+        Self { by_queue: Arc::default(), other: Arc::default(), outside: broadcast::Sender::new(ARRIVALS) }
+    }
 }
 
 impl Wakes {
+    /// Wakes who waits in this process for tasks of a queue that workers outside run.
+    pub fn arrived(&self, queue: &Arc<str>) {
+        // Nobody waits: nobody is to be woken.
+        let _ = self.outside.send(Arc::clone(queue));
+    }
+
+    /// What comes for workers outside from now on.
+    #[must_use]
+    pub fn arrivals(&self) -> Arrivals {
+        Arrivals(self.outside.subscribe())
+    }
+
     /// What the dispatcher of a queue waits on.
     #[must_use]
     pub fn of(&self, queue: &Arc<str>) -> Arc<Notify> {
@@ -37,6 +60,26 @@ impl Wakes {
     /// Resolves when a queue was woken that nobody in this process dispatches.
     pub async fn other(&self) {
         self.other.notified().await;
+    }
+}
+
+/// Tells who waits for tasks that workers outside run.
+#[derive(Debug)]
+pub struct Arrivals(broadcast::Receiver<Arc<str>>);
+
+impl Arrivals {
+    /// Resolves when something may have come in one of these queues since the last time.
+    pub async fn any_of(&mut self, queues: &[Arc<str>]) {
+        loop {
+            match self.0.recv().await {
+                Ok(queue) if queues.contains(&queue) => return,
+                Ok(_) => {}
+                // Too many to be remembered: some may have been of these.
+                Err(broadcast::error::RecvError::Lagged(_)) => return,
+                // The process ends, and so does the wait otherwise.
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub enum When {
 pub struct NewTask {
     /// The task type; one that the registry knows.
     pub name: Arc<str>,
+    /// Workers outside run it, and no process of ours: it enters no stream.
+    pub outside: bool,
     pub queue: Arc<str>,
     /// 0 to 9, higher first.
     pub priority: u8,

@@ -6,7 +6,7 @@
 use super::incarnation::Life;
 use crate::lifecycle::dispatch::{self, DispatchError, Sent, StartRate, window};
 use crate::store::StoreError;
-use crate::store::tasks::Depth;
+use crate::store::tasks::{Depth, Place};
 use crate::stream::Opening;
 use crate::telemetry::{Episode, Metrics};
 use std::collections::HashMap;
@@ -33,7 +33,7 @@ const RETRY_WAIT: Duration = Duration::from_millis(500);
 const DEPTH_INTERVAL: Duration = Duration::from_secs(5);
 const DEPTH_COST: u32 = 100;
 
-/// Slots of the live workers that serve each queue.
+/// Slots of the live workers that read each queue's stream.
 type Slots = Mutex<HashMap<Arc<str>, u64>>;
 
 /// Holds leases and runs their dispatchers until stopped.
@@ -80,7 +80,7 @@ async fn hold(life: &Life, queues: &[Arc<str>], slots: &Slots) -> Result<Vec<Arc
             serde_json::from_str::<Vec<String>>(names)
                 .is_ok_and(|names| names.iter().any(|name| name == "*" || **name == **queue))
         };
-        let total: u64 = workers.iter().filter(|w| serves(&w.queues)).map(|w| u64::from(w.slots)).sum();
+        let total: u64 = workers.iter().filter(|w| !w.outside && serves(&w.queues)).map(|w| u64::from(w.slots)).sum();
         counted.insert(Arc::clone(queue), total);
     }
     *slots.lock().unwrap_or_else(PoisonError::into_inner) = counted;
@@ -96,6 +96,8 @@ struct Dispatcher {
     sent: Sent,
     /// As the last pass left it.
     backlog: bool,
+    /// How far this dispatcher has looked at what is set aside; None: it has.
+    aside: Option<Place>,
     sweep_at: Instant,
     depth_at: Instant,
     counting: Option<JoinHandle<()>>,
@@ -113,6 +115,7 @@ async fn serve(life: Arc<Life>, queue: Arc<str>, slots: Arc<Slots>, stop: Cancel
         rate: StartRate::default(),
         sent: Sent::default(),
         backlog: false,
+        aside: Some(Place::default()),
         sweep_at: now,
         depth_at: now,
         counting: None,
@@ -156,6 +159,10 @@ impl Dispatcher {
         let busy = self.backlog || !self.sent.is_empty();
         let outlook = store.outlook(Arc::clone(queue), busy).await?;
         let mut backlog = outlook.backlog;
+        if let Some(from) = self.aside {
+            self.aside = dispatch::put_back(&parts.tools, queue, &mut self.sent, from).await?;
+            backlog = true;
+        }
         if Instant::now() >= self.sweep_at {
             self.sweep_at = Instant::now() + parts.settings.sweep_interval;
             let moved =
@@ -170,6 +177,7 @@ impl Dispatcher {
             let promoted = store.promote_due(Arc::clone(queue)).await?;
             self.sent.forget(&promoted);
             backlog |= !promoted.is_empty();
+            dispatch::sort_out(&parts.tools, queue, promoted).await?;
         }
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(queue).copied().unwrap_or(0);
         let window = window(&self.rate, slots, state.pending);
@@ -178,7 +186,7 @@ impl Dispatcher {
         let paused = outlook.paused;
         if backlog && room > 0 && !paused {
             let wanted = usize::try_from(room).unwrap_or(usize::MAX);
-            let filled = dispatch::fill(store, stream, queue, &mut self.sent, &state, wanted, outlook.now).await?;
+            let filled = dispatch::fill(&parts.tools, queue, &mut self.sent, &state, wanted, outlook.now).await?;
             room = room.saturating_sub(u64::try_from(filled.added).unwrap_or(room));
             backlog = filled.more;
         }

@@ -51,6 +51,9 @@ pub(super) async fn run(tools: Tools, lease: Duration, stop: CancellationToken) 
             rescue::pass(&tools).await?;
             if with_orphans {
                 rescue::orphans(&tools).await?;
+                if tools.registry.has_outside() {
+                    rescue::overdue(&tools, lease).await?;
+                }
             }
             Ok::<(), crate::store::StoreError>(())
         };

@@ -135,6 +135,23 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
         ("rescue::OF_WORKER", by_agenda(vec![worker(), "1000".into()])),
         ("rescue::ORPHANS", by_agenda(vec!["1000".into()])),
         ("rescue::BY_ID", by_id(none(), none())),
+        ("pull::AVAILABLE", by_agenda(vec![queue(), queue(), "100".into()])),
+        ("pull::NAMES", by_id(none(), none())),
+        ("pull::SET_ASIDE", by_id(none(), none())),
+        ("pull::ASIDE", by_agenda(vec![queue(), "1".into(), "1".into(), ids[0].clone(), "1000".into()])),
+        ("pull::PUT_BACK", by_id(none(), none())),
+        ("pull::ATTEMPTS", by_id(none(), none())),
+        ("pull::HELD_FOR", by_agenda(vec![worker(), "15000000".into(), "1000".into()])),
+        ("pull::OVERDUE", by_agenda(vec!["15000000".into(), "1000".into()])),
+        (
+            "pull::OUTCOME",
+            Plan {
+                values: vec![ids[0].clone(), "1".into(), worker()],
+                table: "task_attempts",
+                key: "PRIMARY",
+                rows: 1,
+            },
+        ),
         // It reads upward from an id for as long as its LIMIT says, whatever the optimizer expects.
         (
             "purge::WALK",
@@ -147,7 +164,7 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
             Plan { values: ids.to_vec(), table: "task_attempts", key: "PRIMARY", rows: 2 * n },
         ),
         ("read::SMALL", by_id(none(), vec!["65536".into()])),
-        ("read::DEPTH", by_agenda(vec![queue(); 6])),
+        ("read::DEPTH", by_agenda(vec![queue(); 8])),
         (
             "schedules::DUE",
             Plan { values: vec!["NOW(6)".into(), "100".into()], table: "schedules", key: "due", rows: 500 },
@@ -274,6 +291,7 @@ fn no_statement_on_tasks_is_left_out_of_the_list() {
 fn new_task(queue: &str) -> NewTask {
     NewTask {
         name: "noop".into(),
+        outside: false,
         queue: queue.into(),
         priority: 0,
         payload: "null".into(),

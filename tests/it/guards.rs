@@ -41,6 +41,7 @@ pub(crate) fn queue() -> Arc<str> {
 pub(crate) fn noop() -> NewTask {
     NewTask {
         name: "noop".into(),
+        outside: false,
         queue: queue(),
         priority: 0,
         payload: "null".into(),

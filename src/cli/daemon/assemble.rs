@@ -8,6 +8,7 @@ use crate::executor::command::Command;
 use crate::executor::{Defaults as TypeDefaults, Registry, Schema, Silent};
 use crate::lifecycle::Tools;
 use crate::lifecycle::lookup::Lookup;
+use crate::lifecycle::pull::Desk;
 use crate::lifecycle::submit::{Defaults, Submitter};
 use crate::scheduler::{self, ScheduleSpec};
 use crate::store::Store;
@@ -138,8 +139,10 @@ impl Running {
             tools: tools.clone(),
             submitter,
             lookup,
+            desk: Desk::new(tools.clone(), config.worker.lease, stop.clone()),
             defaults: defaults(config),
             max_payload: config.limits.payload,
+            max_result: config.limits.result,
             bulk: BulkLimits { tasks: config.limits.bulk, body: config.limits.bulk_body },
         });
     }

@@ -177,6 +177,7 @@ impl Placed {
     pub(in crate::store) fn new(new: NewTask, direct: bool, now: Timestamp) -> Self {
         let NewTask {
             name,
+            outside,
             queue,
             priority,
             payload,
@@ -196,6 +197,8 @@ impl Placed {
         };
         let (status, lane, place) = if run_at > now {
             (Status::Scheduled, lane::WAITING, position::scheduled(run_at))
+        } else if outside {
+            (Status::Queued, lane::OUTSIDE, position::queued(priority, run_at))
         } else if direct {
             (Status::Queued, lane::FLIGHT, position::queued(priority, run_at))
         } else {

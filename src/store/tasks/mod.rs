@@ -5,6 +5,7 @@ pub(super) mod claim;
 pub(super) mod dispatch;
 pub(super) mod finish;
 pub(super) mod insert;
+pub(super) mod pull;
 pub(super) mod purge;
 pub(super) mod read;
 pub(super) mod rescue;
@@ -15,6 +16,7 @@ pub use dispatch::{MAX_ENTRY_PAYLOAD, Outlook, Waiting};
 pub use finish::{Applied, Finish, Record};
 pub use insert::Insert;
 pub(super) use insert::{Placed, insert_rows};
+pub use pull::{Aside, Attempt, Offer, Place};
 pub use purge::{PurgeStep, Retention};
 pub use read::{Depth, Filter, Page};
 pub use rescue::Held;
@@ -29,4 +31,6 @@ pub(super) mod lane {
     pub(in crate::store) const BACKLOG: u64 = 2;
     /// In the stream, or running.
     pub(in crate::store) const FLIGHT: u64 = 3;
+    /// Waits for a worker outside, in order of `position`.
+    pub(in crate::store) const OUTSIDE: u64 = 4;
 }

@@ -63,13 +63,17 @@ pub struct Depth {
 pub(in crate::store) const DEPTH: &str = "SELECT \
      (SELECT COUNT(*) FROM tasks WHERE queue = ? AND lane = 1), \
      (SELECT COUNT(*) FROM tasks WHERE queue = ? AND lane = 2), \
+     (SELECT COUNT(*) FROM tasks WHERE queue = ? AND lane = 4), \
      (SELECT COUNT(*) FROM tasks WHERE queue = ? AND lane = 3 AND status = 'queued'), \
      (SELECT COUNT(*) FROM tasks WHERE queue = ? AND lane = 3 AND status = 'running'), \
      (SELECT MIN(run_at) FROM (SELECT run_at FROM tasks WHERE queue = ? AND lane = 2 ORDER BY position LIMIT 1) b), \
+     (SELECT MIN(run_at) FROM (SELECT run_at FROM tasks WHERE queue = ? AND lane = 4 ORDER BY position LIMIT 1) o), \
      (SELECT MIN(run_at) FROM tasks WHERE queue = ? AND lane = 3 AND status = 'queued'), \
      NOW(6)";
-type DepthRow = (i64, i64, i64, i64, Option<NaiveDateTime>, Option<NaiveDateTime>, NaiveDateTime);
-type DepthSql = (BigInt, BigInt, BigInt, BigInt, Nullable<Datetime>, Nullable<Datetime>, Datetime);
+type Oldest = (Option<NaiveDateTime>, Option<NaiveDateTime>, Option<NaiveDateTime>);
+type OldestSql = (Nullable<Datetime>, Nullable<Datetime>, Nullable<Datetime>);
+type DepthRow = ((i64, i64, i64, i64, i64), Oldest, NaiveDateTime);
+type DepthSql = ((BigInt, BigInt, BigInt, BigInt, BigInt), OldestSql, Datetime);
 
 /// Rows of more than this many bytes of payload and result are read alone, not in a batch.
 const BATCH_ROW_BYTES: u64 = 64 << 10;
@@ -155,14 +159,14 @@ impl Store {
         self.run("depth", move |conn, _| {
             let queue = Arc::clone(&queue);
             async move {
-                let binds = vec![Bind::Text(&queue); 6];
-                let (scheduled, backlog, dispatched, running, waits, flies, now): DepthRow =
+                let binds = vec![Bind::Text(&queue); 8];
+                let ((scheduled, backlog, aside, dispatched, running), (waits, stands, flies), now): DepthRow =
                     select::<DepthSql>(DEPTH, binds).get_result(conn).await?;
                 let count = |n: i64| u64::try_from(n).unwrap_or(0);
-                let oldest = [waits, flies].into_iter().flatten().min();
+                let oldest = [waits, stands, flies].into_iter().flatten().min();
                 Ok(Depth {
                     scheduled: count(scheduled),
-                    queued: count(backlog) + count(dispatched),
+                    queued: count(backlog) + count(aside) + count(dispatched),
                     running: count(running),
                     oldest_us: oldest
                         .and_then(|at| (utc(now) - utc(at)).num_microseconds())

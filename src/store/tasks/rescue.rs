@@ -23,7 +23,7 @@ pub struct Held {
     pub started_at: Option<Timestamp>,
 }
 
-const COLUMNS: &str = "t.id, t.worker_id, t.name, t.queue, t.attempt, t.forgiven, t.max_attempts, t.crash_count, t.backoff, t.started_at, \
+pub(super) const COLUMNS: &str = "t.id, t.worker_id, t.name, t.queue, t.attempt, t.forgiven, t.max_attempts, t.crash_count, t.backoff, t.started_at, \
      t.status = 'running' AND t.cancel_requested_at IS NOT NULL";
 
 /// By queue, since the one index leads with it; there are few queues.
@@ -41,8 +41,8 @@ pub(in crate::store) const ORPHANS: &str = "SELECT STRAIGHT_JOIN \
 pub(in crate::store) static BY_ID: Texts =
     Texts::new(|n| format!("SELECT {COLUMNS} FROM tasks t WHERE t.id IN ({})", marks(n)));
 
-type Row = (Key, Key, String, String, u32, u32, u32, u32, Option<String>, NaiveDateTime, bool);
-type Sql = (
+pub(super) type Row = (Key, Key, String, String, u32, u32, u32, u32, Option<String>, NaiveDateTime, bool);
+pub(super) type Sql = (
     Binary,
     Binary,
     Text,
@@ -56,7 +56,7 @@ type Sql = (
     Bool,
 );
 
-fn held(row: Row) -> Held {
+pub(super) fn held(row: Row) -> Held {
     let (id, worker, name, queue, attempt, forgiven, max_attempts, crash_count, backoff, started_at, cancel_requested) =
         row;
     Held {

@@ -6,27 +6,26 @@ use super::{Ground, first_attempt, no_stream, noop, queue};
 use mysql_async::prelude::Queryable;
 use std::collections::HashMap;
 use std::time::Duration;
+use taskrunnerx::lifecycle::Tools;
 use taskrunnerx::lifecycle::dispatch::{self, Filled, Sent};
-use taskrunnerx::store::Store;
 use taskrunnerx::store::tasks::{Finish, Record};
-use taskrunnerx::stream::{Gates, Opening, Outbox, Reader, Stream, StreamState};
+use taskrunnerx::stream::{Gates, Opening, Outbox, Reader, StreamState};
 use taskrunnerx::task::{NewTask, Status, TaskId, When, WorkerId, position};
 use tokio_util::sync::CancellationToken;
 
 /// A dispatcher with its memory, and somebody who reads what it adds.
 struct Desk {
-    store: Store,
-    stream: Stream,
+    tools: Tools,
     sent: Sent,
     reader: Reader,
 }
 
 impl Ground {
     async fn desk(&self) -> Desk {
-        let stream = self.stream();
-        stream.ensure_group("default").await.unwrap();
-        let reader = stream.reader(WorkerId::fresh());
-        Desk { store: self.store.clone(), stream, sent: Sent::default(), reader }
+        let tools = self.tools();
+        tools.stream.ensure_group("default").await.unwrap();
+        let reader = tools.stream.reader(WorkerId::fresh());
+        Desk { tools, sent: Sent::default(), reader }
     }
 
     /// The backlog, in order.
@@ -51,9 +50,9 @@ impl Ground {
 
 impl Desk {
     async fn fill(&mut self, room: usize, later: chrono::TimeDelta) -> Filled {
-        let now = self.store.now().await.unwrap() + later;
-        let state = self.stream.state(&queue()).await.unwrap();
-        dispatch::fill(&self.store, &self.stream, &queue(), &mut self.sent, &state, room, now).await.unwrap()
+        let now = self.tools.store.now().await.unwrap() + later;
+        let state = self.tools.stream.state(&queue()).await.unwrap();
+        dispatch::fill(&self.tools, &queue(), &mut self.sent, &state, room, now).await.unwrap()
     }
 
     /// What nobody has read, in order.
@@ -122,7 +121,7 @@ async fn what_the_stream_has_lost_does_not_hide_what_stands_behind_it() {
             .unwrap();
         pending.into_iter().map(|(id, ..)| id).collect()
     };
-    desk.stream.acknowledge("default", read).await.unwrap();
+    desk.tools.stream.acknowledge("default", read).await.unwrap();
     let behind = ground.backlog(3).await;
     for one in behind {
         assert_eq!(desk.fill(1, chrono::TimeDelta::seconds(1)).await.added, 1);
@@ -169,7 +168,7 @@ async fn what_leaves_the_backlog_while_it_is_being_read_gets_no_entry() {
         let proxy = Proxy::new(&ground.world).await;
         // The second question, which names them.
         proxy.hold(all[0].0.as_bytes());
-        desk.store = proxy.store.clone();
+        desk.tools.store = proxy.store.clone();
         let filling = tokio::spawn(async move {
             let offered = desk.offer(10).await;
             (desk, offered)
@@ -301,15 +300,15 @@ async fn a_stream_that_is_gone_is_known_as_new_once() {
     let ground = Ground::new().await;
     let all = ground.backlog(2).await;
     let mut desk = ground.desk().await;
-    assert!(!desk.stream.state(&queue()).await.unwrap().anew);
+    assert!(!desk.tools.stream.state(&queue()).await.unwrap().anew);
     assert_eq!(desk.offer(10).await, all);
     let mut redis = ground.world.redis().await;
     let key = format!("{}:{{default}}", ground.world.prefix);
     let groupless = redis::cmd("XGROUP").arg("DESTROY").arg(&key).arg("workers").to_owned();
     for lose in [redis::cmd("DEL").arg(&key).to_owned(), groupless] {
         let _: u64 = lose.query_async(&mut redis).await.unwrap();
-        assert!(desk.stream.state(&queue()).await.unwrap().anew);
-        assert!(!desk.stream.state(&queue()).await.unwrap().anew);
+        assert!(desk.tools.stream.state(&queue()).await.unwrap().anew);
+        assert!(!desk.tools.stream.state(&queue()).await.unwrap().anew);
         // As the dispatcher then does.
         desk.sent.forget_all();
         assert_eq!(desk.fill(10, chrono::TimeDelta::zero()).await.added, 2);
@@ -413,8 +412,9 @@ async fn entries_that_redis_does_not_take_are_offered_again() {
     let all = ground.backlog(3).await;
     let mut desk = ground.desk().await;
     let (broken, now) = (no_stream(&ground.world), ground.store.now().await.unwrap());
-    let state = desk.stream.state(&queue()).await.unwrap();
-    let failed = dispatch::fill(&ground.store, &broken, &queue(), &mut desk.sent, &state, 10, now).await;
+    let state = desk.tools.stream.state(&queue()).await.unwrap();
+    let failed =
+        dispatch::fill(&Tools { stream: broken, ..ground.tools() }, &queue(), &mut desk.sent, &state, 10, now).await;
     assert!(matches!(failed, Err(dispatch::DispatchError::Stream(_))), "{failed:?}");
     assert!(desk.sent.is_empty());
     assert_eq!(desk.offer(10).await, all);
@@ -487,15 +487,15 @@ async fn the_sweep_forgets_what_the_stream_has_lost_and_nothing_else() {
     }
     let now = ground.store.now().await.unwrap();
     let sweep = async |desk: &mut Desk, state: &StreamState| {
-        dispatch::sweep(&desk.store, &queue(), &mut desk.sent, state, now, &metrics).await.unwrap()
+        dispatch::sweep(&desk.tools.store, &queue(), &mut desk.sent, state, now, &metrics).await.unwrap()
     };
-    let state = desk.stream.state(&queue()).await.unwrap();
+    let state = desk.tools.stream.state(&queue()).await.unwrap();
     assert_eq!(sweep(&mut desk, &state).await, 1, "older than the oldest unread entry");
     assert_eq!(sweep(&mut desk, &state).await, 0, "once");
     assert_eq!(desk.fill(10, chrono::TimeDelta::seconds(2)).await.added, 1);
     assert_eq!(desk.read().await, [all[1], all[2], all[0]]);
     // All of them have been read: two are within the grace.
-    let state = desk.stream.state(&queue()).await.unwrap();
+    let state = desk.tools.stream.state(&queue()).await.unwrap();
     assert_eq!((state.unread, sweep(&mut desk, &state).await), (0, 1));
     assert_eq!(desk.fill(10, chrono::TimeDelta::seconds(4)).await.added, 1);
     assert_eq!(desk.read().await, all[1..2]);

@@ -227,11 +227,12 @@ impl System {
     }
 
     async fn fill(&mut self, stream: &Stream, room: usize) -> Result<usize, DispatchError> {
-        let store = &self.arena.tools.store;
+        let tools = Tools { stream: stream.clone(), ..self.arena.tools.clone() };
+        let store = &tools.store;
         self.passes += 1;
         let now = store.now().await.unwrap() + chrono::TimeDelta::seconds(self.passes);
         let state = self.arena.tools.stream.state(&self.queue).await.unwrap();
-        let filled = dispatch::fill(store, stream, &self.queue, &mut self.sent, &state, room, now).await;
+        let filled = dispatch::fill(&tools, &self.queue, &mut self.sent, &state, room, now).await;
         filled.map(|filled| filled.added)
     }
 

@@ -1,0 +1,275 @@
+//! `POST /api/workers/claim`, `POST /api/workers/{id}/heartbeat`, `POST /api/tasks/{id}/complete` and `…/fail`:
+//! workers outside, in any language.
+
+use super::problem::Problem;
+use super::queues::no_faults;
+use super::task_json::{TaskJson, Time};
+use super::tasks::{no_such_task, parse_id};
+use super::{BODY_SLACK, Services, State, body};
+use crate::lifecycle::pull::{Ask, Given, Named, PullError, Reported};
+use crate::task::fields::{Fields, got};
+use crate::task::{Fault, Outcome, Task, TaskId, WorkerId, duration, name, submission};
+use actix_web::http::StatusCode;
+use actix_web::web::{Bytes, Data, Path, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::value::RawValue;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most tasks of one claim.
+const MAX_TASKS: u32 = 100;
+/// Longest wait of one claim.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Most queues of one claim.
+const MAX_QUEUES: usize = 32;
+/// Most attempts that one heartbeat names.
+const MAX_NAMED: usize = 1000;
+/// A heartbeat with so many faults is not looked at any further.
+const MAX_FAULTS: usize = 100;
+/// A full heartbeat takes some 150 bytes for each attempt.
+const HEARTBEAT_BODY: usize = 4 * BODY_SLACK;
+/// The host of a worker whose address cannot be told.
+const SOMEWHERE: &str = "pull";
+
+const ID: &str = "a UUID such as 0190163d-8694-739b-aea5-966c26f8ad91";
+const ATTEMPT: &str = "the number of the attempt, as the claim gave it";
+
+#[derive(serde::Serialize)]
+struct GivenJson<'a> {
+    worker_id: String,
+    lease_duration: String,
+    tasks: Vec<ClaimedJson<'a>>,
+}
+
+#[derive(serde::Serialize)]
+struct ClaimedJson<'a> {
+    #[serde(flatten)]
+    task: TaskJson<'a>,
+    /// When the attempt times out.
+    deadline: Option<Time>,
+}
+
+impl<'a> From<&'a Task> for ClaimedJson<'a> {
+    fn from(task: &'a Task) -> Self {
+        let limit = chrono::TimeDelta::from_std(task.timeout).ok();
+        let deadline = task.started_at.zip(limit).and_then(|(at, limit)| at.checked_add_signed(limit));
+        Self { task: TaskJson::new(task, Vec::new()), deadline: deadline.map(Time) }
+    }
+}
+
+#[derive(serde::Serialize)]
+struct HeardJson {
+    cancel: Vec<String>,
+    lost: Vec<String>,
+}
+
+/// Claims tasks and waits for the first one: 200, also without any; 409 for a worker without a lease.
+pub(super) async fn claim(state: Data<State>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+    let services = state.services()?;
+    let bytes = body::read(&request, payload, BODY_SLACK).await?;
+    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let ask = Ask {
+        worker: fields.take("worker_id", id),
+        host: request.peer_addr().map_or_else(|| SOMEWHERE.to_owned(), |address| address.ip().to_string()),
+        queues: queues(&mut fields),
+        max: fields.number("max", 1..=MAX_TASKS).unwrap_or(1),
+        wait: fields.take("wait", |text| submission::bounded(text, Duration::ZERO, MAX_WAIT)).unwrap_or_default(),
+    };
+    no_faults(fields)?;
+    let Given { worker, lease, tasks } = services.desk.claim(ask).await?;
+    Ok(HttpResponse::Ok().json(GivenJson {
+        worker_id: worker.to_string(),
+        lease_duration: duration::format(lease),
+        tasks: tasks.iter().map(ClaimedJson::from).collect(),
+    }))
+}
+
+/// A worker lives: 200 with what it should know of the attempts it names; 409 without a lease.
+pub(super) async fn heartbeat(
+    state: Data<State>,
+    request: HttpRequest,
+    worker: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let services = state.services()?;
+    let worker: WorkerId = worker.parse().map_err(|fault| {
+        let detail = format!("the worker id {} {fault}", name::quoted(&worker));
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    })?;
+    let bytes = body::read(&request, payload, HEARTBEAT_BODY).await?;
+    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let named = named(&mut fields);
+    no_faults(fields)?;
+    let heard = services.desk.heartbeat(worker, &named).await?;
+    let texts = |ids: Vec<TaskId>| ids.into_iter().map(|id| id.to_string()).collect();
+    Ok(HttpResponse::Ok().json(HeardJson { cancel: texts(heard.cancel), lost: texts(heard.lost) }))
+}
+
+/// An attempt succeeded: 200 with the task, 409 if it is no longer the worker's.
+pub(super) async fn complete(
+    state: Data<State>,
+    request: HttpRequest,
+    task: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let services = state.services()?;
+    let task = parse_id(&task)?;
+    let bytes = body::read(&request, payload, services.max_result.saturating_add(BODY_SLACK)).await?;
+    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let whose = whose(&mut fields);
+    let most = services.max_result;
+    let result = fields.take("result", |text| {
+        if text.len() <= most {
+            Ok(Box::from(text))
+        } else {
+            Err(format!("has {} bytes; takes at most {most}", text.len()))
+        }
+    });
+    no_faults(fields)?;
+    report(services, task, whose, Outcome::Success(result)).await
+}
+
+/// An attempt failed: as for `complete`. The task is tried again if it may be, and the error is not permanent.
+pub(super) async fn fail(
+    state: Data<State>,
+    request: HttpRequest,
+    task: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let services = state.services()?;
+    let task = parse_id(&task)?;
+    let bytes: Bytes = body::read(&request, payload, BODY_SLACK).await?;
+    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let whose = whose(&mut fields);
+    let error = required(&mut fields, "error", "a string that says what went wrong", |text| {
+        serde_json::from_str::<String>(text).ok()
+    });
+    let flag = |text: &str| serde_json::from_str::<bool>(text).map_err(|_| got(text, "true or false"));
+    let permanent = fields.take("permanent", flag).unwrap_or(false);
+    no_faults(fields)?;
+    let error = error.unwrap_or_default();
+    report(services, task, whose, if permanent { Outcome::Permanent(error) } else { Outcome::Retryable(error) }).await
+}
+
+/// Records an outcome and answers with the task as it is then.
+async fn report(
+    services: &Services,
+    task: TaskId,
+    whose: Option<(WorkerId, u32)>,
+    outcome: Outcome,
+) -> Result<HttpResponse, Problem> {
+    tracing::Span::current().record("task.id", tracing::field::display(task));
+    let Some((worker, attempt)) = whose else { return Err(Problem::internal(&"faults were passed over")) };
+    match services.desk.report(task, worker, attempt, &outcome).await? {
+        Reported::Recorded => {}
+        Reported::Unknown => return Err(no_such_task(task)),
+        Reported::Lost => {
+            let detail = format!(
+                "attempt {attempt} of task {task} is not (any more) that of worker {worker}, or has been reported otherwise: this was not recorded"
+            );
+            return Err(Problem::new(StatusCode::CONFLICT, detail));
+        }
+    }
+    match services.lookup.task(task).await? {
+        Some(task) => Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new()))),
+        None => Err(no_such_task(task)),
+    }
+}
+
+/// The attempt that is reported on. None: there is a fault.
+fn whose(fields: &mut Fields<'_>) -> Option<(WorkerId, u32)> {
+    let worker = required(fields, "worker_id", ID, |text| id(text).ok());
+    worker.zip(required(fields, "attempt", ATTEMPT, attempt))
+}
+
+fn attempt(text: &str) -> Option<u32> {
+    serde_json::from_str(text).ok().filter(|number| *number > 0)
+}
+
+fn id<T: FromStr>(text: &str) -> Result<T, String> {
+    serde_json::from_str::<String>(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| got(text, ID))
+}
+
+/// Takes a field that must be there.
+fn required<T>(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    takes: &str,
+    read: impl FnOnce(&str) -> Option<T>,
+) -> Option<T> {
+    let fault = match fields.raw_or_null(name) {
+        None => format!("is missing; takes {takes}"),
+        Some(text) => match read(text) {
+            Some(value) => return Some(value),
+            None => got(text, takes),
+        },
+    };
+    fields.fault(&format!("/{name}"), fault);
+    None
+}
+
+fn queues(fields: &mut Fields<'_>) -> Vec<Arc<str>> {
+    let mut queues: Vec<Arc<str>> = Vec::new();
+    for (n, item) in fields.items("queues", MAX_QUEUES, "queue names").unwrap_or_default().into_iter().enumerate() {
+        let checked = match serde_json::from_str::<String>(item.get()) {
+            Ok(queue) => name::check(&queue, name::MAX_QUEUE).map(|()| queue).map_err(|fault| fault.to_string()),
+            Err(_) => Err(got(item.get(), "a queue's name")),
+        };
+        match checked {
+            Ok(queue) if queues.iter().any(|known| **known == *queue) => {}
+            Ok(queue) => queues.push(queue.into()),
+            Err(fault) => fields.fault(&format!("/queues/{n}"), fault),
+        }
+    }
+    queues
+}
+
+/// The attempts that a heartbeat names; an idle worker names none.
+fn named(fields: &mut Fields<'_>) -> Vec<Named> {
+    let takes = format!("a list of at most {MAX_NAMED} objects with id, attempt and perhaps progress");
+    let read =
+        |text: &str| serde_json::from_str::<Vec<Box<RawValue>>>(text).ok().filter(|list| list.len() <= MAX_NAMED);
+    let items = required(fields, "tasks", &takes, read).unwrap_or_default();
+    let mut named = Vec::with_capacity(items.len());
+    let mut faults: Vec<Fault> = Vec::new();
+    for (n, item) in items.iter().enumerate() {
+        match one_named(item.get()) {
+            Ok(one) => named.push(one),
+            Err(more) => faults.extend(more.into_iter().map(|fault| fault.within(&format!("/tasks/{n}")))),
+        }
+        if faults.len() >= MAX_FAULTS {
+            break;
+        }
+    }
+    for Fault { pointer, detail } in faults {
+        fields.fault(pointer.trim_start_matches('#'), detail);
+    }
+    named
+}
+
+fn one_named(text: &str) -> Result<Named, Vec<Fault>> {
+    let Ok(mut fields) = Fields::read(text) else {
+        return Err(vec![Fault::at("", got(text, "an object with id, attempt and perhaps progress"))]);
+    };
+    let id = required(&mut fields, "id", ID, |text| id(text).ok());
+    let attempt = required(&mut fields, "attempt", ATTEMPT, attempt);
+    let progress = fields.take("progress", |text| {
+        let fraction = serde_json::from_str::<f64>(text).ok().filter(|fraction| (0.0..=1.0).contains(fraction));
+        fraction.ok_or_else(|| got(text, "a number from 0 to 1"))
+    });
+    match (fields.finish(), id, attempt) {
+        (faults, Some(id), Some(attempt)) if faults.is_empty() => Ok(Named { id, attempt, progress }),
+        (faults, ..) => Err(faults),
+    }
+}
+
+impl From<PullError> for Problem {
+    fn from(error: PullError) -> Self {
+        match error {
+            PullError::Store(error) => error.into(),
+            PullError::NoLease(_) => Problem::new(StatusCode::CONFLICT, error.to_string()),
+            PullError::Stopping => Problem::unavailable(error.to_string()),
+        }
+    }
+}
