@@ -138,11 +138,11 @@ pub(super) async fn cancel(state: Data<State>, id: Path<String>) -> Result<HttpR
     }
 }
 
-fn no_such_task(id: TaskId) -> Problem {
+pub(super) fn no_such_task(id: TaskId) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no task {id}; it may have been purged"))
 }
 
-fn parse_id(text: &str) -> Result<TaskId, Problem> {
+pub(super) fn parse_id(text: &str) -> Result<TaskId, Problem> {
     text.parse().map_err(|fault| {
         Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
