@@ -52,6 +52,8 @@ fn task() -> Task {
         metadata: None,
         result: None,
         last_error: None,
+        progress: None,
+        progress_note: None,
     }
 }
 

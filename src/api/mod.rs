@@ -7,7 +7,9 @@
 mod access;
 mod body;
 mod depths;
+mod events;
 mod health;
+mod journal;
 mod listing;
 mod ops;
 mod problem;
@@ -15,6 +17,7 @@ mod pull;
 mod queues;
 mod request;
 mod serving;
+mod sse;
 mod task_json;
 mod task_types;
 mod tasks;
@@ -25,6 +28,7 @@ pub use health::{Health, monitor};
 pub use task_json::to_json;
 
 use crate::lifecycle::Tools;
+use crate::lifecycle::follow::Follow;
 use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::pull::Desk;
 use crate::lifecycle::submit::{Defaults, Submitter};
@@ -35,9 +39,11 @@ use actix_web::{App, HttpServer, guard, web};
 use depths::Depths;
 use problem::Problem;
 use serving::Serving;
+use sse::Streams;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// A body may be this much larger than the largest payload: the other fields, and white space.
 const BODY_SLACK: usize = 64 * 1024;
@@ -48,6 +54,8 @@ const BACKLOG: u32 = 4096;
 const KEEP_ALIVE: Duration = Duration::from_secs(120);
 /// Seconds that a stopping server waits for requests under way.
 const STOP_SECONDS: u64 = 10;
+/// Streams of events that clients may have open at once.
+const MAX_STREAMS: usize = 1000;
 
 /// What the routes of `/api` work with, once the process has started.
 #[derive(Debug)]
@@ -56,6 +64,9 @@ pub struct Services {
     pub submitter: Submitter,
     pub lookup: Lookup,
     pub desk: Desk,
+    pub follow: Follow,
+    /// Streams of events end when it is cancelled.
+    pub stop: CancellationToken,
     pub defaults: Defaults,
     /// `limits.payload`, in bytes.
     pub max_payload: usize,
@@ -83,6 +94,7 @@ pub struct State {
     services: Option<OnceLock<Services>>,
     serving: Serving,
     depths: Depths,
+    streams: Streams,
 }
 
 impl State {
@@ -90,7 +102,9 @@ impl State {
     #[must_use]
     pub fn new(metrics: Metrics, health: Arc<Health>, access: Access, api: bool) -> Self {
         let services = api.then(OnceLock::new);
-        Self { metrics, health, access, services, serving: Serving::default(), depths: Depths::default() }
+        let streams = Streams::new(MAX_STREAMS, metrics.event_streams.clone());
+        let (serving, depths) = (Serving::default(), Depths::default());
+        Self { metrics, health, access, services, serving, depths, streams }
     }
 
     /// Opens the routes of `/api`.
@@ -167,6 +181,15 @@ fn routes(config: &mut web::ServiceConfig) {
             web::resource("/api/workers/{id}/heartbeat")
                 .route(web::post().to(pull::heartbeat))
                 .default_service(only_post()),
+        )
+        .service(
+            web::resource("/api/tasks/{id}/attempts").route(get().to(journal::attempts)).default_service(only_get()),
+        )
+        .service(web::resource("/api/tasks/{id}/logs").route(get().to(journal::logs)).default_service(only_get()))
+        .service(
+            web::resource("/api/tasks/{id}/events")
+                .route(web::get().to(events::of_task))
+                .default_service(web::to(|| problem::method_not_allowed("GET"))),
         )
         .service(web::resource("/api/queues").route(get().to(queues::list)).default_service(only_get()))
         .service(web::resource("/api/queues/{queue}").route(get().to(queues::get)).default_service(only_get()))

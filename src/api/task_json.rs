@@ -29,6 +29,8 @@ pub(super) struct TaskJson<'a> {
     worker_id: Option<Id>,
     result: Option<Raw<'a>>,
     last_error: Option<&'a str>,
+    progress: Option<f64>,
+    progress_note: Option<&'a str>,
     tags: &'a [String],
     metadata: Option<Raw<'a>>,
     schedule: Option<&'a str>,
@@ -83,6 +85,8 @@ impl<'a> TaskJson<'a> {
             metadata,
             result,
             last_error,
+            progress,
+            progress_note,
         } = task;
         Self {
             id: Id(id.0),
@@ -104,6 +108,8 @@ impl<'a> TaskJson<'a> {
             worker_id: worker_id.map(|id| Id(id.0)),
             result: result.as_deref().map(Raw),
             last_error: last_error.as_deref(),
+            progress: *progress,
+            progress_note: progress_note.as_deref(),
             tags,
             metadata: metadata.as_deref().map(Raw),
             schedule: schedule.as_deref(),
@@ -128,7 +134,7 @@ impl Serialize for Rule<'_> {
 }
 
 /// An id in its printed form, without an allocation.
-struct Id(Uuid);
+pub(super) struct Id(pub(super) Uuid);
 
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

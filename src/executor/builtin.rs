@@ -6,6 +6,7 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Adds `echo`, `noop`, `sleep`, `fail` and `heartbeat`.
 pub(super) fn add(registry: &mut Registry) {
@@ -34,6 +35,9 @@ impl Handler for Noop {
     }
 }
 
+/// Between two words of a sleep about how far it is.
+const STROKE: Duration = Duration::from_secs(1);
+
 /// `sleep`: `{"ms": 100}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,9 +46,18 @@ struct Sleep {
 }
 
 async fn sleep(context: Context, payload: Sleep) -> Result<(), TaskError> {
-    tokio::select! {
-        () = tokio::time::sleep(Duration::from_millis(payload.ms)) => Ok(()),
-        () = context.cancelled() => Err(TaskError::retryable("stopped before the time was over")),
+    let (began, whole) = (Instant::now(), Duration::from_millis(payload.ms));
+    let mut strokes = tokio::time::interval_at(began + STROKE, STROKE);
+    let over = tokio::time::sleep(whole);
+    tokio::pin!(over);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut over => return Ok(()),
+            () = context.cancelled() => return Err(TaskError::retryable("stopped before the time was over")),
+            // A short one says nothing.
+            _ = strokes.tick(), if whole > STROKE => context.progress(began.elapsed().div_duration_f64(whole)),
+        }
     }
 }
 

@@ -7,8 +7,9 @@
 //!                                                           purge: the end
 //! ```
 //!
-//! `pull` is claim and finish for workers outside. `pause` is the verb of a queue: it stops what comes between submit and dispatch. [`lookup`]
-//! reads tasks for whoever asks.
+//! `pull` is claim and finish for workers outside. `pause` is the verb of a queue: it stops what comes between submit
+//! and dispatch. [`lookup`] reads tasks for whoever asks, [`follow`] for whoever watches one. [`journal`] keeps what
+//! attempts say.
 //!
 //! Each verb knows the store and the stream, and none knows the services that call it: which
 //! process runs them, and when, is the business of `api`, `worker` and `scheduler`.
@@ -45,6 +46,8 @@ pub mod dispatch;
 pub mod execute;
 pub mod finish;
 pub mod fire;
+pub mod follow;
+pub mod journal;
 pub mod lookup;
 pub mod pause;
 pub mod pull;

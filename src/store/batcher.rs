@@ -88,6 +88,12 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
         self.line.send(Waiting { item, size, answer }).await.map_err(|_| Stopped)?;
         answered.await.map_err(|_| Stopped)
     }
+
+    /// Hands in an item for whose answer nobody waits, if there is room in the line. Whether there was.
+    pub fn offer(&self, item: T, size: Size) -> bool {
+        let (answer, _) = oneshot::channel();
+        self.line.try_send(Waiting { item, size, answer }).is_ok()
+    }
 }
 
 async fn serve<T, R, F, Fut>(bounds: Bounds, mut line: mpsc::Receiver<Waiting<T, R>>, flush: F)
@@ -302,6 +308,22 @@ mod tests {
     async fn rows_and_bytes_bound_a_batch() {
         assert_eq!(sizes(1, 5).await, [1, 4, 4, 4, 4, 1]);
         assert_eq!(sizes(60, 4).await, [1, 2, 2, 2, 2]);
+    }
+
+    #[tokio::test]
+    async fn what_is_offered_is_flushed_and_refused_where_the_line_is_full() {
+        let (batcher, gate, begun, mut lanes) = gated(Bounds { waiting: 3, ..BOUNDS });
+        let offer = |item| batcher.offer(item, Size { rows: 4, bytes: 1 });
+        assert!(offer(0));
+        until(|| begun.load(Ordering::Relaxed) == 1).await;
+        // One is in hand as the next batch, three wait in line.
+        assert!(offer(1));
+        settled().await;
+        assert_eq!([2, 3, 4, 5].map(offer), [true, true, true, false]);
+        gate.add_permits(100);
+        drop(batcher);
+        while lanes.join_next().await.is_some() {}
+        assert_eq!(begun.load(Ordering::Relaxed), 5);
     }
 
     #[tokio::test]

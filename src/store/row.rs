@@ -7,7 +7,7 @@ use diesel::deserialize::{self, FromSql};
 use diesel::mysql::{Mysql, MysqlValue};
 use diesel::prelude::{Queryable, Selectable};
 use diesel::serialize::{self, Output, ToSql};
-use diesel::sql_types::{BigInt, Binary, Datetime, Integer, Nullable, Text, TinyInt, Unsigned};
+use diesel::sql_types::{BigInt, Binary, Datetime, Double, Integer, Nullable, Text, TinyInt, Unsigned};
 use diesel::{AsExpression, FromSqlRow};
 use std::io::Write;
 use std::time::Duration;
@@ -86,6 +86,8 @@ pub(super) struct TaskRow {
     payload: String,
     result: Option<String>,
     last_error: Option<String>,
+    progress: Option<f64>,
+    progress_note: Option<String>,
 }
 
 /// The SQL types of a [`TaskRow`]'s columns, in their order.
@@ -114,6 +116,8 @@ pub(super) type TaskSql = (
     Nullable<Text>,
     Text,
     Nullable<Text>,
+    Nullable<Text>,
+    Nullable<Double>,
     Nullable<Text>,
 );
 
@@ -157,6 +161,8 @@ impl TryFrom<TaskRow> for Task {
             payload,
             result,
             last_error,
+            progress,
+            progress_note,
         } = row;
         let id = TaskId::from(id);
         let strange = |column, value: &str| StrangeRow { id, column, value: value.to_owned() };
@@ -195,6 +201,8 @@ impl TryFrom<TaskRow> for Task {
             payload: payload.into(),
             result: result.map(Into::into),
             last_error,
+            progress,
+            progress_note,
         })
     }
 }

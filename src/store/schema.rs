@@ -31,6 +31,8 @@ diesel::table! {
         payload -> Text,
         result -> Nullable<Text>,
         last_error -> Nullable<Text>,
+        progress -> Nullable<Double>,
+        progress_note -> Nullable<Text>,
     }
 }
 
@@ -43,6 +45,16 @@ diesel::table! {
         finished_at -> Datetime,
         outcome -> Text,
         error -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    task_logs (task_id, attempt, seq) {
+        task_id -> Binary,
+        attempt -> Unsigned<Integer>,
+        seq -> Unsigned<Bigint>,
+        at -> Datetime,
+        line -> Text,
     }
 }
 

@@ -10,7 +10,7 @@ use chrono::NaiveDateTime;
 use diesel::QueryResult;
 use diesel::mysql::Mysql;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Binary, Datetime, Nullable, Text, Unsigned};
+use diesel::sql_types::{BigInt, Binary, Datetime, Double, Nullable, Text, Unsigned};
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 use uuid::Uuid;
@@ -28,6 +28,7 @@ pub(super) enum Bind<'a> {
     OptText(Option<&'a str>),
     Number(u64),
     Signed(i64),
+    Fraction(f64),
     Time(NaiveDateTime),
     OptTime(Option<NaiveDateTime>),
 }
@@ -61,6 +62,7 @@ impl<R> QueryFragment<Mysql> for Statement<'_, R> {
                 Bind::OptText(v) => out.push_bind_param::<Nullable<Text>, Option<&str>>(v)?,
                 Bind::Number(v) => out.push_bind_param::<Unsigned<BigInt>, u64>(v)?,
                 Bind::Signed(v) => out.push_bind_param::<BigInt, i64>(v)?,
+                Bind::Fraction(v) => out.push_bind_param::<Double, f64>(v)?,
                 Bind::Time(v) => out.push_bind_param::<Datetime, NaiveDateTime>(v)?,
                 Bind::OptTime(v) => out.push_bind_param::<Nullable<Datetime>, Option<NaiveDateTime>>(v)?,
             }

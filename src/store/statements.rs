@@ -1,7 +1,7 @@
 //! The texts of the statements that run again and again, for the tests that look at their plans.
 
 use super::sql::{SIZES, Texts};
-use super::tasks::{cancel, claim, dispatch, finish, insert, pull, purge, read, rescue};
+use super::tasks::{cancel, claim, dispatch, finish, history, insert, journal, pull, purge, read, rescue};
 use super::{queues, schedules};
 
 /// A text of its own, or one for each batch size.
@@ -38,7 +38,9 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         cancel { CANCEL }
         rescue { OF_WORKER, ORPHANS, BY_ID }
         pull { AVAILABLE, NAMES, SET_ASIDE, ASIDE, PUT_BACK, ATTEMPTS, HELD_FOR, OVERDUE, OUTCOME }
-        purge { WALK, PURGE, PURGE_HISTORY }
+        purge { WALK, PURGE, PURGE_HISTORY, PURGE_LOGS }
+        journal { ADD, PROGRESS, LINES, LINES_OF, PULSES, TAILS }
+        history { ATTEMPTS }
         read { DEPTH, SMALL }
         schedules { DUE, NEXT }
         queues { QUEUE, RESUME }

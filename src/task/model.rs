@@ -77,6 +77,10 @@ pub struct Task {
     pub metadata: Option<Arc<str>>,
     pub result: Option<Arc<str>>,
     pub last_error: Option<String>,
+    /// How far the latest attempt that said so is, or was: 0 to 1.
+    pub progress: Option<f64>,
+    /// A word about it.
+    pub progress_note: Option<String>,
 }
 
 /// One attempt that a worker owns: what a handler needs to run it.

@@ -31,6 +31,8 @@ pub struct Metrics {
     pub tasks_fenced: IntCounter,
     pub tasks_rescued: IntCounter,
     pub tasks_undispatched: IntCounter,
+    pub task_log_lines: IntCounterVec,
+    pub event_streams: IntGauge,
     pub store_batch_rows: HistogramVec,
     pub store_seconds: HistogramVec,
     pub store_errors: IntCounterVec,
@@ -126,6 +128,12 @@ impl Metrics {
                 "tasks_undispatched_total",
                 "Tasks put back into the backlog because the stream had lost them or no slot could take them (worker)",
             )?,
+            task_log_lines: m.counters(
+                "task_log_lines_total",
+                "Lines that attempts logged; outcome is written or dropped (api: pull workers' attempts; worker)",
+                &["outcome"],
+            )?,
+            event_streams: m.gauge("event_streams", "Streams of events that clients have open (api)")?,
             store_batch_rows: m.histograms(
                 "store_batch_rows",
                 "Rows in one batch (all roles)",

@@ -6,6 +6,7 @@ use super::pace::{PATIENCE, Pace};
 use crate::lifecycle::claim::{self, Won};
 use crate::lifecycle::execute::{Stop, Stopper, execute};
 use crate::lifecycle::finish::Ended;
+use crate::lifecycle::journal;
 use crate::stream::{Delivered, Entry, Reader};
 use crate::task::{Claimed, Outcome, TaskId};
 use crate::telemetry::Episode;
@@ -289,8 +290,10 @@ async fn attempt(
 /// Records an outcome. None: fenced; whoever owns the task now has an entry of its own.
 async fn settle(life: &Life, claimed: &Arc<Claimed>, outcome: Option<Outcome>, entry_id: String) {
     let Some(outcome) = outcome else {
+        drop(life.parts.tools.journal.end(claimed));
         return life.parts.tools.outbox.acknowledge(Arc::clone(&claimed.queue), vec![entry_id]);
     };
+    journal::last_words(&life.parts.tools.journal, claimed).await;
     let ended = Ended { claimed: Arc::clone(claimed), outcome, entry_id };
     if life.finisher.finish(ended).await.is_err() {
         tracing::warn!("the outcome was not recorded: the process is stopping; the task will be rescued");

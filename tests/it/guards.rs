@@ -8,6 +8,7 @@ mod contention;
 mod dispatch;
 mod finish;
 mod insert;
+mod journal;
 mod lease;
 mod lookup;
 mod pause;

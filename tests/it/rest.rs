@@ -407,6 +407,8 @@ async fn a_submission_that_says_nothing_gets_the_defaults() {
         ("worker_id", Value::Null),
         ("result", Value::Null),
         ("last_error", Value::Null),
+        ("progress", Value::Null),
+        ("progress_note", Value::Null),
         ("tags", json!([])),
         ("metadata", Value::Null),
         ("schedule", Value::Null),

@@ -55,6 +55,7 @@ async fn in_database(sql: &mut mysql_async::Conn) -> BTreeMap<String, Table> {
             "int" => "Integer",
             "bigint" => "Bigint",
             "datetime" => "Datetime",
+            "double" => "Double",
             other => panic!("{table}.{column} is {other}, which this test does not know"),
         };
         let kind = if column_type.contains("unsigned") { format!("Unsigned<{kind}>") } else { kind.to_owned() };

@@ -5,8 +5,10 @@ use super::DaemonError;
 use crate::api::{self, BulkLimits, Services, State};
 use crate::config::{Config, Executor, Queues, Roles, ScheduledTask, TaskConfig, TaskDefaults};
 use crate::executor::command::Command;
-use crate::executor::{Defaults as TypeDefaults, Registry, Schema, Silent};
+use crate::executor::{Defaults as TypeDefaults, Registry, Schema};
 use crate::lifecycle::Tools;
+use crate::lifecycle::follow::Follow;
+use crate::lifecycle::journal::Keeper;
 use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::pull::Desk;
 use crate::lifecycle::submit::{Defaults, Submitter};
@@ -88,13 +90,18 @@ impl Running {
             let (state, store, stream, stop) = (Arc::clone(state), store.clone(), stream.clone(), stop.clone());
             async move { api::monitor(&state.health, &store, &stream, stop).await }
         });
+        let (journal, mut writers) = Keeper::start(store.clone(), metrics.clone());
+        self.residents.spawn(async move {
+            writers.join_next().await;
+            ("journal of attempts", String::new())
+        });
         let tools = Tools {
             store: store.clone(),
             stream: stream.clone(),
             outbox,
             wakes: Wakes::default(),
             registry,
-            journal: Arc::new(Silent),
+            journal: Arc::new(journal),
             metrics: metrics.clone(),
         };
         if config.roles.api {
@@ -135,11 +142,18 @@ impl Running {
             lanes.join_next().await;
             ("look-up", String::new())
         });
+        let (follow, mut lanes) = Follow::start(tools.store.clone());
+        self.residents.spawn(async move {
+            lanes.join_next().await;
+            ("follow", String::new())
+        });
         state.serve(Services {
             tools: tools.clone(),
             submitter,
             lookup,
             desk: Desk::new(tools.clone(), config.worker.lease, stop.clone()),
+            follow,
+            stop: stop.clone(),
             defaults: defaults(config),
             max_payload: config.limits.payload,
             max_result: config.limits.result,

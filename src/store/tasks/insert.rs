@@ -235,6 +235,8 @@ impl Placed {
             metadata,
             result: None,
             last_error: None,
+            progress: None,
+            progress_note: None,
             backoff,
         };
         Self { task, lane, position: place, extras }

@@ -36,6 +36,8 @@ pub struct PurgeStep {
 
 /// Rows walked over in one batch.
 const STEP_ROWS: u64 = 1000;
+/// Lines of logs deleted by one statement: a few tasks may have as many as all others together.
+const PURGE_LINES: usize = 10_000;
 
 pub(in crate::store) const WALK: &str = "SELECT id, status, TIMESTAMPDIFF(MICROSECOND, finished_at, NOW(6)), NOW(6) \
      FROM tasks WHERE id > ? ORDER BY id LIMIT ?";
@@ -43,6 +45,9 @@ pub(in crate::store) static PURGE: Texts =
     Texts::new(|n| format!("DELETE FROM tasks WHERE id IN ({}) AND lane = 0", marks(n)));
 pub(in crate::store) static PURGE_HISTORY: Texts =
     Texts::new(|n| format!("DELETE FROM task_attempts WHERE task_id IN ({})", marks(n)));
+
+pub(in crate::store) static PURGE_LOGS: Texts =
+    Texts::new(|n| format!("DELETE FROM task_logs WHERE task_id IN ({}) LIMIT {PURGE_LINES}", marks(n)));
 
 type Row = (Key, String, i64, NaiveDateTime);
 type Sql = (Binary, Text, BigInt, Datetime);
@@ -62,6 +67,11 @@ impl Store {
                         rows.iter().filter(|row| is_due(row, retention)).map(|row| Bind::Id(row.0.0)).collect();
                     let mut purged = 0;
                     for chunk in due.chunks(MAX_ROWS) {
+                        let lines = statement(PURGE_LOGS.of(chunk.len()), padded(chunk)).execute(conn).await?;
+                        if lines >= PURGE_LINES {
+                            // There may be more: the next step begins where this one did.
+                            return Ok(PurgeStep { purged, next: Some(after.unwrap_or(TaskId(Uuid::nil()))) });
+                        }
                         statement(PURGE_HISTORY.of(chunk.len()), padded(chunk)).execute(conn).await?;
                         purged += statement(PURGE.of(chunk.len()), padded(chunk)).execute(conn).await?;
                     }

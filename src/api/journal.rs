@@ -1,0 +1,219 @@
+//! `GET /api/tasks/{id}/attempts` and `GET /api/tasks/{id}/logs`: what became of a task's attempts, and what they said.
+
+use super::State;
+use super::problem::Problem;
+use super::task_json::{Id, Time};
+use super::tasks::{no_such_task, parse_id};
+use crate::store::tasks::{LogLine, LogPlace, PastAttempt};
+use crate::task::{Fault, Outcome, Status, Task, name};
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Path, Query};
+
+const DEFAULT_LIMIT: u32 = 200;
+const MAX_LIMIT: u32 = 1000;
+/// Tells a cursor from other text.
+const CURSOR_PREFIX: &str = "l1.";
+const KNOWN: &str = "attempt, limit, cursor";
+
+#[derive(serde::Serialize)]
+struct AttemptsJson {
+    attempts: Vec<AttemptJson>,
+}
+
+#[derive(serde::Serialize)]
+struct AttemptJson {
+    attempt: u32,
+    worker_id: Option<Id>,
+    started_at: Option<Time>,
+    /// Null: it runs.
+    finished_at: Option<Time>,
+    /// Null: it runs.
+    outcome: Option<String>,
+    error: Option<String>,
+}
+
+impl From<PastAttempt> for AttemptJson {
+    fn from(ended: PastAttempt) -> Self {
+        let PastAttempt { attempt, worker_id, started_at, finished_at, outcome, error } = ended;
+        Self {
+            attempt,
+            worker_id: worker_id.map(|id| Id(id.0)),
+            started_at: started_at.map(Time),
+            finished_at: Some(Time(finished_at)),
+            outcome: Some(outcome),
+            error,
+        }
+    }
+}
+
+/// The attempt that the row itself tells of: the one that runs, or that ended the task. Waiting for its next one,
+/// a task has all of them behind it.
+fn latest(task: &Task) -> Option<AttemptJson> {
+    let (outcome, error) = match task.status {
+        Status::Scheduled | Status::Queued => return None,
+        Status::Running => (None, None),
+        Status::Completed => (Some(Outcome::Success(None).as_str()), None),
+        Status::Failed | Status::Cancelled => {
+            (Some(task.reason.map_or(task.status.as_str(), |reason| reason.as_str())), task.last_error.clone())
+        }
+    };
+    (task.attempt > 0).then(|| AttemptJson {
+        attempt: task.attempt,
+        worker_id: task.worker_id.map(|id| Id(id.0)),
+        started_at: task.started_at.map(Time),
+        finished_at: task.finished_at.filter(|_| task.status != Status::Running).map(Time),
+        outcome: outcome.map(str::to_owned),
+        error,
+    })
+}
+
+/// A task's attempts, oldest first.
+pub(super) async fn attempts(
+    state: Data<State>,
+    id: Path<String>,
+    query: Query<Vec<(String, String)>>,
+) -> Result<HttpResponse, Problem> {
+    let services = state.services()?;
+    let id = parse_id(&id)?;
+    no_parameters(&query)?;
+    // The row first: an attempt that ends meanwhile is then in the history, and one that begins is not missed.
+    let task = services.lookup.task(id).await?.ok_or_else(|| no_such_task(id))?;
+    let mut attempts: Vec<AttemptJson> =
+        services.tools.store.history(id).await?.into_iter().map(AttemptJson::from).collect();
+    if let Some(latest) = latest(&task)
+        && attempts.last().is_none_or(|last| last.attempt < latest.attempt)
+    {
+        attempts.push(latest);
+    }
+    Ok(HttpResponse::Ok().json(AttemptsJson { attempts }))
+}
+
+#[derive(serde::Serialize)]
+struct LogsJson<'a> {
+    logs: Vec<LogJson<'a>>,
+    next_cursor: Option<String>,
+}
+
+#[derive(serde::Serialize)]
+pub(super) struct LogJson<'a> {
+    attempt: u32,
+    at: Time,
+    line: &'a str,
+}
+
+impl<'a> LogJson<'a> {
+    pub(super) fn new(line: &'a LogLine) -> Self {
+        Self { attempt: line.place.attempt, at: Time(line.at), line: &line.line }
+    }
+}
+
+/// A page of a task's log, oldest first.
+pub(super) async fn logs(
+    state: Data<State>,
+    id: Path<String>,
+    query: Query<Vec<(String, String)>>,
+) -> Result<HttpResponse, Problem> {
+    let services = state.services()?;
+    let id = parse_id(&id)?;
+    let Asked { attempt, limit, after } = Asked::read(&query)?;
+    if services.follow.pulse(id).await?.is_none() {
+        return Err(no_such_task(id));
+    }
+    let mut lines = services.tools.store.lines(id, attempt, after, limit + 1).await?;
+    let whole = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = lines.len() > whole;
+    lines.truncate(whole);
+    let next_cursor = lines.last().filter(|_| more).map(|last| cursor(last.place));
+    Ok(HttpResponse::Ok().json(LogsJson { logs: lines.iter().map(LogJson::new).collect(), next_cursor }))
+}
+
+#[derive(Debug, PartialEq)]
+struct Asked {
+    attempt: Option<u32>,
+    limit: u32,
+    after: LogPlace,
+}
+
+impl Asked {
+    fn read(pairs: &[(String, String)]) -> Result<Self, Problem> {
+        let mut asked = Self { attempt: None, limit: DEFAULT_LIMIT, after: LogPlace::default() };
+        let faults = faults(pairs, |key, value| asked.take(key, value));
+        if faults.is_empty() { Ok(asked) } else { Err(Problem::invalid(faults)) }
+    }
+
+    fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let got = |takes: &str| format!("got {}, takes {takes}", name::quoted(value));
+        match key {
+            "attempt" => {
+                let attempt = value.parse().ok().filter(|attempt| *attempt > 0);
+                self.attempt = Some(attempt.ok_or_else(|| got("the number of an attempt, from 1"))?);
+            }
+            "limit" => {
+                let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+                self.limit = limit.ok_or_else(|| got(&format!("a whole number from 1 to {MAX_LIMIT}")))?;
+            }
+            "cursor" => {
+                let takes = "the next_cursor of an earlier page, as it was given";
+                self.after = place(value).ok_or_else(|| got(takes))?;
+            }
+            _ => return Err(format!("is not a known parameter (known: {KNOWN})")),
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with each parameter.
+fn faults(pairs: &[(String, String)], mut take: impl FnMut(&str, &str) -> Result<(), String>) -> Vec<Fault> {
+    let fault = |(key, value): &(String, String)| {
+        take(key, value).err().map(|detail| Fault { pointer: format!("?{key}"), detail })
+    };
+    pairs.iter().filter_map(fault).collect()
+}
+
+/// For a route that takes none.
+pub(super) fn no_parameters(pairs: &[(String, String)]) -> Result<(), Problem> {
+    let faults = faults(pairs, |_, _| Err("is not a known parameter (this route takes none)".to_owned()));
+    if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }
+}
+
+/// A place in a log as text, for cursors and the ids of events.
+pub(super) fn cursor(place: LogPlace) -> String {
+    format!("{CURSOR_PREFIX}{}.{}", place.attempt, place.seq)
+}
+
+/// The place that a cursor names.
+pub(super) fn place(text: &str) -> Option<LogPlace> {
+    let (attempt, seq) = text.strip_prefix(CURSOR_PREFIX)?.split_once('.')?;
+    Some(LogPlace { attempt: attempt.parse().ok()?, seq: seq.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(text: &[(&str, &str)]) -> Vec<(String, String)> {
+        text.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_cursor_reads_back() {
+        let after = LogPlace { attempt: 3, seq: 1_764_000_000_000_000 };
+        let asked = Asked::read(&pairs(&[("cursor", &cursor(after)), ("limit", "7"), ("attempt", "3")])).unwrap();
+        assert_eq!(asked, Asked { attempt: Some(3), limit: 7, after });
+    }
+
+    #[test]
+    fn every_wrong_parameter_is_reported() {
+        let wrong = pairs(&[
+            ("attempt", "0"),
+            ("attempt", "x"),
+            ("limit", "0"),
+            ("limit", "1001"),
+            ("cursor", "l1.1"),
+            ("cursor", "b1.1.1"),
+            ("colour", "red"),
+        ]);
+        let problem = Asked::read(&wrong).unwrap_err();
+        assert!(problem.to_string().contains("7 faults"), "{problem}");
+    }
+}
