@@ -26,6 +26,8 @@ struct TaskTypeJson<'a> {
     timeout: String,
     max_attempts: u32,
     backoff: Box<RawValue>,
+    /// Attempts at once, over all workers.
+    concurrency: Option<u32>,
     /// The JSON Schema of its payloads.
     schema: Option<&'a Value>,
 }
@@ -41,6 +43,7 @@ impl<'a> TaskTypeJson<'a> {
             timeout: duration::format(own.timeout.unwrap_or(wide.timeout)),
             max_attempts: own.max_attempts.unwrap_or(wide.max_attempts),
             backoff: RawValue::from_string(own.backoff.unwrap_or(wide.backoff).to_json())?,
+            concurrency: task_type.concurrency,
             schema: task_type.schema.as_ref().map(|schema| schema.json()),
         })
     }

@@ -15,7 +15,7 @@ use crate::task::name::{self, MAX_QUEUE};
 const SECTION: &str = "tasks";
 
 /// Keys that have their names and nothing behind them in this version.
-const LATER: [&str; 2] = ["concurrency", "http"];
+const LATER: [&str; 1] = ["http"];
 const UNSUPPORTED: &str = "not supported by this version";
 
 /// The queue of a task.
@@ -25,6 +25,8 @@ pub(super) const QUEUE: Word<String> = Word {
     show: String::clone,
 };
 
+/// Attempts of one type at once, over all workers.
+const CONCURRENCY: Whole<u32> = Whole { min: 1, max: 10_000 };
 /// Higher first.
 const PRIORITY: Whole<u8> = Whole { min: 0, max: 9 };
 
@@ -36,6 +38,8 @@ pub struct TaskConfig {
     pub executor: Option<Executor>,
     /// What its payloads must fit.
     pub schema: Option<SchemaConfig>,
+    /// Attempts at once, over all workers, 1 to 10,000.
+    pub concurrency: Option<u32>,
 }
 
 /// What a submission that says nothing gets; `None` leaves it to the type, and then to `[defaults]`.
@@ -60,8 +64,12 @@ pub(super) fn read(layers: &mut Layers) -> BTreeMap<String, TaskConfig> {
     for mut entry in entries(layers, SECTION) {
         let executor = executors::read(layers, &mut entry);
         let schema = entry.optional(layers, "schema", &Schema);
+        let concurrency = entry.optional(layers, "concurrency", &CONCURRENCY);
+        if concurrency.is_some() && executor == Some(Executor::Pull) {
+            entry.fault(layers, "concurrency", "does not go with `pull`: a worker outside claims as many as it wants");
+        }
         let defaults = settings(layers, &mut entry);
-        tasks.insert(entry.name.to_owned(), TaskConfig { defaults, executor, schema });
+        tasks.insert(entry.name.to_owned(), TaskConfig { defaults, executor, schema, concurrency });
         entry.refuse_others(layers, &LATER, UNSUPPORTED);
     }
     tasks

@@ -3,12 +3,13 @@
 
 use super::handler::Typed;
 use super::{Context, Handler, Schema, TaskError, builtin};
-use crate::task::{Backoff, name};
+use crate::task::{Backoff, Way, name};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct TaskType {
     pub defaults: Defaults,
     /// What its payloads must fit.
     pub schema: Option<Arc<Schema>>,
+    /// Attempts at once, over all workers; None: as many as there are slots.
+    pub concurrency: Option<u32>,
 }
 
 impl TaskType {
@@ -50,6 +53,14 @@ impl TaskType {
         match &self.runs {
             Runs::Here(handler) => handler.executor(),
             Runs::Outside => "pull",
+        }
+    }
+
+    fn way(&self) -> Way {
+        match (&self.runs, self.concurrency) {
+            (Runs::Outside, _) => Way::Outside,
+            (Runs::Here(_), Some(_)) => Way::Held,
+            (Runs::Here(_), None) => Way::Stream,
         }
     }
 }
@@ -75,11 +86,12 @@ type Types = BTreeMap<Arc<str>, Arc<TaskType>>;
 /// ```
 pub struct Registry {
     types: RwLock<Arc<Types>>,
+    version: AtomicU64,
 }
 
 impl Clone for Registry {
     fn clone(&self) -> Self {
-        Self { types: RwLock::new(self.types()) }
+        Self { types: RwLock::new(self.types()), version: AtomicU64::new(0) }
     }
 }
 
@@ -117,7 +129,7 @@ impl Registry {
     /// The built-in types.
     #[must_use]
     pub fn new() -> Self {
-        let mut registry = Self { types: RwLock::default() };
+        let mut registry = Self { types: RwLock::default(), version: AtomicU64::new(0) };
         builtin::add(&mut registry);
         registry
     }
@@ -136,6 +148,7 @@ impl Registry {
     pub fn replace(&self, other: &Self) {
         let types = other.types();
         *self.types.write().unwrap_or_else(PoisonError::into_inner) = types;
+        self.version.fetch_add(1, Ordering::Release);
     }
 
     /// Adds a typed async function; a type of the same name is replaced. The payload is parsed
@@ -175,7 +188,8 @@ impl Registry {
 
     fn add(&mut self, name: &str, runs: Runs) -> Registered<'_> {
         let name: Arc<str> = name.into();
-        let made = TaskType { name: Arc::clone(&name), runs, defaults: Defaults::default(), schema: None };
+        let made =
+            TaskType { name: Arc::clone(&name), runs, defaults: Defaults::default(), schema: None, concurrency: None };
         let slot = self.types_mut().entry(name).insert_entry(Arc::new(made));
         Registered { made: Arc::make_mut(slot.into_mut()) }
     }
@@ -187,6 +201,32 @@ impl Registry {
             Runs::Here(handler) => Some(Arc::clone(handler)),
             Runs::Outside => None,
         }
+    }
+
+    /// How tasks of this type come to who runs them. Of an unknown type as of any other.
+    #[must_use]
+    pub fn way(&self, name: &str) -> Way {
+        self.types().get(name).map_or(Way::Stream, |found| found.way())
+    }
+
+    /// Whether every task goes through a stream without a limit of its own.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.types().values().all(|found| found.way() == Way::Stream)
+    }
+
+    /// The types with a limit of their own, and the limits.
+    #[must_use]
+    pub fn limited(&self) -> Vec<(Arc<str>, u32)> {
+        let types = self.types();
+        let held = types.values().filter(|found| found.way() == Way::Held);
+        held.filter_map(|found| Some((Arc::clone(&found.name), found.concurrency?))).collect()
+    }
+
+    /// Rises with every change to the types.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// Whether the tasks of this type are run by workers outside.
@@ -234,6 +274,7 @@ impl Registry {
         name: &str,
         over: Defaults,
         schema: Option<Arc<Schema>>,
+        concurrency: Option<u32>,
     ) -> Result<(), UnknownTaskType> {
         let known = self.known();
         let Some(found) = self.types_mut().get_mut(name) else {
@@ -241,6 +282,7 @@ impl Registry {
         };
         let found = Arc::make_mut(found);
         found.schema = schema.or(found.schema.take());
+        found.concurrency = concurrency.or(found.concurrency);
         let own = &mut found.defaults;
         let Defaults { queue, priority, timeout, max_attempts, backoff } = over;
         own.queue = queue.or(own.queue.take());
@@ -283,6 +325,12 @@ impl Registered<'_> {
         self
     }
 
+    /// Attempts at once, over all workers.
+    pub fn concurrency(self, attempts: u32) -> Self {
+        self.made.concurrency = Some(attempts.max(1));
+        self
+    }
+
     /// What payloads must fit: checked at submission.
     pub fn schema(self, schema: Schema) -> Self {
         self.made.schema = Some(Arc::new(schema));
@@ -298,10 +346,10 @@ mod tests {
     fn the_configuration_lies_over_the_types_own_defaults() {
         let mut registry = Registry::new();
         registry.register("add", async |_: Context, (a, b): (i64, i64)| Ok(a + b)).max_attempts(3).queue("math");
-        registry.configure("add", Defaults { max_attempts: Some(9), ..Defaults::default() }, None).unwrap();
+        registry.configure("add", Defaults { max_attempts: Some(9), ..Defaults::default() }, None, None).unwrap();
         let defaults = registry.get("add").unwrap().defaults.clone();
         assert_eq!((defaults.max_attempts, defaults.queue.as_deref()), (Some(9), Some("math")));
-        let error = registry.configure("ad", Defaults::default(), None).unwrap_err();
+        let error = registry.configure("ad", Defaults::default(), None, None).unwrap_err();
         assert_eq!(
             error.to_string(),
             "tasks.ad: this binary has no such task type; it has add, echo, fail, heartbeat, noop, sleep"

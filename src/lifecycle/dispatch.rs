@@ -11,7 +11,7 @@ use super::Tools;
 use crate::store::tasks::{Place, Waiting};
 use crate::store::{Store, StoreError};
 use crate::stream::{Entry, StreamError, StreamState};
-use crate::task::{TaskId, Timestamp};
+use crate::task::{TaskId, Timestamp, Way};
 use crate::telemetry::Metrics;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -120,9 +120,9 @@ pub async fn fill(
     }
     let positions: HashMap<TaskId, u64> = fresh.iter().copied().collect();
     let waiting = store.waiting(fresh.into_iter().map(|(id, _)| id).collect()).await?;
-    let (aside, waiting): (Vec<Waiting>, Vec<Waiting>) =
-        waiting.into_iter().partition(|task| registry.is_outside(&task.name));
-    set_aside(tools, queue, aside.into_iter().map(|task| task.id).collect()).await?;
+    let (waiting, others): (Vec<Waiting>, Vec<Waiting>) =
+        waiting.into_iter().partition(|task| registry.way(&task.name) == Way::Stream);
+    put_aside(tools, queue, others.into_iter().map(|task| (task.id, task.name)).collect()).await?;
     let added: Vec<TaskId> = waiting.iter().map(|task| task.id).collect();
     stream.append(waiting.into_iter().map(|task| entry(queue, task, now)).collect()).await?;
     for id in &added {
@@ -131,18 +131,51 @@ pub async fn fill(
     Ok(Filled { added: added.len(), more })
 }
 
-/// Of tasks that have just come into a queue's backlog, sets aside those that workers outside run: they need not
-/// wait behind what the stream has no room for.
+/// Of tasks that have just come into a queue's backlog, sets aside those that workers outside run or whose type has
+/// a limit of its own: they need not wait behind what the stream has no room for.
 ///
 /// # Errors
 /// When the database cannot be reached; [`fill`] then does it.
 pub async fn sort_out(tools: &Tools, queue: &Arc<str>, ids: Vec<TaskId>) -> Result<(), StoreError> {
-    if ids.is_empty() || !tools.registry.has_outside() {
+    if ids.is_empty() || tools.registry.is_plain() {
         return Ok(());
     }
-    let named = tools.store.backlog_names(ids).await?.into_iter();
-    let aside = named.filter(|(_, name)| tools.registry.is_outside(name)).map(|(id, _)| id).collect();
-    set_aside(tools, queue, aside).await
+    put_aside(tools, queue, tools.store.backlog_names(ids).await?).await
+}
+
+/// Takes tasks that do not go through the stream as they come out of the backlog.
+async fn put_aside(tools: &Tools, queue: &Arc<str>, named: Vec<(TaskId, String)>) -> Result<(), StoreError> {
+    let (mut outside, mut held) = (Vec::new(), HashMap::<String, Vec<TaskId>>::new());
+    for (id, name) in named {
+        match tools.registry.way(&name) {
+            Way::Stream => {}
+            Way::Outside => outside.push(id),
+            Way::Held => held.entry(name).or_default().push(id),
+        }
+    }
+    for (name, ids) in held {
+        tools.store.hold(name.into(), ids).await?;
+    }
+    set_aside(tools, queue, outside).await
+}
+
+/// Lets held tasks of a queue go into its stream, at most `room` and of each type at most what its limit leaves; says
+/// how many. `now` is the database's clock, not later than this call.
+///
+/// # Errors
+/// When either server cannot be reached; what did not reach the stream is swept.
+pub async fn let_go(tools: &Tools, queue: &Arc<str>, room: usize, now: Timestamp) -> Result<usize, DispatchError> {
+    let mut added = 0;
+    for (name, limit) in tools.registry.limited() {
+        let room = room.saturating_sub(added);
+        if room == 0 || !tools.store.is_held(Arc::clone(queue), Arc::clone(&name)).await? {
+            continue;
+        }
+        let gone = tools.store.let_go(Arc::clone(queue), name, limit, room, now).await?;
+        added += gone.len();
+        tools.stream.append(gone.into_iter().map(|task| entry(queue, task, now)).collect()).await?;
+    }
+    Ok(added)
 }
 
 /// Takes tasks out of the backlog for workers outside, and wakes those that wait.
@@ -153,7 +186,7 @@ pub(super) async fn set_aside(tools: &Tools, queue: &Arc<str>, ids: Vec<TaskId>)
     Ok(())
 }
 
-/// One step of a look at what is set aside in a queue: what a process of ours runs by now, since the configuration
+/// One step of a look at what is set aside or held in a queue: what goes another way by now, since the configuration
 /// has changed, comes back to the backlog. A type that nobody has stays where it is. Gives the place of the next
 /// step; None: that was all.
 ///
@@ -166,12 +199,12 @@ pub async fn put_back(
     from: Place,
 ) -> Result<Option<Place>, StoreError> {
     let aside = tools.store.aside(Arc::clone(queue), from, ASIDE_ROWS).await?;
-    let ours = aside.tasks.into_iter().filter(|(_, name)| tools.registry.handler(name).is_some());
-    let ours: Vec<TaskId> = ours.map(|(id, _)| id).collect();
-    if !ours.is_empty() {
-        let moved = tools.store.put_back(ours.clone()).await?;
-        sent.forget(&ours);
-        tracing::info!(queue = &**queue, tasks = moved, "their types are run here now: put back into the backlog");
+    let known = |name: &str| tools.registry.get(name).is_some() && tools.registry.way(name) != aside.way;
+    let changed: Vec<TaskId> = aside.tasks.iter().filter(|(_, name)| known(name)).map(|(id, _)| *id).collect();
+    if !changed.is_empty() {
+        let moved = tools.store.put_back(from, changed.clone()).await?;
+        sent.forget(&changed);
+        tracing::info!(queue = &**queue, tasks = moved, "their types go another way now: put back into the backlog");
     }
     Ok(aside.next)
 }

@@ -6,7 +6,7 @@ use super::submit::is_soon;
 use crate::store::batcher::{BATCH_BYTES, Batcher, Bounds, Size, Stopped};
 use crate::store::tasks::{Applied, Finish, Held, Record};
 use crate::store::{Store, StoreError};
-use crate::task::{Claimed, Next, Outcome, Standing, TaskId, decide};
+use crate::task::{Claimed, Next, Outcome, Standing, TaskId, Way, decide};
 use crate::telemetry::Episode;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -221,7 +221,8 @@ fn settle(tools: &Tools, which: &Which<'_>, outcome: &Outcome, record: &Record, 
         Record::Requeue { .. } => true,
         Record::Completed { .. } | Record::Failed { .. } | Record::Cancelled { .. } => false,
     };
-    if soon {
+    // Where its type has a limit, the next one may go.
+    if soon || tools.registry.way(name) == Way::Held {
         tools.wake(queue);
     }
     if let Some(error) = outcome.error() {

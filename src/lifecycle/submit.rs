@@ -10,7 +10,7 @@ use crate::store::batcher::{BATCH_BYTES, Batcher, Bounds, Size};
 use crate::store::tasks::{Insert, MAX_ENTRY_PAYLOAD};
 use crate::stream::{Entry, Gates};
 use crate::task::name::quoted;
-use crate::task::{Backoff, Fault, NewTask, Status, Submission, Task, When};
+use crate::task::{Backoff, Fault, NewTask, Status, Submission, Task, Way, When};
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -82,7 +82,7 @@ impl Submitter {
         let mut group = Vec::with_capacity(tasks.len());
         for task in tasks {
             shared.ensure_queue(&task.queue).await?;
-            let direct = task.when == When::Now && !task.outside && shared.gates.pass(&task.queue);
+            let direct = task.when == When::Now && task.way == Way::Stream && shared.gates.pass(&task.queue);
             let tags: usize = task.tags.iter().map(String::len).sum();
             size.bytes += task.payload.len() + task.metadata.as_ref().map_or(0, |text| text.len()) + tags + ROW_BYTES;
             group.push(Insert { task, direct });
@@ -203,7 +203,7 @@ pub fn admit(submission: Submission, registry: &Registry, defaults: &Defaults) -
     let own = &task_type.defaults;
     Ok(NewTask {
         name: Arc::clone(&task_type.name),
-        outside: registry.is_outside(&name),
+        way: registry.way(&name),
         queue: queue.map(Arc::from).or_else(|| own.queue.clone()).unwrap_or_else(|| DEFAULT_QUEUE.into()),
         priority: priority.or(own.priority).unwrap_or(0),
         payload: payload.into(),

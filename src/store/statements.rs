@@ -1,7 +1,7 @@
 //! The texts of the statements that run again and again, for the tests that look at their plans.
 
 use super::sql::{SIZES, Texts};
-use super::tasks::{cancel, claim, dispatch, finish, history, insert, journal, pull, purge, read, rescue};
+use super::tasks::{cancel, claim, dispatch, finish, history, hold, insert, journal, pull, purge, read, rescue};
 use super::{queues, schedules};
 
 /// A text of its own, or one for each batch size.
@@ -37,7 +37,8 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         finish { COMPLETE, COMPLETE_WITH, RETRY, REQUEUE, END, CANCEL_ASKED, OWNERS, HISTORY }
         cancel { CANCEL }
         rescue { OF_WORKER, ORPHANS, BY_ID }
-        pull { AVAILABLE, NAMES, SET_ASIDE, ASIDE, PUT_BACK, ATTEMPTS, HELD_FOR, OVERDUE, OUTCOME }
+        pull { AVAILABLE, NAMES, SET_ASIDE, ASIDE, NEXT_LANE, PUT_BACK, ATTEMPTS, HELD_FOR, OVERDUE, OUTCOME }
+        hold { HOLD, HELD_HEAD, TURN, FLYING, LET_GO, GONE }
         purge { WALK, PURGE, PURGE_HISTORY, PURGE_LOGS }
         journal { ADD, PROGRESS, LINES, LINES_OF, PULSES, TAILS }
         history { ATTEMPTS }

@@ -20,6 +20,6 @@ pub use backoff::Backoff;
 pub use decide::{Next, Outcome, Standing, decide};
 pub use fields::Fault;
 pub use id::{TaskId, WorkerId};
-pub use model::{Claimed, NewTask, Task, Timestamp, When};
+pub use model::{Claimed, NewTask, Task, Timestamp, Way, When};
 pub use state::{Reason, Status};
 pub use submission::Submission;

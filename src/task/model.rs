@@ -19,14 +19,24 @@ pub enum When {
     At(Timestamp),
 }
 
+/// How tasks of a type come to who runs them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// Through their queue's stream.
+    Stream,
+    /// The same, but no more at once than their type's limit: the others are held back.
+    Held,
+    /// Workers outside claim them, and no process of ours: they enter no stream.
+    Outside,
+}
+
 /// A validated task that is about to be inserted. It has no identity yet: the insert batch
 /// reads the database's clock once and makes the ids from it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct NewTask {
     /// The task type; one that the registry knows.
     pub name: Arc<str>,
-    /// Workers outside run it, and no process of ours: it enters no stream.
-    pub outside: bool,
+    pub way: Way,
     pub queue: Arc<str>,
     /// 0 to 9, higher first.
     pub priority: u8,

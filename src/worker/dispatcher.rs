@@ -98,6 +98,8 @@ struct Dispatcher {
     backlog: bool,
     /// How far this dispatcher has looked at what is set aside; None: it has.
     aside: Option<Place>,
+    /// The task types that it looked for then.
+    types: u64,
     sweep_at: Instant,
     depth_at: Instant,
     counting: Option<JoinHandle<()>>,
@@ -116,6 +118,7 @@ async fn serve(life: Arc<Life>, queue: Arc<str>, slots: Arc<Slots>, stop: Cancel
         sent: Sent::default(),
         backlog: false,
         aside: Some(Place::default()),
+        types: 0,
         sweep_at: now,
         depth_at: now,
         counting: None,
@@ -159,6 +162,10 @@ impl Dispatcher {
         let busy = self.backlog || !self.sent.is_empty();
         let outlook = store.outlook(Arc::clone(queue), busy).await?;
         let mut backlog = outlook.backlog;
+        let types = parts.tools.registry.version();
+        if types != self.types {
+            (self.types, self.aside) = (types, Some(Place::default()));
+        }
         if let Some(from) = self.aside {
             self.aside = dispatch::put_back(&parts.tools, queue, &mut self.sent, from).await?;
             backlog = true;
@@ -184,6 +191,11 @@ impl Dispatcher {
         let mut room = window.saturating_sub(state.unread);
         // Paused: what is due moves into the backlog and the sweep goes on, and nothing leaves it.
         let paused = outlook.paused;
+        if !paused {
+            let wanted = usize::try_from(room).unwrap_or(usize::MAX);
+            let gone = dispatch::let_go(&parts.tools, queue, wanted, outlook.now).await?;
+            room = room.saturating_sub(u64::try_from(gone).unwrap_or(room));
+        }
         if backlog && room > 0 && !paused {
             let wanted = usize::try_from(room).unwrap_or(usize::MAX);
             let filled = dispatch::fill(&parts.tools, queue, &mut self.sent, &state, wanted, outlook.now).await?;

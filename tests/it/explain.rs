@@ -147,8 +147,9 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
         ("pull::AVAILABLE", by_agenda(vec![queue(), queue(), "100".into()])),
         ("pull::NAMES", by_id(none(), none())),
         ("pull::SET_ASIDE", by_id(none(), none())),
-        ("pull::ASIDE", by_agenda(vec![queue(), "1".into(), "1".into(), ids[0].clone(), "1000".into()])),
-        ("pull::PUT_BACK", by_id(none(), none())),
+        ("pull::ASIDE", by_agenda(vec![queue(), "4".into(), "1".into(), "1".into(), ids[0].clone(), "1000".into()])),
+        ("pull::NEXT_LANE", by_agenda(vec![queue(), "4".into()])),
+        ("pull::PUT_BACK", by_id(none(), vec!["4".into()])),
         ("pull::ATTEMPTS", by_id(none(), none())),
         ("pull::HELD_FOR", by_agenda(vec![worker(), "15000000".into(), "1000".into()])),
         ("pull::OVERDUE", by_agenda(vec!["15000000".into(), "1000".into()])),
@@ -161,6 +162,12 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
                 rows: 1,
             },
         ),
+        ("hold::HOLD", by_id(vec!["64".into()], none())),
+        ("hold::HELD_HEAD", by_agenda(vec![queue(), "64".into(), text("noop"), "100".into()])),
+        ("hold::TURN", Plan { values: none(), table: "queues", key: "PRIMARY", rows: 1 }),
+        ("hold::FLYING", by_agenda(vec![text("noop")])),
+        ("hold::LET_GO", by_id(vec![time()], vec!["64".into()])),
+        ("hold::GONE", by_id(none(), vec![time()])),
         // It reads upward from an id for as long as its LIMIT says, whatever the optimizer expects.
         (
             "purge::WALK",
@@ -195,7 +202,7 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
             Plan { values: vec![ids[0].clone(), "1000".into()], table: "task_attempts", key: "PRIMARY", rows: 4 },
         ),
         ("read::SMALL", by_id(none(), vec!["65536".into()])),
-        ("read::DEPTH", by_agenda(vec![queue(); 8])),
+        ("read::DEPTH", by_agenda(vec![queue(); 9])),
         (
             "schedules::DUE",
             Plan { values: vec!["NOW(6)".into(), "100".into()], table: "schedules", key: "due", rows: 500 },
@@ -322,7 +329,7 @@ fn no_statement_on_tasks_is_left_out_of_the_list() {
 fn new_task(queue: &str) -> NewTask {
     NewTask {
         name: "noop".into(),
-        outside: false,
+        way: taskrunnerx::task::Way::Stream,
         queue: queue.into(),
         priority: 0,
         payload: "null".into(),

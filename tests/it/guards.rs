@@ -42,7 +42,7 @@ pub(crate) fn queue() -> Arc<str> {
 pub(crate) fn noop() -> NewTask {
     NewTask {
         name: "noop".into(),
-        outside: false,
+        way: taskrunnerx::task::Way::Stream,
         queue: queue(),
         priority: 0,
         payload: "null".into(),

@@ -1,6 +1,7 @@
 //! Task types of the configuration: their schemas, their list, and reading them again.
 
-use crate::harness::{World, eventually};
+use crate::harness::{World, eventually, noop};
+use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -120,4 +121,77 @@ async fn a_schema_that_is_none_is_refused_at_the_start() {
         said.contains("tasks.noop.schema: is no JSON Schema") && said.contains("tasks.sleep.schema: is no"),
         "{said}"
     );
+}
+
+/// The most attempts of a type that ran at once, by its rows.
+async fn most_at_once(world: &World, name: &str) -> i64 {
+    let micros = |column: &str| format!("TIMESTAMPDIFF(MICROSECOND, '2026-01-01', {column})");
+    let (start, end) = (micros("started_at"), micros("finished_at"));
+    let query = format!("SELECT {start}, {end} FROM tasks WHERE name = '{name}' AND status = 'completed'");
+    let rows: Vec<(i64, i64)> = world.sql().await.query(query).await.unwrap();
+    let mut moments: Vec<_> = rows.iter().flat_map(|(start, end)| [(*start, 1), (*end, -1)]).collect();
+    moments.sort();
+    let mut running = 0;
+    moments
+        .iter()
+        .map(|(_, step)| {
+            running += step;
+            running
+        })
+        .max()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn of_a_type_with_a_limit_no_more_run_at_once_over_all_workers_and_queues_and_nobody_waits_behind_them() {
+    let world = World::new().await;
+    let limited = "[tasks.sleep]\nconcurrency = 3\n";
+    let mut builder = world.daemon("all");
+    builder.file(limited);
+    let one = builder.ready().await;
+    let mut builder = world.daemon("worker");
+    builder.file(limited);
+    let _two = builder.ready().await;
+    let sleep = |queue: &str| json!({"name": "sleep", "payload": {"ms": 200}, "queue": queue});
+    let mut sleeps = Vec::new();
+    for n in 0..24 {
+        sleeps.push(one.submit(sleep(if n % 2 == 0 { "default" } else { "other" })).await);
+    }
+    for _ in 0..20 {
+        one.run(noop("default"), "completed").await;
+    }
+    let (_, queue) = one.get("/api/queues/default").await;
+    assert!(queue["depths"]["queued"].as_u64().unwrap() > 0, "they have overtaken: {queue}");
+    for task in &sleeps {
+        let task = one.until(&task["id"], "completed").await;
+        assert_eq!(task["attempt"], 1, "{task}");
+    }
+    assert_eq!(most_at_once(&world, "sleep").await, 3);
+}
+
+#[tokio::test]
+async fn what_is_held_can_be_cancelled_and_goes_when_its_limit_does() {
+    let world = World::new().await;
+    let mut builder = world.daemon("all");
+    builder.file("[tasks.sleep]\nconcurrency = 1\n");
+    let daemon = builder.ready().await;
+    let long = daemon.submit(json!({"name": "sleep", "payload": {"ms": 600_000}})).await;
+    daemon.until(&long["id"], "running").await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(daemon.submit(json!({"name": "sleep", "payload": {"ms": 1}})).await);
+    }
+    // A retry comes from the backlog, and is held too.
+    let delayed = daemon.submit(json!({"name": "sleep", "payload": {"ms": 1}, "delay": "100ms"})).await;
+    daemon.until(&delayed["id"], "queued").await;
+    let (status, _) = daemon.post(&format!("/api/tasks/{}/cancel", held[0]["id"].as_str().unwrap()), &json!({})).await;
+    assert_eq!(status, 200);
+    assert_eq!(daemon.task(&held[1]["id"]).await["status"], "queued");
+    daemon.file("");
+    daemon.signal("-HUP");
+    for task in [&held[1], &held[2], &delayed] {
+        daemon.until(&task["id"], "completed").await;
+    }
+    assert_eq!(daemon.task(&held[0]["id"]).await["status"], "cancelled");
+    assert_eq!(daemon.task(&long["id"]).await["status"], "running");
 }

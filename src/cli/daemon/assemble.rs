@@ -224,7 +224,7 @@ pub(super) fn role_names(roles: &Roles) -> Vec<&'static str> {
 /// configuration needs the registry. Every fault at once, each with its key.
 pub(super) fn set_up(registry: &mut Registry, config: &Config) -> Result<Vec<ScheduleSpec>, DaemonError> {
     let mut faults = Vec::new();
-    for (name, TaskConfig { defaults, executor, schema }) in &config.tasks {
+    for (name, TaskConfig { defaults, executor, schema, concurrency }) in &config.tasks {
         match executor {
             None => {}
             Some(_) if registry.get(name).is_some() => {
@@ -252,7 +252,7 @@ pub(super) fn set_up(registry: &mut Registry, config: &Config) -> Result<Vec<Sch
                 continue;
             }
         };
-        if let Err(unknown) = registry.configure(name, over, schema) {
+        if let Err(unknown) = registry.configure(name, over, schema, *concurrency) {
             faults.push(unknown.to_string());
         }
     }

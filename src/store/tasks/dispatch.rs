@@ -91,8 +91,9 @@ pub(in crate::store) static HAND_BACK: Texts = Texts::new(|ids| {
 });
 
 /// A row of [`WAITING`].
-type WaitingRow = (Key, String, u32, u32, u64, NaiveDateTime, Option<String>);
-type WaitingSql = (Binary, Text, Unsigned<Integer>, Unsigned<Integer>, Unsigned<BigInt>, Datetime, Nullable<Text>);
+pub(super) type WaitingRow = (Key, String, u32, u32, u64, NaiveDateTime, Option<String>);
+pub(super) type WaitingSql =
+    (Binary, Text, Unsigned<Integer>, Unsigned<Integer>, Unsigned<BigInt>, Datetime, Nullable<Text>);
 
 impl Store {
     /// Looks at a queue's near future: one statement. `busy`: the caller will look at the backlog in any
@@ -243,7 +244,7 @@ impl Store {
     }
 }
 
-fn waiting(row: WaitingRow) -> Waiting {
+pub(super) fn waiting(row: WaitingRow) -> Waiting {
     let (id, name, attempt, max_attempts, timeout_ms, run_at, payload) = row;
     Waiting {
         id: TaskId::from(id),

@@ -5,7 +5,7 @@ use crate::store::connection::{Connection, Store};
 use crate::store::error::StoreError;
 use crate::store::row::Key;
 use crate::store::sql::{Bind, Texts, marks, padded, select, split, statement};
-use crate::task::{Backoff, NewTask, Status, Task, TaskId, Timestamp, When, position};
+use crate::task::{Backoff, NewTask, Status, Task, TaskId, Timestamp, Way, When, position};
 use diesel::QueryResult;
 use diesel::sql_types::Binary;
 use diesel_async::{AsyncConnection, RunQueryDsl};
@@ -177,7 +177,7 @@ impl Placed {
     pub(in crate::store) fn new(new: NewTask, direct: bool, now: Timestamp) -> Self {
         let NewTask {
             name,
-            outside,
+            way,
             queue,
             priority,
             payload,
@@ -197,8 +197,10 @@ impl Placed {
         };
         let (status, lane, place) = if run_at > now {
             (Status::Scheduled, lane::WAITING, position::scheduled(run_at))
-        } else if outside {
+        } else if way == Way::Outside {
             (Status::Queued, lane::OUTSIDE, position::queued(priority, run_at))
+        } else if way == Way::Held {
+            (Status::Queued, lane::held(&name), position::queued(priority, run_at))
         } else if direct {
             (Status::Queued, lane::FLIGHT, position::queued(priority, run_at))
         } else {

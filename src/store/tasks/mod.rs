@@ -5,6 +5,7 @@ pub(super) mod claim;
 pub(super) mod dispatch;
 pub(super) mod finish;
 pub(super) mod history;
+pub(super) mod hold;
 pub(super) mod insert;
 pub(super) mod journal;
 pub(super) mod pull;
@@ -37,4 +38,15 @@ pub(super) mod lane {
     pub(in crate::store) const FLIGHT: u64 = 3;
     /// Waits for a worker outside, in order of `position`.
     pub(in crate::store) const OUTSIDE: u64 = 4;
+    /// Held back, since enough of its type are in flight: a lane for each type, as far as there are lanes.
+    pub(in crate::store) const HELD: std::ops::Range<u64> = 64..192;
+
+    /// The lane in which tasks of this type are held. The same in every process, and for ever.
+    pub(in crate::store) fn held(name: &str) -> u64 {
+        // FNV-1a: short, and spreads similar names.
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        HELD.start + hash % (HELD.end - HELD.start)
+    }
 }

@@ -10,7 +10,7 @@ use crate::store::connection::{Store, utc};
 use crate::store::error::StoreError;
 use crate::store::row::Key;
 use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, select, statement};
-use crate::task::{Status, TaskId, Timestamp, WorkerId};
+use crate::task::{Status, TaskId, Timestamp, Way, WorkerId};
 use chrono::NaiveDateTime;
 use diesel::OptionalExtension;
 use diesel::sql_types::{BigInt, Binary, Datetime, Integer, Text, Unsigned};
@@ -31,9 +31,12 @@ pub(in crate::store) static SET_ASIDE: Texts =
     Texts::new(|ids| format!("UPDATE tasks SET lane = 4 WHERE id IN ({}) AND lane = 2", marks(ids)));
 /// In the order of the index; those of one instant by their ids.
 pub(in crate::store) const ASIDE: &str = "SELECT id, position, name FROM tasks FORCE INDEX (agenda) \
-     WHERE queue = ? AND lane = 4 AND position >= ? AND (position > ? OR id > ?) ORDER BY position, id LIMIT ?";
+     WHERE queue = ? AND lane = ? AND position >= ? AND (position > ? OR id > ?) ORDER BY position, id LIMIT ?";
+/// The next lane of those set aside in which there is anything.
+pub(in crate::store) const NEXT_LANE: &str = "SELECT CAST(lane AS SIGNED) FROM tasks FORCE INDEX (agenda) \
+     WHERE queue = ? AND lane > ? AND lane < 192 ORDER BY lane LIMIT 1";
 pub(in crate::store) static PUT_BACK: Texts =
-    Texts::new(|ids| format!("UPDATE tasks SET lane = 2 WHERE id IN ({}) AND lane = 4", marks(ids)));
+    Texts::new(|ids| format!("UPDATE tasks SET lane = 2 WHERE id IN ({}) AND lane = ?", marks(ids)));
 pub(in crate::store) static ATTEMPTS: Texts = Texts::new(|ids| {
     format!(
         "SELECT {COLUMNS}, t.status, t.timeout_ms, t.run_at, TIMESTAMPDIFF(MICROSECOND, t.started_at, NOW(6)) \
@@ -68,17 +71,27 @@ pub struct Offer {
     pub bytes: u64,
 }
 
-/// A place among what was set aside; the walk goes on behind it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// A place among what was set aside or is held; the walk goes on behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
+    lane: u64,
     position: u64,
     id: uuid::Uuid,
 }
 
-/// One batch of a walk over what was set aside.
+impl Default for Place {
+    /// Before all of it.
+    fn default() -> Self {
+        Self { lane: lane::OUTSIDE, position: 0, id: uuid::Uuid::nil() }
+    }
+}
+
+/// One batch of a walk over what was set aside or is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aside {
     pub tasks: Vec<(TaskId, String)>,
+    /// How they came to be there.
+    pub way: Way,
     /// Where the next batch begins; None: this was the last one.
     pub next: Option<Place>,
 }
@@ -192,25 +205,32 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn set_aside(&self, ids: Vec<TaskId>) -> Result<usize, StoreError> {
-        self.change_lane(&SET_ASIDE, ids).await
+        self.change_lane(&SET_ASIDE, ids, None).await
     }
 
-    /// Puts tasks that were set aside back into the backlog; says how many.
+    /// Puts tasks of this place's lane back into the backlog; says how many.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn put_back(&self, ids: Vec<TaskId>) -> Result<usize, StoreError> {
-        self.change_lane(&PUT_BACK, ids).await
+    pub async fn put_back(&self, from: Place, ids: Vec<TaskId>) -> Result<usize, StoreError> {
+        self.change_lane(&PUT_BACK, ids, Some(from.lane)).await
     }
 
-    async fn change_lane(&self, texts: &'static Texts, ids: Vec<TaskId>) -> Result<usize, StoreError> {
+    async fn change_lane(
+        &self,
+        texts: &'static Texts,
+        ids: Vec<TaskId>,
+        from: Option<u64>,
+    ) -> Result<usize, StoreError> {
         let ids = Arc::new(ids);
         self.run("dispatch", move |conn, _| {
             let ids = Arc::clone(&ids);
             async move {
                 let mut moved = 0;
                 for chunk in ids.chunks(MAX_ROWS) {
-                    moved += statement(texts.of(chunk.len()), keys(chunk)).execute(conn).await?;
+                    let mut binds = keys(chunk);
+                    binds.extend(from.map(Bind::Number));
+                    moved += statement(texts.of(chunk.len()), binds).execute(conn).await?;
                 }
                 Ok(moved)
             }
@@ -219,7 +239,7 @@ impl Store {
         .await
     }
 
-    /// The next `limit` tasks of a queue that were set aside, behind a place, with their types.
+    /// The next tasks of a queue, at most `limit`, that were set aside or are held, behind a place, with their types.
     ///
     /// # Errors
     /// When the database cannot be reached.
@@ -227,14 +247,26 @@ impl Store {
         self.run("dispatch", move |conn, _| {
             let queue = Arc::clone(&queue);
             async move {
-                let position = Bind::Number(from.position);
-                let binds = vec![Bind::Text(&queue), position, position, Bind::Id(from.id), Bind::Number(limit)];
+                let (lane, position) = (Bind::Number(from.lane), Bind::Number(from.position));
+                let binds = vec![Bind::Text(&queue), lane, position, position, Bind::Id(from.id), Bind::Number(limit)];
                 let rows: Vec<(Key, u64, String)> =
                     select::<(Binary, Unsigned<BigInt>, Text)>(ASIDE, binds).load(conn).await?;
                 let full = u64::try_from(rows.len()).is_ok_and(|count| count >= limit);
-                let last = rows.last().map(|(id, position, _)| Place { position: *position, id: id.0 });
+                let last =
+                    rows.last().map(|(id, position, _)| Place { lane: from.lane, position: *position, id: id.0 });
+                let next = if full {
+                    last
+                } else {
+                    let behind: Option<i64> = select::<BigInt>(NEXT_LANE, vec![Bind::Text(&queue), lane])
+                        .get_result(conn)
+                        .await
+                        .optional()?;
+                    let lane = behind.and_then(|lane| u64::try_from(lane).ok());
+                    lane.map(|lane| Place { lane, position: 0, id: uuid::Uuid::nil() })
+                };
                 let tasks = rows.into_iter().map(|(id, _, name)| (TaskId::from(id), name)).collect();
-                Ok(Aside { tasks, next: last.filter(|_| full) })
+                let way = if from.lane == lane::OUTSIDE { Way::Outside } else { Way::Held };
+                Ok(Aside { tasks, way, next })
             }
             .boxed()
         })

@@ -63,15 +63,17 @@ pub struct Depth {
 pub(in crate::store) const DEPTH: &str = "SELECT \
      (SELECT COUNT(*) FROM tasks WHERE queue = ? AND lane = 1), \
      (SELECT COUNT(*) FROM tasks WHERE queue = ? AND lane = 2), \
-     (SELECT COUNT(*) FROM tasks WHERE queue = ? AND lane = 4), \
+     (SELECT COUNT(*) FROM tasks WHERE queue = ? AND (lane = 4 OR lane BETWEEN 64 AND 191)), \
      (SELECT COUNT(*) FROM tasks WHERE queue = ? AND lane = 3 AND status = 'queued'), \
      (SELECT COUNT(*) FROM tasks WHERE queue = ? AND lane = 3 AND status = 'running'), \
      (SELECT MIN(run_at) FROM (SELECT run_at FROM tasks WHERE queue = ? AND lane = 2 ORDER BY position LIMIT 1) b), \
      (SELECT MIN(run_at) FROM (SELECT run_at FROM tasks WHERE queue = ? AND lane = 4 ORDER BY position LIMIT 1) o), \
+     (SELECT MIN(run_at) FROM (SELECT run_at FROM tasks WHERE queue = ? AND lane BETWEEN 64 AND 191 \
+                               ORDER BY lane, position LIMIT 1) h), \
      (SELECT MIN(run_at) FROM tasks WHERE queue = ? AND lane = 3 AND status = 'queued'), \
      NOW(6)";
-type Oldest = (Option<NaiveDateTime>, Option<NaiveDateTime>, Option<NaiveDateTime>);
-type OldestSql = (Nullable<Datetime>, Nullable<Datetime>, Nullable<Datetime>);
+type Oldest = (Option<NaiveDateTime>, Option<NaiveDateTime>, Option<NaiveDateTime>, Option<NaiveDateTime>);
+type OldestSql = (Nullable<Datetime>, Nullable<Datetime>, Nullable<Datetime>, Nullable<Datetime>);
 type DepthRow = ((i64, i64, i64, i64, i64), Oldest, NaiveDateTime);
 type DepthSql = ((BigInt, BigInt, BigInt, BigInt, BigInt), OldestSql, Datetime);
 
@@ -159,11 +161,11 @@ impl Store {
         self.run("depth", move |conn, _| {
             let queue = Arc::clone(&queue);
             async move {
-                let binds = vec![Bind::Text(&queue); 8];
-                let ((scheduled, backlog, aside, dispatched, running), (waits, stands, flies), now): DepthRow =
+                let binds = vec![Bind::Text(&queue); 9];
+                let ((scheduled, backlog, aside, dispatched, running), (waits, stands, held, flies), now): DepthRow =
                     select::<DepthSql>(DEPTH, binds).get_result(conn).await?;
                 let count = |n: i64| u64::try_from(n).unwrap_or(0);
-                let oldest = [waits, stands, flies].into_iter().flatten().min();
+                let oldest = [waits, stands, held, flies].into_iter().flatten().min();
                 Ok(Depth {
                     scheduled: count(scheduled),
                     queued: count(backlog) + count(aside) + count(dispatched),

@@ -51,7 +51,7 @@ async fn insert_at(url: String, count: u64, ms: u64) -> Vec<Accepted> {
 fn task(order: &Order) -> NewTask {
     NewTask {
         name: NAME.into(),
-        outside: false,
+        way: taskrunnerx::task::Way::Stream,
         queue: "default".into(),
         priority: 0,
         payload: serde_json::to_string(order).unwrap().into(),
