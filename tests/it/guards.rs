@@ -7,6 +7,7 @@ mod claim;
 mod contention;
 mod dispatch;
 mod finish;
+mod hold;
 mod insert;
 mod journal;
 mod lease;
