@@ -24,6 +24,7 @@ mod guards;
 mod lifecycle;
 mod machine;
 mod process;
+mod pull;
 mod queues;
 mod recovery;
 mod rest;
