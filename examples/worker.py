@@ -20,6 +20,7 @@ SIGTERM or Ctrl-C: it finishes what it has begun and leaves.
 Your own work goes into HANDLERS, a function for each task type. The rest is the protocol: claim, heartbeat, report.
 """
 
+import http.client
 import json
 import os
 import re
@@ -70,7 +71,7 @@ HANDLERS = {"count-words": count_words, "countdown": countdown}
 
 
 def call(path, body):
-    """Posts JSON; gives the status and the answer. Raises OSError while the server cannot be reached."""
+    """Posts JSON; gives the status and the answer. The status is None while the server cannot be reached."""
     request = urllib.request.Request(URL + path, json.dumps(body).encode(), {"content-type": "application/json"})
     if KEY:
         request.add_header("authorization", "Bearer " + KEY)
@@ -79,6 +80,8 @@ def call(path, body):
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:  # 4xx and 5xx: the body says what is wrong
         return error.code, {"detail": error.read().decode(errors="replace")}
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return None, {"detail": str(error)}
 
 
 def seconds(duration):
@@ -94,6 +97,7 @@ class Attempt:
         self.id, self.number = task["id"], task["attempt"]
         self.fraction = None
         self.stopped = threading.Event()
+        self.over = threading.Event()  # reported: no more heartbeats
         self.lost = False  # its outcome belongs to somebody else
 
     def progress(self, fraction):
@@ -116,10 +120,8 @@ class Worker:
         self.id = None  # the server gives one with the first claim
         self.lease = 15.0
         self.trusted_until = 0.0  # on this machine's clock: the lease counts from when a sign of life was *sent*
-        self.attempt = None
 
     def run(self):
-        threading.Thread(target=self.beat, daemon=True).start()
         while not self.stopping:
             for task in self.claim():
                 self.work(task)
@@ -129,10 +131,7 @@ class Worker:
         if self.id:
             body["worker_id"] = self.id
         sent = time.monotonic()
-        try:
-            status, answer = call("/api/workers/claim", body)
-        except OSError as error:
-            status, answer = None, {"detail": str(error)}
+        status, answer = call("/api/workers/claim", body)
         if status == 200:
             self.id, self.lease = answer["worker_id"], seconds(answer["lease_duration"])
             self.trusted_until = sent + self.lease
@@ -145,12 +144,15 @@ class Worker:
         return []
 
     def work(self, task):
-        self.attempt = attempt = Attempt(task)
+        attempt = Attempt(task)
+        threading.Thread(target=self.beat, args=[attempt], daemon=True).start()
         log(task["name"], attempt.id, "attempt", attempt.number)
         try:
             if task["name"] not in HANDLERS:
                 raise LookupError("this worker has no handler for " + task["name"])
-            verb, body = "complete", {"result": HANDLERS[task["name"]](task["payload"], attempt)}
+            result = HANDLERS[task["name"]](task["payload"], attempt)
+            json.dumps(result, allow_nan=False)  # what is no JSON is this attempt's error
+            verb, body = "complete", {"result": result}
         except Stopped:
             verb, body = "fail", {"error": "stopped"}  # a cancelled task ends as cancelled, whatever this says
         except Permanent as error:
@@ -160,20 +162,17 @@ class Worker:
             verb, body = "fail", {"error": f"{type(error).__name__}: {error}"}
         if not attempt.lost:
             self.report(attempt, verb, body)
-        self.attempt = None
+        attempt.over.set()
 
     def report(self, attempt, verb, body):
         """Until it has an answer: saying it twice does no harm, and the heartbeats go on meanwhile."""
         body = {"worker_id": self.id, "attempt": attempt.number, **body}
         while not attempt.lost:
-            try:
-                status, answer = call(f"/api/tasks/{attempt.id}/{verb}", body)
-            except OSError as error:
-                status, answer = None, {"detail": str(error)}
+            status, answer = call(f"/api/tasks/{attempt.id}/{verb}", body)
             if status == 200:
                 return
             log(verb, attempt.id, status, answer["detail"])
-            if status in (413, 422) and verb == "complete":  # such as a result that is too large
+            if status in (400, 413, 422) and verb == "complete":  # such as a result that is too large
                 verb, body = "fail", {"worker_id": self.id, "attempt": attempt.number, "permanent": True}
                 body["error"] = "the result was refused: " + answer["detail"]
             elif status is not None and status < 500:
@@ -181,21 +180,17 @@ class Worker:
             else:
                 time.sleep(RETRY_WAIT)
 
-    def beat(self):
-        """Renews the lease three times in its length, and stops the attempt when it should end."""
-        while True:
-            time.sleep(min(self.lease / 3, 1.0 if self.attempt else self.lease / 3))
-            attempt = self.attempt
-            if attempt is None or self.id is None:
-                continue  # an idle worker's claims say that it lives
+    def beat(self, attempt):
+        """Renews the lease three times in its length, and stops the attempt when it should end.
+
+        An idle worker needs none of this: its claims say that it lives.
+        """
+        while not attempt.over.wait(self.lease / 3):
             named = {"id": attempt.id, "attempt": attempt.number}
             if attempt.fraction is not None:
                 named["progress"] = attempt.fraction
             sent = time.monotonic()
-            try:
-                status, answer = call(f"/api/workers/{self.id}/heartbeat", {"tasks": [named]})
-            except OSError as error:
-                status, answer = None, {"detail": str(error)}
+            status, answer = call(f"/api/workers/{self.id}/heartbeat", {"tasks": [named]})
             if status == 200:
                 self.trusted_until = sent + self.lease
                 if attempt.id in answer["lost"]:

@@ -12,6 +12,7 @@ mod lease;
 mod lookup;
 mod pause;
 mod proxy;
+mod pull;
 mod purge;
 mod schedules;
 mod stream;

@@ -1,6 +1,6 @@
 //! What becomes of workers outside that say nothing, or not all of it.
 
-use super::{claim, claim_one, daemon, dig, heartbeat, report, server};
+use super::{busy, claim, claim_one, daemon, dig, heartbeat, report, server};
 use crate::harness::{World, eventually};
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 #[tokio::test]
 async fn the_tasks_of_a_silent_worker_are_taken_over_and_what_it_says_then_changes_nothing() {
     let world = World::new().await;
-    let api = daemon(&world, "api,worker", "2s").ready().await;
+    // What was taken over does not wait for it.
+    let api = busy(&world, "2s").await;
     api.submit(dig(json!({"max_attempts": 5}))).await;
     let (silent, task) = claim_one(&api).await;
     // Waits for longer than a lease, and lives by that.
