@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use taskrunnerx::store::Store;
 use taskrunnerx::store::statements::statements;
-use taskrunnerx::store::tasks::{Claim, Filter, Finish, Insert, LogPlace, Record, Retention, Tail};
+use taskrunnerx::store::tasks::{Claim, Filter, Finish, Insert, LogPlace, Place, Record, Retention, Tail};
 use taskrunnerx::task::{Backoff, NewTask, Status, Task, TaskId, When, WorkerId, position};
 
 const ROWS: u64 = 100_000;
@@ -18,6 +18,8 @@ const WAITING: u64 = 4_000;
 const BACKLOG: u64 = 4_000;
 /// In the stream or running.
 const FLIGHT: u64 = 800;
+/// Waiting for workers outside.
+const ASIDE: u64 = 2_000;
 /// Width of a priority's band of positions.
 const BAND: u64 = 1 << 53;
 /// The worker that every running task names, but for a few that name none.
@@ -30,6 +32,7 @@ async fn fill(world: &World) -> mysql_async::Conn {
     let digits = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 \
                   UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
     let (waits, stands, flies) = (WAITING, WAITING + BACKLOG, WAITING + BACKLOG + FLIGHT);
+    let lives = flies + ASIDE;
     for statement in [
         "SET time_zone = '+00:00'".to_owned(),
         format!(
@@ -41,10 +44,10 @@ async fn fill(world: &World) -> mysql_async::Conn {
                IF(status = 'running', 1, 0), 5, 600000, '{{}}', made, IF(lane = 3, made, NULL), \
                UNHEX(IF(status = 'running', IF(n % 50 = 0, '01', '{WORKER}'), REPEAT('00', 16))), made, \
                IF(lane IN (0, 3), made, '1970-01-01'), IF(lane = 0, made, '1970-01-01'), REPEAT('x', 200) \
-             FROM (SELECT n, FROM_UNIXTIME(1700000000 + n / 100) made, IF(n < {flies}, '{BUSY}', CONCAT('q', n % 10)) queue, \
-                 CASE WHEN n < {waits} THEN 1 WHEN n < {stands} THEN 2 WHEN n < {flies} THEN 3 ELSE 0 END lane, \
+             FROM (SELECT n, FROM_UNIXTIME(1700000000 + n / 100) made, IF(n < {lives}, '{BUSY}', CONCAT('q', n % 10)) queue, \
+                 CASE WHEN n < {waits} THEN 1 WHEN n < {stands} THEN 2 WHEN n < {flies} THEN 3 WHEN n < {lives} THEN 4 ELSE 0 END lane, \
                  CASE WHEN n < {waits} THEN 'scheduled' WHEN n < {stands} THEN 'queued' \
-                      WHEN n < {flies} THEN IF(n % 2 = 0, 'running', 'queued') \
+                      WHEN n < {flies} THEN IF(n % 2 = 0, 'running', 'queued') WHEN n < {lives} THEN 'queued' \
                       WHEN n % 20 = 0 THEN 'failed' ELSE 'completed' END status \
                FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d + 10000 * e.d n \
                  FROM {digits} a, {digits} b, {digits} c, {digits} d, {digits} e) numbers) rows_to_be"
@@ -398,6 +401,7 @@ async fn no_call_reads_more_rows_than_it_is_bounded_to() {
     assert_eq!(bounded!(600, store.claim(worker, claims.clone())).unwrap().len(), 0);
     // Every one lost: it is read once more to say why.
     assert_eq!(bounded!(1_200, store.claim(WorkerId::fresh(), claims.clone())).unwrap().len(), 200);
+    let id: TaskId = claims[0].id;
     let done: Vec<Finish> =
         claims.iter().map(|claim| finish(claim.id, worker, Record::Completed { result: None })).collect();
     assert!(bounded!(600, store.finish(done)).iter().all(Result::is_ok));
@@ -406,14 +410,27 @@ async fn no_call_reads_more_rows_than_it_is_bounded_to() {
     // Every row in flight in any queue, and no other.
     bounded!(2 * FLIGHT + 100, store.running_under(worker, 1_000)).unwrap();
     bounded!(4 * FLIGHT + 100, store.orphans(1_000)).unwrap();
-    bounded!(2 * (WAITING + BACKLOG + FLIGHT) + 100, store.depth(Arc::clone(&queue))).unwrap();
+    bounded!(2 * (WAITING + BACKLOG + FLIGHT + ASIDE) + 100, store.depth(Arc::clone(&queue))).unwrap();
+    // Of several queues the head of each.
+    let heads = bounded!(500, store.available(vec![Arc::clone(&queue), "q2".into(), "none".into()], 100)).unwrap();
+    assert_eq!(heads.iter().map(Vec::len).collect::<Vec<_>>(), [100, 0, 0]);
+    let aside = bounded!(1_100, store.aside(Arc::clone(&queue), Place::default(), 1_000)).unwrap();
+    let rest = bounded!(1_100, store.aside(Arc::clone(&queue), aside.next.unwrap(), 1_001)).unwrap();
+    assert_eq!((aside.tasks.len(), rest.tasks.len(), rest.next), (1_000, 1_000, None));
+    let many: Vec<TaskId> = aside.tasks.iter().map(|(id, _)| *id).take(200).collect();
+    assert_eq!(bounded!(300, store.attempts(many.clone())).unwrap().len(), 200);
+    assert_eq!(bounded!(1_000, store.put_back(Place::default(), many.clone())).unwrap(), 200);
+    assert_eq!(bounded!(300, store.backlog_names(many.clone())).unwrap().len(), 200);
+    assert_eq!(bounded!(1_000, store.set_aside(many)).unwrap(), 200);
+    bounded!(2 * FLIGHT + 100, store.held_for(worker, Duration::from_secs(15), 1_000)).unwrap();
+    bounded!(4 * FLIGHT + 100, store.overdue(Duration::from_secs(15), 1_000)).unwrap();
+    bounded!(20, store.recorded(id, 1, worker)).unwrap();
     let long = Duration::from_secs(3650 * 86_400);
     bounded!(1_100, store.purge_step(None, Retention { completed: long, failed: long })).unwrap();
     bounded!(200, store.schedule_agenda()).unwrap();
 
     // Listings look at 10,000 rows at most for a page (and once before, for where that ends, and
     // after for the page's own).
-    let id: TaskId = claims[0].id;
     bounded!(20, store.task(id)).unwrap();
     let many: Vec<TaskId> = claims.iter().map(|claim| claim.id).collect();
     assert!(bounded!(300, store.small_tasks(many)).unwrap().iter().all(Option::is_some));

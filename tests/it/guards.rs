@@ -14,6 +14,7 @@ mod lease;
 mod lookup;
 mod pause;
 mod proxy;
+mod pull;
 mod purge;
 mod schedules;
 mod stream;

@@ -26,6 +26,7 @@ mod journal;
 mod lifecycle;
 mod machine;
 mod process;
+mod pull;
 mod queues;
 mod recovery;
 mod rest;
