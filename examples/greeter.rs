@@ -101,6 +101,10 @@ async fn greet_all(context: Context, payload: GreetAll) -> Result<Vec<String>, T
             () = tokio::time::sleep(Duration::from_millis(payload.pause_ms)) => {}
         }
         greetings.push(greeting(name, Language::En));
+        // In `GET /api/tasks/{id}` and its `/logs` and `/events` while it runs.
+        context.log(format!("greeted {name}"));
+        let part = f64::from(u32::try_from(greetings.len())?) / f64::from(u32::try_from(payload.names.len())?);
+        context.progress_note(part, format!("{} greeted", greetings.len()));
     }
     Ok(greetings)
 }
