@@ -8,13 +8,14 @@ use super::entries::{Entry, entries};
 use super::executors::{self, Executor};
 use super::form::{Whole, Why, Word};
 use super::layers::Layers;
+use super::reach::AllowPrivate;
 use crate::task::backoff::Backoff;
 use crate::task::name::{self, MAX_QUEUE};
 
 const SECTION: &str = "tasks";
 
 /// Keys that have their names and nothing behind them in this version.
-const LATER: [&str; 3] = ["concurrency", "http", "schema"];
+const LATER: [&str; 2] = ["concurrency", "schema"];
 const UNSUPPORTED: &str = "not supported by this version";
 
 /// The queue of a task.
@@ -52,10 +53,10 @@ pub struct TaskDefaults {
     pub priority: Option<u8>,
 }
 
-pub(super) fn read(layers: &mut Layers) -> BTreeMap<String, TaskConfig> {
+pub(super) fn read(layers: &mut Layers, allow_private: &AllowPrivate) -> BTreeMap<String, TaskConfig> {
     let mut tasks = BTreeMap::new();
     for mut entry in entries(layers, SECTION) {
-        let executor = executors::read(layers, &mut entry);
+        let executor = executors::read(layers, &mut entry, allow_private);
         let defaults = settings(layers, &mut entry);
         tasks.insert(entry.name.to_owned(), TaskConfig { defaults, executor });
         entry.refuse_others(layers, &LATER, UNSUPPORTED);
