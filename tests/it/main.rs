@@ -21,6 +21,7 @@ mod doctor;
 mod explain;
 mod faults;
 mod guards;
+mod http;
 mod lifecycle;
 mod machine;
 mod process;
