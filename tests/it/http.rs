@@ -328,27 +328,34 @@ async fn https_is_spoken_with_who_has_a_certificate_for_the_name() {
     let world = World::new().await;
     let receiver = Receiver::start_tls(|_| Answer::body("\"secret\"")).await;
     let port = receiver.port;
-    for (url, authority, result) in [
-        (format!("https://127.0.0.1:{port}"), true, Ok("secret")),
-        (format!("https://localhost:{port}"), true, Ok("secret")),
-        (format!("https://127.0.0.2:{port}"), true, Err("no connection to 127.0.0.2:")),
-        (format!("https://ip6-localhost:{port}"), true, Err("")),
-        (format!("https://127.0.0.1:{port}"), false, Err("no TLS with 127.0.0.1:")),
-    ] {
-        let mut builder = hooked(&world, &url, "");
-        builder.env("TASKRUNNERX_HTTP__ALLOW_PRIVATE", "127.0.0.0/8,::1,localhost");
-        let file = if authority { "authority.pem" } else { "server.pem" };
-        builder.env("SSL_CERT_FILE", root().join("tests/it/http").join(file).to_str().unwrap());
-        let daemon = builder.ready().await;
-        let task = daemon.run(hook(Value::Null), if result.is_ok() { "completed" } else { "failed" }).await;
-        match result {
-            Ok(result) => assert_eq!(task["result"], result),
-            Err(said) => {
-                assert!(task["last_error"].as_str().unwrap().contains(said), "{task}");
-                assert_eq!(task["reason"], "error");
-            }
-        }
+    let start = async |authority: &str| {
+        let mut builder = world.daemon("all");
+        builder.env("TASKRUNNERX_HTTP__ALLOW_PRIVATE", "127.0.0.0/8,localhost");
+        builder.env("SSL_CERT_FILE", root().join("tests/it/http").join(authority).to_str().unwrap());
+        let types = [("ip", "127.0.0.1"), ("name", "localhost"), ("other", "127.0.0.2")].map(|(name, host)| {
+            format!(
+                "[tasks.{name}]\nmax_attempts = 2\nbackoff = \"1ms\"\nhttp = {{ url = \"https://{host}:{port}\" }}\n"
+            )
+        });
+        builder.file(&types.join(""));
+        builder.ready().await
+    };
+    let refused = async |daemon: &Daemon, name: &str, said: &str| {
+        let task = daemon.run(json!({"name": name}), "failed").await;
+        // It may get another certificate.
+        assert_eq!((&task["reason"], &task["attempt"]), (&json!("error"), &json!(2)), "{task}");
+        assert!(task["last_error"].as_str().unwrap().contains(said), "{task}");
+    };
+    let daemon = start("authority.pem").await;
+    for name in ["ip", "name"] {
+        assert_eq!(daemon.run(json!({"name": name}), "completed").await["result"], "secret");
     }
+    refused(&daemon, "other", &format!("no TLS with 127.0.0.2:{port}: invalid peer certificate")).await;
+    drop(daemon);
+    // It knows another authority only.
+    let daemon = start("server.pem").await;
+    refused(&daemon, "ip", &format!("no TLS with 127.0.0.1:{port}: invalid peer certificate")).await;
+    assert_eq!(receiver.calls().len(), 2);
 }
 
 #[tokio::test]

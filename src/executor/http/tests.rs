@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 /// The configuration of one type, and its list of private addresses; or all faults.
 fn configured(table: &str, allow_private: &str) -> Result<(HttpCall, AllowPrivate), String> {
@@ -37,6 +38,11 @@ fn to(url: &str) -> String {
 
 /// Runs one attempt.
 async fn attempt(handler: &HttpHandler) -> TaskResult {
+    attempt_until(handler, CancellationToken::new()).await
+}
+
+/// Runs one attempt that may be stopped.
+async fn attempt_until(handler: &HttpHandler, stop: CancellationToken) -> TaskResult {
     let claimed = Claimed {
         id: TaskId(uuid::Uuid::nil()),
         attempt: 1,
@@ -49,8 +55,7 @@ async fn attempt(handler: &HttpHandler) -> TaskResult {
         run_at: chrono::Utc::now(),
     };
     let deadline = Instant::now() + Duration::from_secs(60);
-    let context =
-        Context::new(Arc::new(claimed), deadline, tokio_util::sync::CancellationToken::new(), Arc::new(Silent));
+    let context = Context::new(Arc::new(claimed), deadline, stop, Arc::new(Silent));
     handler.run(context, "{}".into()).await
 }
 
@@ -431,6 +436,22 @@ async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
         let ended = attempt(&handler).await;
         assert!(matches!(&ended, Err(TaskError::Retryable(text)) if text.contains(said)), "{said}: {ended:?}");
     }
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_attempt_and_closes_its_connection_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let network = Played::new(listener.local_addr().unwrap().port(), &[&[PUBLIC]]);
+    let (handler, stop) = (over(&network, 80, ""), CancellationToken::new());
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        stop.cancel();
+        // The rest of the request may come, and then the end.
+        while stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {}
+    };
+    let (ended, ()) = tokio::join!(attempt_until(&handler, stop.clone()), server);
+    assert_eq!(ended, Err(TaskError::retryable("stopped before the answer was there")));
 }
 
 fn keys(secret: &str) -> Result<HttpCall, String> {

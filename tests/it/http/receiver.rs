@@ -64,10 +64,10 @@ type Rule = Arc<dyn Fn(&Call) -> Answer + Send + Sync>;
 
 impl Receiver {
     pub(crate) async fn start(rule: impl Fn(&Call) -> Answer + Send + Sync + 'static) -> Self {
-        Self::listen(Arc::new(rule), None).await
+        Self::listen("127.0.0.1", Arc::new(rule), None).await
     }
 
-    /// With the certificate for `localhost` and 127.0.0.1 of `authority.pem`.
+    /// With the certificate for `localhost` and 127.0.0.1 that `authority.pem` vouches for; listens on every address.
     pub(crate) async fn start_tls(rule: impl Fn(&Call) -> Answer + Send + Sync + 'static) -> Self {
         let certificate = CertificateDer::from_pem_slice(include_bytes!("server.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_slice(include_bytes!("server.key")).unwrap();
@@ -77,11 +77,11 @@ impl Receiver {
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)
             .unwrap();
-        Self::listen(Arc::new(rule), Some(TlsAcceptor::from(Arc::new(config)))).await
+        Self::listen("0.0.0.0", Arc::new(rule), Some(TlsAcceptor::from(Arc::new(config)))).await
     }
 
-    async fn listen(rule: Rule, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn listen(host: &str, rule: Rule, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind((host, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Seen::default());
         let kept = Arc::clone(&seen);
