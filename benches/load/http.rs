@@ -46,17 +46,18 @@ impl Client {
             if let Some((body, length)) = head(&self.buffer[..read])
                 && read >= body + length
             {
+                let head = std::str::from_utf8(&self.buffer[..body]).unwrap();
+                assert!(head.starts_with("HTTP/1.1 2"), "{}", String::from_utf8_lossy(&self.buffer[..read]));
                 return std::str::from_utf8(&self.buffer[body..body + length]).unwrap();
             }
         }
     }
 }
 
-/// Where the body of an answer begins, and its length. None: the head is not complete yet.
-fn head(bytes: &[u8]) -> Option<(usize, usize)> {
+/// Where the body of a message begins, and its length. None: the head is not complete yet.
+pub(crate) fn head(bytes: &[u8]) -> Option<(usize, usize)> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).unwrap();
-    assert!(head.starts_with("HTTP/1.1 2"), "{head}\n{}", String::from_utf8_lossy(&bytes[end..]));
     let length = head.split("content-length: ").nth(1).unwrap().split("\r\n").next().unwrap();
     Some((end + 4, length.parse().unwrap()))
 }

@@ -1,6 +1,6 @@
 //! The whole picture in one run, on private servers: the limit that the bare parts set on this machine,
 //! then the daemon against it. `make bench`, or
-//! `cargo bench --bench load -- [--tasks N] [--only limit,submit,bulk,read,drain,sustained,latency]`. With
+//! `cargo bench --bench load -- [--tasks N] [--only limit,submit,bulk,read,drain,calls,sustained,latency]`. With
 //! `--scale` instead: the speed of an empty table against that of 10 million finished and 1 million waiting rows.
 //!
 //! Client, daemon, database and Redis share the machine, so figures are to be compared with the limit
@@ -17,6 +17,7 @@
     reason = "a benchmark that meets what it does not expect should stop there"
 )]
 
+mod calls;
 mod http;
 mod limit;
 mod phases;
@@ -109,6 +110,16 @@ async fn main() {
         }
     }
     drop(api);
+    sql.query_drop("TRUNCATE TABLE tasks").await.unwrap();
+    if options.wants("calls") {
+        let measured = calls::measure(&rig, &mut sql, options.tasks).await;
+        let noops = measured.noops.per_second();
+        line("drain of no-ops", &measured.noops, None);
+        line("drain of http tasks", &measured.calls, Some(noops));
+        println!("  over {} connections", measured.connections);
+        line("the calls alone", &measured.bare, None);
+        sql.query_drop("TRUNCATE TABLE tasks").await.unwrap();
+    }
     for (n, slots) in SLOTS.into_iter().enumerate() {
         sql.query_drop("TRUNCATE TABLE tasks").await.unwrap();
         if options.wants("sustained") || options.wants("latency") && n == 0 {

@@ -49,7 +49,12 @@ pub(crate) async fn submit(api: &Daemon, tasks: usize) -> Rate {
 
 /// Submissions of 100 tasks in a request.
 pub(crate) async fn submit_bulk(api: &Daemon, tasks: usize) -> Rate {
-    let body = format!(r#"{{"tasks":[{}]}}"#, vec![NOOP; BULK].join(","));
+    submit_bulk_of(api, tasks, NOOP).await
+}
+
+/// The same of this task.
+pub(crate) async fn submit_bulk_of(api: &Daemon, tasks: usize, task: &str) -> Rate {
+    let body = format!(r#"{{"tasks":[{}]}}"#, vec![task; BULK].join(","));
     let hundred = request("POST", "/api/tasks/bulk", &body);
     load(&api.address, BULK_CONNECTIONS, tasks / BULK, tasks, move |_| hundred.clone()).await
 }
@@ -77,10 +82,15 @@ async fn at_rest(sql: &mut Conn) {
 
 /// The backlog that is there, from the moment that a worker with so many slots is ready. Gives the worker too.
 pub(crate) async fn drain(rig: &Rig, sql: &mut Conn, slots: usize) -> (Rate, Daemon) {
+    drain_with(rig, sql, &[("TASKRUNNERX_WORKER__CONCURRENCY", &slots.to_string())]).await
+}
+
+/// The same, by a worker with settings of its own.
+pub(crate) async fn drain_with(rig: &Rig, sql: &mut Conn, settings: &[(&str, &str)]) -> (Rate, Daemon) {
     let waiting = "SELECT COUNT(*) FROM tasks WHERE queue = 'default' AND lane > 0";
     let tasks: usize = sql.query_first(waiting).await.unwrap().unwrap();
     let usage = Usage::now();
-    let worker = rig.with_slots("worker", slots);
+    let worker = rig.daemon_with("worker", settings);
     let began = Instant::now();
     at_rest(sql).await;
     (Rate { tasks, time: began.elapsed(), cost: usage.each(tasks) }, worker)

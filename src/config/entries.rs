@@ -47,7 +47,7 @@ pub(super) fn entries<'a>(layers: &mut Layers<'a>, section: &'static str) -> Vec
 }
 
 /// Bare where TOML allows it, else in quotes, so that a name with dots in it reads as one.
-fn as_toml_key(name: &str) -> String {
+pub(super) fn as_toml_key(name: &str) -> String {
     let bare = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     if bare { name.to_owned() } else { quoted(name) }
 }
@@ -63,18 +63,46 @@ impl<'a> Entry<'a> {
         self.known.push(key);
         let given = Given::Typed(self.table.get(key)?.clone());
         let path = format!("{}.{key}", self.path);
-        match form.read(&given) {
+        self.take(layers, path, form, &given, &given.shown())
+    }
+
+    /// As [`optional`](Self::optional) for a value that may hold secrets: what was given is never shown, and `${NAME}`
+    /// and `${file:PATH}` in its texts are filled in.
+    pub(super) fn optional_secret<F: Form>(
+        &mut self,
+        layers: &mut Layers<'a>,
+        key: &'static str,
+        form: &F,
+    ) -> Option<F::Value> {
+        self.known.push(key);
+        let path = format!("{}.{key}", self.path);
+        let given = match layers.filled(self.table.get(key)?) {
+            Ok(filled) => Given::Typed(filled),
+            Err(problems) => {
+                let fault = |(place, problem)| Fault::new(format!("{path}{place}"), self.origin, problem);
+                layers.faults.extend(problems.into_iter().map(fault));
+                return None;
+            }
+        };
+        self.take(layers, path, form, &given, "a hidden value")
+    }
+
+    fn take<F: Form>(
+        &self,
+        layers: &mut Layers<'a>,
+        key: String,
+        form: &F,
+        given: &Given,
+        got: &str,
+    ) -> Option<F::Value> {
+        match form.read(given) {
             Ok(value) => {
-                layers.effective.push(Effective {
-                    key: path,
-                    value: form.show(&value),
-                    origin: self.origin.to_owned(),
-                    default: "(none)".to_owned(),
-                });
+                let (value_shown, origin) = (form.show(&value), self.origin.to_owned());
+                layers.effective.push(Effective { key, value: value_shown, origin, default: "(none)".to_owned() });
                 Some(value)
             }
             Err(wrongs) => {
-                layers.refuse(&path, self.origin, &given.shown(), &form.takes(), wrongs);
+                layers.refuse(&key, self.origin, got, &form.takes(), wrongs);
                 None
             }
         }
@@ -105,19 +133,28 @@ impl<'a> Entry<'a> {
         key: &'static str,
         takes: &str,
     ) -> Option<Entry<'a>> {
+        if !self.has(key) {
+            self.fault(layers, key, format!("is missing; takes {takes}"));
+        }
+        self.optional_table(layers, key, takes)
+    }
+
+    /// A table within this one, and a fault where it is something else.
+    pub(super) fn optional_table(
+        &mut self,
+        layers: &mut Layers<'a>,
+        key: &'static str,
+        takes: &str,
+    ) -> Option<Entry<'a>> {
         self.known.push(key);
         let path = format!("{}.{key}", self.path);
-        match self.table.get(key) {
-            Some(toml::Value::Table(table)) => {
+        match self.table.get(key)? {
+            toml::Value::Table(table) => {
                 Some(Entry { name: self.name, path, origin: self.origin, table, known: Vec::new() })
             }
-            Some(other) => {
+            other => {
                 let got = Given::Typed(other.clone()).shown();
                 self.fault(layers, key, format!("got {got}; takes {takes}"));
-                None
-            }
-            None => {
-                self.fault(layers, key, format!("is missing; takes {takes}"));
                 None
             }
         }

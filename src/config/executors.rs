@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::entries::Entry;
 use super::form::{Form, Given, List, Size, Span, Switch, Whole, Why, Word, Wrong, why};
+use super::http::{self, HttpCall};
 use super::layers::Layers;
+use super::reach::AllowPrivate;
 
 /// Bytes of address space: less, and hardly a program starts.
 const MIN_MEMORY: usize = 16 << 20;
@@ -16,6 +18,8 @@ const MAX_MEMORY: usize = 1 << 40;
 pub enum Executor {
     /// A program of this host.
     Command(Command),
+    /// A call.
+    Http(HttpCall),
     /// A worker outside, which claims them over REST.
     Pull,
 }
@@ -61,13 +65,18 @@ const CPU: Span = Span { min: Duration::from_secs(1), max: Duration::from_secs(3
 const FILES: Whole<u32> = Whole { min: 8, max: 1_048_576 };
 
 /// The executor keys there are, for the message when several are given.
-const KEYS: [&str; 2] = ["command", "pull"];
+const KEYS: [&str; 3] = ["command", "http", "pull"];
 /// Keys that go with `command` alone.
 const COMMAND_KEYS: [&str; 6] = ["cwd", "env", "user", "memory", "cpu", "files"];
 
 /// None: the type is the binary's, or what was given left its faults.
-pub(super) fn read<'a>(layers: &mut Layers<'a>, entry: &mut Entry<'a>) -> Option<Executor> {
+pub(super) fn read<'a>(
+    layers: &mut Layers<'a>,
+    entry: &mut Entry<'a>,
+    allow_private: &AllowPrivate,
+) -> Option<Executor> {
     let argv = entry.optional(layers, "command", &ARGV);
+    let call = http::read(layers, entry, allow_private);
     let pull = entry.optional(layers, "pull", &Switch);
     let given: Vec<&str> = KEYS.into_iter().filter(|key| entry.has(key)).collect();
     if given.len() > 1 {
@@ -91,9 +100,10 @@ pub(super) fn read<'a>(layers: &mut Layers<'a>, entry: &mut Entry<'a>) -> Option
             entry.fault(layers, key, "goes with `command`, and there is none");
         }
     }
-    match (argv, pull) {
-        (Some(_), None) => Some(Executor::Command(command)),
-        (None, Some(true)) => Some(Executor::Pull),
+    match (argv, call, pull) {
+        (Some(_), None, None) => Some(Executor::Command(command)),
+        (None, Some(call), None) => Some(Executor::Http(call)),
+        (None, None, Some(true)) => Some(Executor::Pull),
         _ => None,
     }
 }

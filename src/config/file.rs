@@ -71,10 +71,12 @@ fn line_and_column(before: &str) -> (usize, usize) {
     (line, column)
 }
 
-/// Replaces every `${NAME}` by the variable of that name.
+/// Replaces every `${NAME}` by the variable of that name, and every `${file:PATH}` by the file's text without its last
+/// line break.
 ///
 /// # Errors
-/// One line for each name that is not set, or that is not a name at all. None shows the text around it.
+/// One line for each name that is not set, or that is not a name at all, and for each file that cannot be read. None
+/// shows the text around it.
 pub(super) fn fill_in(text: &str, environment: &Environment) -> Result<String, Vec<String>> {
     let mut filled = String::new();
     let mut faults = Vec::new();
@@ -82,11 +84,16 @@ pub(super) fn fill_in(text: &str, environment: &Environment) -> Result<String, V
     while let Some((before, after)) = rest.split_once("${") {
         filled.push_str(before);
         let Some((name, after)) = after.split_once('}') else {
-            faults.push("has a ${ without its }; takes ${NAME}".to_owned());
+            faults.push("has a ${ without its }; takes ${NAME} or ${file:PATH}".to_owned());
             return Err(faults);
         };
-        if !is_variable_name(name) {
-            faults.push("has a ${…} that holds no variable name; takes ${NAME}".to_owned());
+        if let Some(path) = name.strip_prefix("file:") {
+            match environment.read(Path::new(path)) {
+                Ok(content) => filled.push_str(without_line_break(&content)),
+                Err(error) => faults.push(format!("names ${{file:{path}}}, which cannot be read: {error}")),
+            }
+        } else if !is_variable_name(name) {
+            faults.push("has a ${…} that holds no variable name; takes ${NAME} or ${file:PATH}".to_owned());
         } else {
             match environment.text(name) {
                 Some(Ok(value)) => filled.push_str(value),
@@ -98,6 +105,12 @@ pub(super) fn fill_in(text: &str, environment: &Environment) -> Result<String, V
     }
     filled.push_str(rest);
     if faults.is_empty() { Ok(filled) } else { Err(faults) }
+}
+
+/// A file that holds one value mostly ends with a line break that is not part of it.
+pub(super) fn without_line_break(content: &str) -> &str {
+    let line = content.strip_suffix('\n').unwrap_or(content);
+    line.strip_suffix('\r').unwrap_or(line)
 }
 
 fn is_variable_name(text: &str) -> bool {
@@ -112,7 +125,11 @@ mod tests {
 
     #[test]
     fn fills_in_variables() {
-        let environment = Environment::new([("A", "1"), ("B_2", "${A}"), ("E", "")], |_| Ok(String::new()));
+        let read = |path: &Path| match path.to_str() {
+            Some("/run/s") => Ok("s3\r\n".to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
+        let environment = Environment::new([("A", "1"), ("B_2", "${A}"), ("E", "")], read);
         for (text, filled) in [
             ("", ""),
             ("plain $A {B}", "plain $A {B}"),
@@ -120,12 +137,15 @@ mod tests {
             ("x${A}y${B_2}z", "x1y${A}z"),
             ("[${E}]", "[]"),
             ("$${A}", "$1"),
+            ("<${file:/run/s}>${A}", "<s3>1"),
         ] {
             assert_eq!(fill_in(text, &environment).as_deref(), Ok(filled), "{text}");
         }
-        let faults = fill_in("${NOPE} ${A} ${ALSO_NOT} ${a b} ${", &environment).expect_err("four faults");
-        assert_eq!(faults.len(), 4, "{faults:?}");
+        let faults =
+            fill_in("${NOPE} ${A} ${ALSO_NOT} ${a b} ${file:/none} ${", &environment).expect_err("five faults");
+        assert_eq!(faults.len(), 5, "{faults:?}");
         assert!(faults[0].contains("${NOPE}") && faults[1].contains("${ALSO_NOT}"), "{faults:?}");
+        assert!(faults[3].starts_with("names ${file:/none}, which cannot be read: "), "{faults:?}");
     }
 
     #[test]

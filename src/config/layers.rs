@@ -11,9 +11,10 @@
 
 use std::path::Path;
 
+use super::entries::as_toml_key;
 use super::environment::{Environment, variable_of};
 use super::error::{Effective, Fault};
-use super::file::{File, fill_in};
+use super::file::{File, fill_in, without_line_break};
 use super::form::{Form, Given, Wrong};
 use super::secret::HIDDEN;
 
@@ -43,7 +44,7 @@ impl Key {
         Self { shared_variable: Some(name), ..self }
     }
 
-    /// Never shown, and `${NAME}` in the file's value is filled in.
+    /// Never shown, and `${NAME}` and `${file:PATH}` in the file's value are filled in.
     pub(super) fn secret(self) -> Self {
         Self { secret: true, ..self }
     }
@@ -117,6 +118,17 @@ impl<'a> Layers<'a> {
         value
     }
 
+    /// A copy of `value` whose texts, however deep, have their `${NAME}` and `${file:PATH}` filled in.
+    ///
+    /// # Errors
+    /// What could not be filled in: where in the value (`.part`, or nothing), and the problem.
+    pub(super) fn filled(&self, value: &toml::Value) -> Result<toml::Value, Vec<(String, String)>> {
+        let mut value = value.clone();
+        let mut faults = Vec::new();
+        fill(&mut value, String::new(), self.environment, &mut faults);
+        if faults.is_empty() { Ok(value) } else { Err(faults) }
+    }
+
     /// Turns what a form had to say into faults.
     pub(super) fn refuse(&mut self, key: &str, origin: &str, got: &str, takes: &str, wrongs: Vec<Wrong>) {
         for wrong in wrongs {
@@ -173,8 +185,7 @@ impl<'a> Layers<'a> {
         }
         match self.environment.read(path) {
             Ok(content) => {
-                let line = content.strip_suffix('\n').unwrap_or(&content);
-                let text = line.strip_suffix('\r').unwrap_or(line).to_owned();
+                let text = without_line_break(&content).to_owned();
                 let origin = format!("file {} named by {pointer}", path.display());
                 found.push(Found { given: Given::Text(text), origin });
             }
@@ -207,6 +218,22 @@ impl<'a> Layers<'a> {
             value => Given::Typed(value.clone()),
         };
         found.push(Found { given, origin });
+    }
+}
+
+fn fill(value: &mut toml::Value, place: String, environment: &Environment, faults: &mut Vec<(String, String)>) {
+    match value {
+        toml::Value::String(text) => match fill_in(text, environment) {
+            Ok(filled) => *text = filled,
+            Err(problems) => faults.extend(problems.into_iter().map(|problem| (place.clone(), problem))),
+        },
+        toml::Value::Array(values) => values.iter_mut().for_each(|v| fill(v, place.clone(), environment, faults)),
+        toml::Value::Table(table) => {
+            for (name, inner) in table.iter_mut() {
+                fill(inner, format!("{place}.{}", as_toml_key(name)), environment, faults);
+            }
+        }
+        _ => {}
     }
 }
 

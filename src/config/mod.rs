@@ -26,11 +26,13 @@ mod error;
 mod executors;
 mod file;
 mod form;
+mod http;
 mod json;
 mod layers;
 mod limits;
 mod observe;
 mod process;
+mod reach;
 mod retention;
 mod scheduler;
 mod schedules;
@@ -48,9 +50,11 @@ pub use defaults::Defaults;
 pub use environment::Environment;
 pub use error::{ConfigError, Effective, Fault, Warning};
 pub use executors::{Command, Executor};
+pub use http::{Endpoint, HttpCall, SigningKey};
 pub use limits::Limits;
 pub use observe::{Log, LogFormat, Metrics};
 pub use process::Roles;
+pub use reach::{AllowPrivate, Http, Refused};
 pub use retention::Retention;
 pub use scheduler::Scheduler;
 pub use schedules::{ScheduleConfig, ScheduledTask};
@@ -106,6 +110,8 @@ pub struct Config {
     pub retention: Retention,
     /// `[limits]`
     pub limits: Limits,
+    /// `[http]`
+    pub http: Http,
     /// `[metrics]`
     pub metrics: Metrics,
     /// `[log]`
@@ -162,10 +168,10 @@ impl Config {
         let retention = retention::read(layers);
         let limits = limits::read(layers);
         unsupported::tls(layers);
-        unsupported::http(layers);
+        let http = reach::read(layers);
         let metrics = observe::metrics(layers);
         let log = observe::log(layers);
-        let tasks = tasks::read(layers);
+        let tasks = tasks::read(layers, &http.allow_private);
         let schedules = schedules::read(layers, limits.payload, check_cron);
         Self {
             roles,
@@ -180,6 +186,7 @@ impl Config {
             defaults,
             retention,
             limits,
+            http,
             metrics,
             log,
             tasks,

@@ -8,15 +8,12 @@ use super::entries::{Entry, entries};
 use super::executors::{self, Executor};
 use super::form::{Whole, Why, Word};
 use super::layers::Layers;
+use super::reach::AllowPrivate;
 use super::schema::{Schema, SchemaConfig};
 use crate::task::backoff::Backoff;
 use crate::task::name::{self, MAX_QUEUE};
 
 const SECTION: &str = "tasks";
-
-/// Keys that have their names and nothing behind them in this version.
-const LATER: [&str; 1] = ["http"];
-const UNSUPPORTED: &str = "not supported by this version";
 
 /// The queue of a task.
 pub(super) const QUEUE: Word<String> = Word {
@@ -59,10 +56,10 @@ pub struct TaskDefaults {
     pub priority: Option<u8>,
 }
 
-pub(super) fn read(layers: &mut Layers) -> BTreeMap<String, TaskConfig> {
+pub(super) fn read(layers: &mut Layers, allow_private: &AllowPrivate) -> BTreeMap<String, TaskConfig> {
     let mut tasks = BTreeMap::new();
     for mut entry in entries(layers, SECTION) {
-        let executor = executors::read(layers, &mut entry);
+        let executor = executors::read(layers, &mut entry, allow_private);
         let schema = entry.optional(layers, "schema", &Schema);
         let concurrency = entry.optional(layers, "concurrency", &CONCURRENCY);
         if concurrency.is_some() && executor == Some(Executor::Pull) {
@@ -70,7 +67,7 @@ pub(super) fn read(layers: &mut Layers) -> BTreeMap<String, TaskConfig> {
         }
         let defaults = settings(layers, &mut entry);
         tasks.insert(entry.name.to_owned(), TaskConfig { defaults, executor, schema, concurrency });
-        entry.refuse_others(layers, &LATER, UNSUPPORTED);
+        entry.refuse_others(layers, &[], "");
     }
     tasks
 }

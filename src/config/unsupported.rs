@@ -1,17 +1,15 @@
-//! `[tls]` and `[http]`: keys that have their names and rules, and nothing behind them in this version.
+//! `[tls]`: keys that have their names and rules, and nothing behind them in this version.
 //!
-//! Taking them in silence would be a lie about who can read the traffic and what may be called, so setting one is a
-//! fault that says what to do instead.
+//! Taking them in silence would be a lie about who can read the traffic, so setting one is a fault that says what to do
+//! instead.
 
-use super::form::{List, Word};
+use super::form::Word;
 use super::layers::{Key, Layers};
 
 const TLS_INSTEAD: &str = "TLS is not part of this version: terminate it in front, at a reverse proxy or load balancer";
-const HTTP_INSTEAD: &str = "http tasks are not part of this version: takes an empty list";
 
 const PATH: Word<String> =
     Word { takes: "the path of a PEM file", read: |text| Ok(text.to_owned()), show: String::clone };
-const ADDRESSES: List<Vec<String>> = List { takes: "a list of addresses", read: Ok, show: |list| list.join(",") };
 
 /// `tls.cert` and `tls.key`: both or none, and for now none.
 pub(super) fn tls(layers: &mut Layers) {
@@ -28,13 +26,5 @@ pub(super) fn tls(layers: &mut Layers) {
                     .fault(name, format!("is set without {missing}, and the two go together; besides, {TLS_INSTEAD}"));
             }
         }
-    }
-}
-
-/// `http.allow_private`: for now empty.
-pub(super) fn http(layers: &mut Layers) {
-    let allowed = layers.value(Key::new("http.allow_private"), &ADDRESSES, Vec::new());
-    if !allowed.is_empty() {
-        layers.fault("http.allow_private", format!("is not empty, but {HTTP_INSTEAD}"));
     }
 }

@@ -24,6 +24,8 @@ pub type TaskResult = Result<Option<Box<str>>, TaskError>;
 pub enum TaskError {
     /// Another attempt may succeed.
     Retryable(String),
+    /// The same, after a wait that is known: it takes the place of the backoff's, up to 24 hours.
+    RetryAfter(String, Duration),
     /// No attempt will succeed: the task fails at once.
     Permanent(String),
 }
@@ -32,6 +34,11 @@ impl TaskError {
     /// An error that another attempt may mend.
     pub fn retryable(message: impl fmt::Display) -> Self {
         Self::Retryable(message.to_string())
+    }
+
+    /// An error that another attempt may mend, after this wait (at most 24 hours) in place of the backoff's.
+    pub fn retry_after(message: impl fmt::Display, wait: Duration) -> Self {
+        Self::RetryAfter(message.to_string(), wait)
     }
 
     /// An error that no attempt can mend.

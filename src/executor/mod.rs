@@ -1,9 +1,11 @@
-//! What runs a task: the [`Handler`] trait, the [`Registry`] of task types, and the built-ins.
+//! What runs a task: the [`Handler`] trait, the [`Registry`] of task types, the built-ins, and what the
+//! configuration can make a type of: `http` calls.
 
 mod builtin;
 pub(crate) mod command;
 mod context;
 mod handler;
+pub(crate) mod http;
 mod journal;
 mod registry;
 mod schema;

@@ -125,6 +125,7 @@ fn outcome(ended: Returned, max_result: usize) -> Outcome {
     match ended {
         Ok(Ok(result)) => success(result, max_result),
         Ok(Err(TaskError::Retryable(message))) => Outcome::Retryable(message),
+        Ok(Err(TaskError::RetryAfter(message, wait))) => Outcome::RetryAfter(message, wait),
         Ok(Err(TaskError::Permanent(message))) => Outcome::Permanent(message),
         Err(panic) => {
             let message = panic

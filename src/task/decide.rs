@@ -11,6 +11,10 @@ pub const POISON_CRASHES: u32 = 3;
 /// Longest error text that is kept, in bytes; the rest is cut off with a mark.
 pub const MAX_ERROR_BYTES: usize = 8 * 1024;
 
+/// The longest wait that an outcome may ask for: 24 hours. Whoever answers a call must not be able to put a task off
+/// for ever.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
+
 /// How an attempt ended.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Outcome {
@@ -18,6 +22,8 @@ pub enum Outcome {
     Success(Option<Box<str>>),
     /// An error that another attempt may mend.
     Retryable(String),
+    /// The same, with the wait that was asked for, in place of the backoff's.
+    RetryAfter(String, Duration),
     /// An error that no attempt can mend.
     Permanent(String),
     /// The attempt exceeded its timeout.
@@ -39,7 +45,7 @@ impl Outcome {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Outcome::Success(_) => "success",
-            Outcome::Retryable(_) => "error",
+            Outcome::Retryable(_) | Outcome::RetryAfter(..) => "error",
             Outcome::Permanent(_) => "permanent",
             Outcome::TimedOut(_) => "timeout",
             Outcome::Cancelled => "cancelled",
@@ -54,6 +60,7 @@ impl Outcome {
         match self {
             Outcome::Success(_) | Outcome::Interrupted => None,
             Outcome::Retryable(message)
+            | Outcome::RetryAfter(message, _)
             | Outcome::Permanent(message)
             | Outcome::Lost(message)
             | Outcome::Abandoned(message) => Some(trim(message)),
@@ -106,10 +113,13 @@ pub fn decide(outcome: &Outcome, standing: &Standing, random: f64) -> Next {
         Outcome::Cancelled => Next::Cancel,
         Outcome::Interrupted => Next::Requeue { forgiven: true },
         Outcome::Lost(_) if standing.crash_count.saturating_add(1) >= POISON_CRASHES => Next::Fail(Reason::Poisoned),
-        Outcome::Retryable(_) | Outcome::Lost(_) | Outcome::Abandoned(_) if exhausted => Next::Fail(Reason::Error),
+        Outcome::Retryable(_) | Outcome::RetryAfter(..) | Outcome::Lost(_) | Outcome::Abandoned(_) if exhausted => {
+            Next::Fail(Reason::Error)
+        }
         Outcome::TimedOut(_) if exhausted => Next::Fail(Reason::Timeout),
         // The wait was the worker's lease: no more of it.
         Outcome::Lost(_) | Outcome::Abandoned(_) => Next::Requeue { forgiven: false },
+        Outcome::RetryAfter(_, wait) => Next::Retry((*wait).min(MAX_RETRY_AFTER)),
         Outcome::Retryable(_) | Outcome::TimedOut(_) => Next::Retry(standing.backoff.delay(spent.max(1), random)),
     }
 }
@@ -141,7 +151,7 @@ mod tests {
         Standing { attempt, forgiven, max_attempts, crash_count, backoff, cancel_requested: false }
     }
 
-    fn outcomes() -> [Outcome; 8] {
+    fn outcomes() -> [Outcome; 9] {
         [
             Outcome::Success(None),
             Outcome::Retryable("e".into()),
@@ -151,6 +161,7 @@ mod tests {
             Outcome::Interrupted,
             Outcome::Lost("e".into()),
             Outcome::Abandoned("e".into()),
+            Outcome::RetryAfter("e".into(), Duration::from_secs(7)),
         ]
     }
 
@@ -166,6 +177,7 @@ mod tests {
             Next::Requeue { forgiven: true },
             Next::Requeue { forgiven: false },
             Next::Requeue { forgiven: false },
+            Next::Retry(Duration::from_secs(7)),
         ];
         let exhausted = [
             Next::Complete,
@@ -174,6 +186,7 @@ mod tests {
             Next::Fail(Reason::Timeout),
             Next::Cancel,
             Next::Requeue { forgiven: true },
+            Next::Fail(Reason::Error),
             Next::Fail(Reason::Error),
             Next::Fail(Reason::Error),
         ];
@@ -213,6 +226,14 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_that_was_asked_for_counts_up_to_a_day_and_not_the_backoff() {
+        let asked = |wait| decide(&Outcome::RetryAfter("e".into(), wait), &standing(1, 0, 3, 0), 0.5);
+        for (wait, granted) in [(0, 0), (1, 1), (86_400, 86_400), (86_401, 86_400), (u64::MAX, 86_400)] {
+            assert_eq!(asked(Duration::from_secs(wait)), Next::Retry(Duration::from_secs(granted)));
+        }
+    }
+
+    #[test]
     fn a_long_error_is_cut_on_a_character() {
         let error = Outcome::Retryable("ä".repeat(MAX_ERROR_BYTES)).error().unwrap();
         assert!(error.len() <= MAX_ERROR_BYTES + 8 && error.ends_with("[…]"));
@@ -221,7 +242,7 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics_and_never_retries_an_exhausted_task(
-            which in 0usize..8, attempt in 0u32.., forgiven in 0u32.., max in 1u32.., crashes in 0u32.., random in 0.0f64..1.0,
+            which in 0usize..9, attempt in 0u32.., forgiven in 0u32.., max in 1u32.., crashes in 0u32.., random in 0.0f64..1.0,
         ) {
             let s = standing(attempt, forgiven, max, crashes);
             let next = decide(&outcomes()[which], &s, random);

@@ -22,6 +22,7 @@ mod doctor;
 mod explain;
 mod faults;
 mod guards;
+mod http;
 mod journal;
 mod lifecycle;
 mod machine;

@@ -5,6 +5,7 @@ use super::DaemonError;
 use crate::api::{self, BulkLimits, Services, State};
 use crate::config::{Config, Executor, Queues, Roles, ScheduledTask, TaskConfig, TaskDefaults};
 use crate::executor::command::Command;
+use crate::executor::http::Calls;
 use crate::executor::{Defaults as TypeDefaults, Registry, Schema};
 use crate::lifecycle::Tools;
 use crate::lifecycle::follow::Follow;
@@ -224,6 +225,7 @@ pub(super) fn role_names(roles: &Roles) -> Vec<&'static str> {
 /// configuration needs the registry. Every fault at once, each with its key.
 pub(super) fn set_up(registry: &mut Registry, config: &Config) -> Result<Vec<ScheduleSpec>, DaemonError> {
     let mut faults = Vec::new();
+    let mut calls = Calls::new(config.http.allow_private.clone(), config.limits.result);
     for (name, TaskConfig { defaults, executor, schema, concurrency }) in &config.tasks {
         match executor {
             None => {}
@@ -241,6 +243,13 @@ pub(super) fn set_up(registry: &mut Registry, config: &Config) -> Result<Vec<Sch
                     }
                 }
             }
+            Some(Executor::Http(call)) => match calls.handler(name, call) {
+                Ok(handler) => _ = registry.register_handler(name, handler),
+                Err(fault) => {
+                    faults.push(format!("tasks.{name}.http: {fault}"));
+                    continue;
+                }
+            },
             Some(Executor::Pull) => _ = registry.register_pull(name),
         }
         let TaskDefaults { queue, timeout, max_attempts, backoff, priority } = defaults.clone();

@@ -8,6 +8,7 @@ use super::{Config, ConfigError, Environment, Flags, Warning};
 
 mod entries;
 mod faults;
+mod http;
 mod keys;
 mod layering;
 mod secrets;
