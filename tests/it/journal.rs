@@ -116,9 +116,10 @@ impl Listener {
         }
     }
 
-    async fn until(&mut self, is: impl Fn(&Event) -> bool) -> Vec<Event> {
-        let mut events = Vec::new();
-        while !events.last().is_some_and(&is) {
+    /// Until there is an event of each of these kinds.
+    async fn until(&mut self, kinds: &[&dyn Fn(&Event) -> bool]) -> Vec<Event> {
+        let mut events: Vec<Event> = Vec::new();
+        while !kinds.iter().all(|is| events.iter().any(is)) {
             events.push(self.next().await.expect("the stream goes on"));
         }
         events
@@ -158,10 +159,11 @@ async fn a_stream_tells_a_tasks_life_to_the_end_and_goes_on_where_a_client_left_
     assert_eq!((&*first.name, &first.data), ("task", &read), "as it is read");
 
     let _talkers = Talkers::hire(&ground).await;
-    let events = listener.until(|e| e.name == "task" && e.data["progress"] == 0.5).await;
+    let events =
+        listener.until(&[&|e| e.data["progress"] == 0.5, &|e| e.data["line"] == "line 120 of attempt 1"]).await;
     let statuses: Vec<&Value> = events.iter().filter(|e| e.name == "task").map(|e| &e.data["status"]).collect();
     assert!(statuses.iter().all(|status| **status == "running"), "{statuses:?}");
-    assert_eq!(events.last().unwrap().data["progress_note"], "half");
+    assert!(events.iter().all(|e| (e.data["progress"] == 0.5) == (e.data["progress_note"] == "half")));
     let whole: Vec<String> = (1..=120).map(|n| format!("line {n} of attempt 1")).collect();
     assert_eq!(lines(&events), whole);
     read = api.task(&task["id"]).await;
@@ -205,7 +207,7 @@ async fn lines_are_seen_within_half_a_second() {
     let file = directory.path().join("go");
     let task = api.submit(json!({"name": "noop", "payload": {"lines": 0, "until": file}})).await;
     let mut listener = Listener::open(&api, &path(&task, "/events"), None).await;
-    listener.until(|e| e.data["progress"] == 0.5).await;
+    listener.until(&[&|e| e.data["progress"] == 0.5]).await;
     std::fs::write(&file, "").unwrap();
     let events = listener.rest().await;
     let said: chrono::DateTime<chrono::Utc> =
