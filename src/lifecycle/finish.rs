@@ -6,7 +6,7 @@ use super::submit::is_soon;
 use crate::store::batcher::{BATCH_BYTES, Batcher, Bounds, Size, Stopped};
 use crate::store::tasks::{Applied, Finish, Held, Record};
 use crate::store::{Store, StoreError};
-use crate::task::{Claimed, Next, Outcome, Standing, TaskId, decide};
+use crate::task::{Claimed, Next, Outcome, Standing, Status, TaskId, decide};
 use crate::telemetry::Episode;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -174,15 +174,16 @@ pub(super) fn record(id: TaskId, attempt: u32, worker: crate::task::WorkerId, ou
 
 fn settle(tools: &Tools, ended: Ended, record: &Record, applied: Applied) {
     let Ended { claimed, outcome, .. } = ended;
-    let word = match applied {
+    let (word, status) = match applied {
         Applied::Fenced => {
             tools.metrics.tasks_fenced.inc();
             tracing::warn!(task.id = %claimed.id, attempt = claimed.attempt, outcome = outcome.as_str(), "an outcome was discarded: another attempt owns the task");
             return;
         }
-        Applied::Cancelled => "cancelled",
-        Applied::Recorded => record.outcome(),
+        Applied::Cancelled => ("cancelled", Status::Cancelled),
+        Applied::Recorded => (record.outcome(), record.becomes()),
     };
+    tools.moved(claimed.id, claimed.attempt, status, &claimed.queue, &claimed.name);
     let soon = match record {
         Record::Retry { delay, .. } => is_soon(*delay),
         Record::Requeue { .. } => true,

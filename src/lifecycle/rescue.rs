@@ -6,7 +6,7 @@ use super::Tools;
 use super::finish::record;
 use crate::store::StoreError;
 use crate::store::tasks::{Applied, Finish, Held};
-use crate::task::{Outcome, Standing, WorkerId, decide};
+use crate::task::{Outcome, Standing, Status, WorkerId, decide};
 use crate::telemetry::Episode;
 use std::sync::Arc;
 
@@ -120,14 +120,16 @@ async fn requeue(tools: &Tools, held: Vec<Held>, outcome: &Outcome) -> Result<us
         .collect();
     let mut moved = 0;
     let mut woken: Vec<&Arc<str>> = Vec::new();
-    let words: Vec<&'static str> = finishes.iter().map(|finish: &Finish| finish.record.outcome()).collect();
+    let words: Vec<(&'static str, Status)> =
+        finishes.iter().map(|finish: &Finish| (finish.record.outcome(), finish.record.becomes())).collect();
     for ((held, word), applied) in held.iter().zip(words).zip(tools.store.finish(finishes).await) {
-        let word = match applied? {
+        let (word, status) = match applied? {
             Applied::Fenced => continue,
-            Applied::Cancelled => "cancelled",
+            Applied::Cancelled => ("cancelled", Status::Cancelled),
             Applied::Recorded => word,
         };
         moved += 1;
+        tools.moved(held.id, held.standing.attempt, status, &held.queue, &held.name);
         let name = tools.registry.label(&held.name);
         tools.metrics.tasks_finished.with_label_values(&[&*held.queue, name, word]).inc();
         tracing::debug!(task.id = %held.id, task.name = &*held.name, attempt = held.standing.attempt, worker.id = %held.worker, outcome = outcome.as_str(), "task taken over");
