@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A worker in this process whose `noop` talks: `{"lines": 3, "until": "a file"}`. It says how far it is, and ends
 /// when the file is there.
-struct Talkers {
+pub(crate) struct Talkers {
     stop: CancellationToken,
     services: JoinSet<()>,
 }
@@ -46,7 +46,7 @@ async fn talk(context: Context, talk: Talk) -> Result<(), TaskError> {
 }
 
 impl Talkers {
-    async fn hire(ground: &Ground) -> Self {
+    pub(crate) async fn hire(ground: &Ground) -> Self {
         let (keeper, mut services) = Keeper::start(ground.store.clone(), ground.world.metrics.clone());
         let mut registry = Registry::new();
         registry.register("noop", talk);

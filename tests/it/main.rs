@@ -30,4 +30,5 @@ mod recovery;
 mod rest;
 mod schedules;
 mod schema;
+mod tasks_command;
 mod waiting;
