@@ -146,15 +146,17 @@ impl Watch {
             self.after = line.place;
             self.lines = true;
         }
-        let more = lines.len() >= TAIL_LINES;
-        // The end is said when all lines have been.
-        let ends = pulse.status.is_terminal() && !more;
-        if pulse == self.sent && !(ends && self.lines) || pulse.status.is_terminal() && more {
+        if lines.len() >= TAIL_LINES {
+            return Ok(true);
+        }
+        // The last event of all is the task as it ended.
+        let ends = pulse.status.is_terminal();
+        if pulse == self.sent && !(ends && self.lines) {
             self.over = ends;
-            return Ok(more);
+            return Ok(false);
         }
         // What was written is sent, whatever becomes of this.
-        let Ok(found) = self.lookup.task(self.id).await else { return Ok(more) };
+        let Ok(found) = self.lookup.task(self.id).await else { return Ok(false) };
         let Some(task) = found else {
             self.over = true;
             return Ok(false);
@@ -165,7 +167,7 @@ impl Watch {
         self.sent = Pulse::of(&task);
         // It may have ended after the lines were read, or run again.
         self.over = ends && task.status.is_terminal();
-        Ok(more)
+        Ok(false)
     }
 }
 

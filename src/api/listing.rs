@@ -57,10 +57,7 @@ impl Asked {
     fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
         let filter = &mut self.filter;
         match key {
-            "status" => several(&mut filter.statuses, value, |word| {
-                let words = || Status::ALL.map(Status::as_str).join(", ");
-                Status::parse(word).ok_or_else(|| got(&name::quoted(word), &words()))
-            }),
+            "status" => several(&mut filter.statuses, value, status),
             "queue" => several(&mut filter.queues, value, |word| named(word, name::MAX_QUEUE)),
             "name" => several(&mut filter.names, value, |word| named(word, name::MAX_NAME)),
             "tag" => several(&mut filter.tags, value, |word| named(word, name::MAX_NAME)),
@@ -89,8 +86,13 @@ impl Asked {
     }
 }
 
+pub(super) fn status(word: &str) -> Result<Status, String> {
+    let words = || Status::ALL.map(Status::as_str).join(", ");
+    Status::parse(word).ok_or_else(|| got(&name::quoted(word), &words()))
+}
+
 /// Adds the values of a comma-separated parameter.
-fn several<T, E: fmt::Display>(
+pub(super) fn several<T, E: fmt::Display>(
     into: &mut Vec<T>,
     value: &str,
     read: impl Fn(&str) -> Result<T, E>,
@@ -101,7 +103,7 @@ fn several<T, E: fmt::Display>(
     if into.len() > MAX_VALUES { Err(format!("has more than {MAX_VALUES} values")) } else { Ok(()) }
 }
 
-fn named(word: &str, max: usize) -> Result<String, String> {
+pub(super) fn named(word: &str, max: usize) -> Result<String, String> {
     name::check(word, max).map_err(|fault| fault.to_string())?;
     Ok(word.to_owned())
 }

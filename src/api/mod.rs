@@ -11,6 +11,7 @@ mod events;
 mod health;
 mod journal;
 mod listing;
+mod moves;
 mod ops;
 mod problem;
 mod pull;
@@ -32,6 +33,7 @@ use crate::lifecycle::follow::Follow;
 use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::pull::Desk;
 use crate::lifecycle::submit::{Defaults, Submitter};
+use crate::stream::MoveFeed;
 use crate::telemetry::Metrics;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
@@ -65,6 +67,7 @@ pub struct Services {
     pub lookup: Lookup,
     pub desk: Desk,
     pub follow: Follow,
+    pub moves: MoveFeed,
     /// Streams of events end when it is cancelled.
     pub stop: CancellationToken,
     pub defaults: Defaults,
@@ -189,6 +192,11 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(
             web::resource("/api/tasks/{id}/events")
                 .route(web::get().to(events::of_task))
+                .default_service(web::to(|| problem::method_not_allowed("GET"))),
+        )
+        .service(
+            web::resource("/api/events")
+                .route(web::get().to(moves::of_all))
                 .default_service(web::to(|| problem::method_not_allowed("GET"))),
         )
         .service(web::resource("/api/queues").route(get().to(queues::list)).default_service(only_get()))

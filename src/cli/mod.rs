@@ -10,6 +10,7 @@ mod doctor;
 mod migrate;
 mod serve;
 mod show_config;
+mod tasks;
 
 use crate::config::{Config, ConfigError, Environment, Flags, Warning};
 use crate::executor::{Registry, command};
@@ -33,6 +34,7 @@ const EXIT_UNREACHABLE: u8 = 3;
   taskrunnerx serve --role api --bind 10.0.0.5:8000  one role of several
   taskrunnerx migrate --status                       what the database has
   taskrunnerx doctor                                 what is wrong, and what to do about it
+  taskrunnerx tasks watch ID                         follow a task to its end
   taskrunnerx bench                                  how fast a running server is
 
 Configuration: flags, then DATABASE_URL, REDIS_URL and TASKRUNNERX_*, then taskrunnerx.toml.
@@ -57,6 +59,8 @@ enum Command {
     Config(show_config::Args),
     /// Check everything that can be set up wrongly, and say what to do about it
     Doctor(doctor::Args),
+    /// Look at tasks of a running server: as they are, what they said, and live
+    Tasks(tasks::Args),
     /// Measure a running server: throughput and latencies
     Bench(bench::Args),
 }
@@ -103,6 +107,7 @@ pub fn main(registry: Registry) -> ExitCode {
             Command::Migrate(args) => migrate::run(args, config).await,
             Command::Config(args) => show_config::run(&args, config, registry),
             Command::Doctor(args) => doctor::run(&args, config, registry).await,
+            Command::Tasks(args) => tasks::run(args).await,
             Command::Bench(args) => bench::run(args).await,
         }
     });

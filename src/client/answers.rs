@@ -3,7 +3,7 @@
 use super::error::ClientError;
 use crate::task::{Status, TaskId, Timestamp};
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// A task that was accepted. Of its thirty fields these are read, and borrowed: this is done for
@@ -85,6 +85,29 @@ struct Page<'a> {
 pub(super) fn page(body: &[u8]) -> Result<Vec<TaskView>, ClientError> {
     let Page { tasks } = serde_json::from_slice(body).map_err(|error| broken(&error))?;
     tasks.into_iter().map(view).collect()
+}
+
+/// A line of a task's log.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct LogLine {
+    pub attempt: u32,
+    /// RFC 3339.
+    pub at: String,
+    pub line: String,
+}
+
+/// A page of a task's log.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LogPage {
+    pub logs: Vec<LogLine>,
+    /// None: there is no more.
+    pub next_cursor: Option<String>,
+}
+
+impl LogPage {
+    pub(super) fn read(body: &[u8]) -> Result<Self, ClientError> {
+        serde_json::from_slice(body).map_err(|error| broken(&error))
+    }
 }
 
 fn view(row: Row<'_>) -> Result<TaskView, ClientError> {

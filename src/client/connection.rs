@@ -15,7 +15,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Sleep, timeout};
 
 /// The largest answer that is read: 64 MiB.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
@@ -80,6 +81,13 @@ pub struct Connection {
     deadline: Pin<Box<Sleep>>,
 }
 
+/// An answer that goes on and on; dropped, its connection ends.
+#[derive(Debug)]
+pub(super) struct Streamed {
+    pub(super) body: Incoming,
+    _moving: JoinSet<()>,
+}
+
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("url", &self.url).field("over", &self.over).finish_non_exhaustive()
@@ -104,6 +112,23 @@ impl Connection {
     /// before it. A refusal is an answer.
     pub async fn send(&mut self, prepared: &Prepared) -> Result<Answer, ClientError> {
         Ok(self.exchange(prepared).await?)
+    }
+
+    /// Sends a request whose answer goes on and on. Its bytes are moved by a task of its own.
+    pub(super) async fn stream(self, prepared: &Prepared) -> Result<(StatusCode, Streamed), ClientError> {
+        let Self { url, mut sender, driver, .. } = self;
+        let mut moving = JoinSet::new();
+        // How it ended is told to the one who reads.
+        moving.spawn(async move { _ = driver.await });
+        let sent = async {
+            sender.ready().await.map_err(fault)?;
+            sender.send_request(prepared.request.clone()).await.map_err(fault)
+        };
+        let response = timeout(prepared.limit, sent).await.map_err(|_| {
+            let why = format!("no answer within {:?}", prepared.limit);
+            ClientError::Unreachable { url, why }
+        })??;
+        Ok((response.status(), Streamed { body: response.into_body(), _moving: moving }))
     }
 
     /// Whether another request may be sent.

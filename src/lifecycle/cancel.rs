@@ -35,6 +35,7 @@ pub async fn cancel(tools: &Tools, id: TaskId) -> Result<Cancellation, StoreErro
             if changed {
                 let labels = [&*task.queue, tools.registry.label(&task.name), Reason::Cancelled.as_str()];
                 tools.metrics.tasks_finished.with_label_values(&labels).inc();
+                tools.moved(id, task.attempt, task.status, &task.queue, &task.name);
                 tracing::info!(task.id = %id, task.name = &*task.name, "task cancelled before it started");
             }
             Cancellation::Cancelled(task)

@@ -5,7 +5,7 @@ use super::Tools;
 use crate::store::StoreError;
 use crate::store::tasks::{Claim, LostClaim};
 use crate::stream::Entry;
-use crate::task::{Claimed, Reason, TaskId, WorkerId};
+use crate::task::{Claimed, Reason, Status, TaskId, WorkerId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +64,7 @@ pub async fn claim(tools: &Tools, worker: WorkerId, offered: Vec<(Entry, String)
         {
             let labels = [&*entry.queue, registry.label(&entry.name), Reason::Expired.as_str()];
             metrics.tasks_finished.with_label_values(&labels).inc();
+            tools.moved(*id, entry.attempt, Status::Cancelled, &entry.queue, &entry.name);
         }
         tracing::debug!(task.id = %id, why = why.as_str(), "a claim was lost");
     }
@@ -94,6 +95,7 @@ pub async fn claim(tools: &Tools, worker: WorkerId, offered: Vec<(Entry, String)
             max_attempts: entry.max_attempts,
             run_at: entry.run_at,
         };
+        tools.moved(claimed.id, claimed.attempt, Status::Running, &claimed.queue, &claimed.name);
         result.won.push(Won { claimed, entry_id });
     }
     Ok(result)

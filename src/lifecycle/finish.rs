@@ -6,7 +6,7 @@ use super::submit::is_soon;
 use crate::store::batcher::{BATCH_BYTES, Batcher, Bounds, Size, Stopped};
 use crate::store::tasks::{Applied, Finish, Held, Record};
 use crate::store::{Store, StoreError};
-use crate::task::{Claimed, Next, Outcome, Standing, TaskId, Way, decide};
+use crate::task::{Claimed, Next, Outcome, Standing, Status, TaskId, Way, decide};
 use crate::telemetry::Episode;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -207,15 +207,16 @@ impl<'a> From<&'a Claimed> for Which<'a> {
 
 fn settle(tools: &Tools, which: &Which<'_>, outcome: &Outcome, record: &Record, applied: Applied) {
     let Which { id, attempt, name, queue } = which;
-    let word = match applied {
+    let (word, status) = match applied {
         Applied::Fenced => {
             tools.metrics.tasks_fenced.inc();
             tracing::warn!(task.id = %id, attempt, outcome = outcome.as_str(), "an outcome was discarded: another attempt owns the task");
             return;
         }
-        Applied::Cancelled => "cancelled",
-        Applied::Recorded => record.outcome(),
+        Applied::Cancelled => ("cancelled", Status::Cancelled),
+        Applied::Recorded => (record.outcome(), record.becomes()),
     };
+    tools.moved(*id, *attempt, status, queue, name);
     let soon = match record {
         Record::Retry { delay, .. } => is_soon(*delay),
         Record::Requeue { .. } => true,

@@ -94,29 +94,31 @@ impl Journal for Keeper {
     fn log(&self, claimed: &Claimed, line: String) {
         let shared = &*self.shared;
         let key = (claimed.id, claimed.attempt);
-        let mut dropped = 0;
         // Locked until the lines are handed in: they are in the order of their numbers.
         let mut attempts = shared.lock();
         if let Some((said, numbers)) = attempts.of(key, &shared.speaking) {
-            let lines = said.admit(line);
-            dropped += u64::from(lines.is_empty());
-            for line in lines {
-                if self.hand_in(numbers.line(key, line)) {
+            let Some(line) = said.admit(line) else {
+                drop(attempts);
+                return shared.dropped();
+            };
+            let gap = said.gap();
+            let bridged = gap.is_none_or(|gap| {
+                let fits = self.hand_in(numbers.line(key, gap));
+                if fits {
+                    said.missing = 0;
                     said.waiting += 1;
-                } else {
-                    said.missing += 1;
-                    dropped += 1;
-                    shared.overflow();
                 }
+                fits
+            });
+            if bridged && self.hand_in(numbers.line(key, line)) {
+                said.waiting += 1;
+                return;
             }
-        } else {
-            dropped += 1;
-            shared.overflow();
+            said.missing += 1;
         }
         drop(attempts);
-        if dropped > 0 {
-            shared.metrics.task_log_lines.with_label_values(&["dropped"]).inc_by(dropped);
-        }
+        shared.overflow();
+        shared.dropped();
     }
 
     fn progress(&self, claimed: &Claimed, fraction: f64, note: Option<String>) {
@@ -167,6 +169,10 @@ pub async fn last_words(journal: &Arc<dyn Journal>, claimed: &Claimed) {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Attempts> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dropped(&self) {
+        self.metrics.task_log_lines.with_label_values(&["dropped"]).inc();
     }
 
     /// One log line for a whole stretch of drops.

@@ -16,7 +16,8 @@
 
 use crate::executor::{Journal, Registry};
 use crate::store::Store;
-use crate::stream::{Outbox, Stream, Wakes};
+use crate::stream::{Move, Outbox, Stream, Wakes};
+use crate::task::{Status, TaskId};
 use crate::telemetry::Metrics;
 use std::sync::Arc;
 
@@ -37,6 +38,18 @@ impl Tools {
     pub fn wake(&self, queue: &Arc<str>) {
         self.wakes.wake(queue);
         self.outbox.wake(Arc::clone(queue));
+    }
+
+    /// Tells whoever listens that a task has come into a state.
+    fn moved(&self, id: TaskId, attempt: u32, status: Status, queue: &Arc<str>, name: &str) {
+        self.outbox.moved(|| Move {
+            id,
+            attempt,
+            status,
+            at: chrono::Utc::now(),
+            queue: Arc::clone(queue),
+            name: name.into(),
+        });
     }
 }
 

@@ -7,7 +7,7 @@ use super::dispatch::set_aside;
 use super::finish::record;
 use crate::store::StoreError;
 use crate::store::tasks::{Applied, Attempt, Finish, Held, Record};
-use crate::task::{Outcome, Standing, TaskId, WorkerId, decide};
+use crate::task::{Outcome, Standing, Status, TaskId, WorkerId, decide};
 use crate::telemetry::Episode;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -148,20 +148,23 @@ async fn requeue(tools: &Tools, held: Vec<Held>, outcome: &Outcome) -> Result<us
     let mut moved = 0;
     let mut woken: Vec<&Arc<str>> = Vec::new();
     let mut aside: HashMap<&Arc<str>, Vec<TaskId>> = HashMap::new();
-    let of = |finish: &Finish| (finish.record.outcome(), matches!(finish.record, Record::Requeue { .. }));
-    let moves: Vec<(&'static str, bool)> = finishes.iter().map(of).collect();
-    for ((held, (word, queued)), applied) in held.iter().zip(moves).zip(tools.store.finish(finishes).await) {
-        let word = match applied? {
+    let of = |finish: &Finish| {
+        (finish.record.outcome(), finish.record.becomes(), matches!(finish.record, Record::Requeue { .. }))
+    };
+    let moves: Vec<(&'static str, Status, bool)> = finishes.iter().map(of).collect();
+    for ((held, (word, becomes, queued)), applied) in held.iter().zip(moves).zip(tools.store.finish(finishes).await) {
+        let (word, status) = match applied? {
             Applied::Fenced => continue,
-            Applied::Cancelled => "cancelled",
+            Applied::Cancelled => ("cancelled", Status::Cancelled),
             Applied::Recorded => {
                 if queued && tools.registry.is_outside(&held.name) {
                     aside.entry(&held.queue).or_default().push(held.id);
                 }
-                word
+                (word, becomes)
             }
         };
         moved += 1;
+        tools.moved(held.id, held.standing.attempt, status, &held.queue, &held.name);
         let name = tools.registry.label(&held.name);
         tools.metrics.tasks_finished.with_label_values(&[&*held.queue, name, word]).inc();
         tracing::debug!(task.id = %held.id, task.name = &*held.name, attempt = held.standing.attempt, worker.id = %held.worker, outcome = outcome.as_str(), "task taken over");

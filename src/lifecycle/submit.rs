@@ -138,6 +138,7 @@ pub(super) fn hand_over<'a>(tasks: impl Iterator<Item = &'a Task>, tools: &Tools
     let mut entries = Vec::new();
     let (mut woken, mut arrived): (Option<&Arc<str>>, Option<&Arc<str>>) = (None, None);
     for task in tasks {
+        tools.moved(task.id, task.attempt, task.status, &task.queue, &task.name);
         if let Some(dispatched_at) = task.dispatched_at {
             let small = task.payload.len() <= MAX_ENTRY_PAYLOAD;
             entries.push(Entry {

@@ -7,6 +7,7 @@ use super::connection::Stream;
 use super::entry::Entry;
 use super::error::StreamError;
 use super::gate::Gates;
+use super::moves::{Move, Moves};
 use crate::telemetry::Episode;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,6 +61,7 @@ pub struct Outbox {
     waking: Waking,
     /// Entries in the orders that wait.
     entries: Arc<AtomicUsize>,
+    moves: Moves,
 }
 
 /// The queues for which a wake-up waits in line: one is enough, however often it is asked for, and
@@ -72,7 +74,8 @@ impl Outbox {
     #[must_use]
     pub fn start(stream: Stream, gates: Gates) -> (Self, JoinHandle<()>) {
         let (orders, waiting) = mpsc::channel(WAITING);
-        let outbox = Self { orders, waking: Waking::default(), entries: Arc::default() };
+        let moves = Moves::start(stream.clone());
+        let outbox = Self { orders, waking: Waking::default(), entries: Arc::default(), moves };
         let (waking, entries) = (Arc::clone(&outbox.waking), Arc::clone(&outbox.entries));
         (outbox, tokio::spawn(serve(stream, gates, waiting, waking, entries)))
     }
@@ -104,6 +107,12 @@ impl Outbox {
     /// the worker's heartbeat finds out.
     pub fn cancel(&self, notice: CancelNotice) {
         let _ = self.orders.try_send(Order::Cancel(notice));
+    }
+
+    /// Tells whoever listens of a task's move, in a line of its own: it takes nobody's place. Made only where somebody
+    /// may be listening.
+    pub fn moved(&self, make: impl FnOnce() -> Move) {
+        self.moves.say(make);
     }
 
     /// Acknowledges and deletes entries soon. If the line is full they stay pending until their

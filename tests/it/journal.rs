@@ -2,6 +2,7 @@
 
 use crate::guards::Ground;
 use crate::harness::{Daemon, World, eventually};
+use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A worker in this process whose `noop` talks: `{"lines": 3, "until": "a file"}`. It says how far it is, and ends
 /// when the file is there.
-struct Talkers {
+pub(crate) struct Talkers {
     stop: CancellationToken,
     services: JoinSet<()>,
 }
@@ -45,7 +46,7 @@ async fn talk(context: Context, talk: Talk) -> Result<(), TaskError> {
 }
 
 impl Talkers {
-    async fn hire(ground: &Ground) -> Self {
+    pub(crate) async fn hire(ground: &Ground) -> Self {
         let (keeper, mut services) = Keeper::start(ground.store.clone(), ground.world.metrics.clone());
         let mut registry = Registry::new();
         registry.register("noop", talk);
@@ -116,9 +117,10 @@ impl Listener {
         }
     }
 
-    async fn until(&mut self, is: impl Fn(&Event) -> bool) -> Vec<Event> {
-        let mut events = Vec::new();
-        while !events.last().is_some_and(&is) {
+    /// Until there is an event of each of these kinds.
+    async fn until(&mut self, kinds: &[&dyn Fn(&Event) -> bool]) -> Vec<Event> {
+        let mut events: Vec<Event> = Vec::new();
+        while !kinds.iter().all(|is| events.iter().any(is)) {
             events.push(self.next().await.expect("the stream goes on"));
         }
         events
@@ -158,10 +160,11 @@ async fn a_stream_tells_a_tasks_life_to_the_end_and_goes_on_where_a_client_left_
     assert_eq!((&*first.name, &first.data), ("task", &read), "as it is read");
 
     let _talkers = Talkers::hire(&ground).await;
-    let events = listener.until(|e| e.name == "task" && e.data["progress"] == 0.5).await;
+    let events =
+        listener.until(&[&|e| e.data["progress"] == 0.5, &|e| e.data["line"] == "line 120 of attempt 1"]).await;
     let statuses: Vec<&Value> = events.iter().filter(|e| e.name == "task").map(|e| &e.data["status"]).collect();
     assert!(statuses.iter().all(|status| **status == "running"), "{statuses:?}");
-    assert_eq!(events.last().unwrap().data["progress_note"], "half");
+    assert!(events.iter().all(|e| (e.data["progress"] == 0.5) == (e.data["progress_note"] == "half")));
     let whole: Vec<String> = (1..=120).map(|n| format!("line {n} of attempt 1")).collect();
     assert_eq!(lines(&events), whole);
     read = api.task(&task["id"]).await;
@@ -205,7 +208,7 @@ async fn lines_are_seen_within_half_a_second() {
     let file = directory.path().join("go");
     let task = api.submit(json!({"name": "noop", "payload": {"lines": 0, "until": file}})).await;
     let mut listener = Listener::open(&api, &path(&task, "/events"), None).await;
-    listener.until(|e| e.data["progress"] == 0.5).await;
+    listener.until(&[&|e| e.data["progress"] == 0.5]).await;
     std::fs::write(&file, "").unwrap();
     let events = listener.rest().await;
     let said: chrono::DateTime<chrono::Utc> =
@@ -336,4 +339,73 @@ async fn a_sleep_says_how_far_it_is_and_keeps_what_it_said_last() {
     assert!(done["progress"].as_f64().unwrap() > 0.7, "{done}");
     let short = daemon.run(json!({"name": "sleep", "payload": {"ms": 5}}), "completed").await;
     assert_eq!(short["progress"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tasks_outcome_waits_for_its_last_words() {
+    let mut ground = Ground::new().await;
+    let api = ground.world.daemon("api").ready().await;
+    let _talkers = Talkers::hire(&ground).await;
+    ground.sql.query_drop("LOCK TABLES task_logs READ").await.unwrap();
+    let task = api.submit(json!({"name": "noop", "payload": {"lines": 5}})).await;
+    // Its last progress is written once it has ended.
+    eventually("it has ended and runs still", async || {
+        let task = api.task(&task["id"]).await;
+        (task["progress"] == 1.0 && task["status"] == "running").then_some(())
+    })
+    .await;
+    ground.sql.query_drop("UNLOCK TABLES").await.unwrap();
+    api.until(&task["id"], "completed").await;
+    let (_, page) = api.get(&path(&task, "/logs")).await;
+    assert_eq!(page["logs"].as_array().unwrap().len(), 6, "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_moves_of_all_tasks_are_told_to_those_who_listen_as_they_asked() {
+    let world = World::new().await;
+    let api = world.daemon("api").ready().await;
+    let _worker = world.daemon("worker").ready().await;
+    let mut all = Listener::open(&api, "/api/events", None).await;
+    let mut some = Listener::open(&api, "/api/events?queue=a,b&status=failed,scheduled&name=fail", None).await;
+    // Who was silent since nobody listened notices within a second.
+    let spoken = async || {
+        let task = api.submit(json!({"name": "noop", "queue": "z"})).await;
+        let heard = async {
+            let mut words = Vec::new();
+            while !(words.contains(&json!("queued")) && words.contains(&json!("completed"))) {
+                let event = all.next().await.unwrap();
+                words.extend((event.data["id"] == task["id"]).then(|| event.data["status"].clone()));
+            }
+        };
+        let heard = tokio::time::timeout(Duration::from_millis(300), heard).await;
+        api.until(&task["id"], "completed").await;
+        heard.ok()
+    };
+    eventually("both processes speak", spoken).await;
+    let body =
+        json!({"name": "fail", "queue": "a", "payload": {"message": "no"}, "max_attempts": 2, "backoff": "10ms"});
+    let failed = api.submit(body).await;
+    let waiting = api.submit(json!({"name": "noop", "queue": "b", "delay": "1h"})).await;
+    api.post(&path(&waiting, "/cancel"), &json!({})).await;
+    let mut of: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
+    let word = |event: &Event| format!("{} {}", event.data["status"].as_str().unwrap(), event.data["attempt"]);
+    while of.get(failed["id"].as_str().unwrap()).is_none_or(|words| words.len() < 5)
+        || of.get(waiting["id"].as_str().unwrap()).is_none_or(|words| words.len() < 2)
+    {
+        let event = all.next().await.unwrap();
+        assert_eq!(event.name, "move");
+        of.entry(event.data["id"].as_str().unwrap().to_owned()).or_default().push(word(&event));
+    }
+    let mut words = of[failed["id"].as_str().unwrap()].clone();
+    // Told by two processes, each in its order.
+    words.sort();
+    assert_eq!(words, ["failed 2", "queued 0", "running 1", "running 2", "scheduled 1"]);
+    assert_eq!(of[waiting["id"].as_str().unwrap()], ["scheduled 0", "cancelled 0"]);
+    let (first, second) = (some.next().await.unwrap(), some.next().await.unwrap());
+    assert_eq!([word(&first), word(&second)], ["scheduled 1", "failed 2"]);
+    let expected = json!({"id": failed["id"], "name": "fail", "queue": "a", "status": "failed", "attempt": 2, "at": second.data["at"]});
+    assert_eq!(second.data, expected);
+    let (status, problem) = api.get("/api/events?queue=a%20b&status=done&colour=red").await;
+    assert_eq!((status, problem["errors"].as_array().unwrap().len()), (422, 3), "{problem}");
+    assert_eq!(api.post("/api/events", &json!({})).await.0, 405);
 }

@@ -34,4 +34,5 @@ mod rest;
 mod schedules;
 mod schema;
 mod task_types;
+mod tasks_command;
 mod waiting;

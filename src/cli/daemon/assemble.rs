@@ -16,7 +16,7 @@ use crate::lifecycle::submit::{Defaults, Submitter};
 use crate::scheduler::{self, ScheduleSpec};
 use crate::store::Store;
 use crate::store::tasks::Retention;
-use crate::stream::{Gates, Outbox, Stream, Wakes};
+use crate::stream::{Gates, MoveFeed, Outbox, Stream, Wakes};
 use crate::task::cron::Cron;
 use crate::task::duration;
 use crate::telemetry::Metrics;
@@ -148,12 +148,18 @@ impl Running {
             lanes.join_next().await;
             ("follow", String::new())
         });
+        let moves = MoveFeed::default();
+        self.spawn("feed of moves", {
+            let (stream, moves, stop) = (tools.stream.clone(), moves.clone(), stop.clone());
+            async move { stream.feed_moves(moves, stop).await }
+        });
         state.serve(Services {
             tools: tools.clone(),
             submitter,
             lookup,
             desk: Desk::new(tools.clone(), config.worker.lease, stop.clone()),
             follow,
+            moves,
             stop: stop.clone(),
             defaults: defaults(config),
             max_payload: config.limits.payload,

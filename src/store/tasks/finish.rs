@@ -58,6 +58,18 @@ impl Record {
             Record::Cancelled { .. } => Reason::Cancelled.as_str(),
         }
     }
+
+    /// The state it leads to.
+    #[must_use]
+    pub const fn becomes(&self) -> Status {
+        match self {
+            Record::Completed { .. } => Status::Completed,
+            Record::Retry { .. } => Status::Scheduled,
+            Record::Requeue { .. } => Status::Queued,
+            Record::Failed { .. } => Status::Failed,
+            Record::Cancelled { .. } => Status::Cancelled,
+        }
+    }
 }
 
 /// What became of one finish.
@@ -164,13 +176,7 @@ impl Finish {
     }
 
     const fn becomes(&self) -> Status {
-        match &self.record {
-            Record::Completed { .. } => Status::Completed,
-            Record::Retry { .. } => Status::Scheduled,
-            Record::Requeue { .. } => Status::Queued,
-            Record::Failed { .. } => Status::Failed,
-            Record::Cancelled { .. } => Status::Cancelled,
-        }
+        self.record.becomes()
     }
 
     /// Whether this is what is recorded when an outcome could not be.

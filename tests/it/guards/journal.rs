@@ -173,6 +173,27 @@ async fn what_the_database_does_not_take_is_dropped_and_counted_and_nobody_is_he
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lines_that_were_dropped_are_missed_in_the_log_itself() {
+    let mut ground = Ground::new().await;
+    let worker = WorkerId::fresh();
+    let id = ground.running(worker, 1).await[0];
+    let others: Vec<Claimed> = (0..8).map(|_| claimed(TaskId(uuid::Uuid::now_v7()), 1, worker)).collect();
+    let (journal, _services) = ground.keeper();
+    let speaker = claimed(id, 1, worker);
+    ground.sql.query_drop("LOCK TABLES task_logs READ").await.unwrap();
+    journal.log(&speaker, "before".to_owned());
+    for n in 0..40_000 {
+        journal.log(&others[n % 8], "word".to_owned());
+    }
+    (0..3).for_each(|n| journal.log(&speaker, format!("lost {n}")));
+    ground.sql.query_drop("UNLOCK TABLES").await.unwrap();
+    eventually("there is room again", async || (ground.counted("written") > 10_000).then_some(())).await;
+    journal.log(&speaker, "after".to_owned());
+    last_words(&journal, &speaker).await;
+    assert_eq!(ground.log(id).await, ["before", "[3 lines are missing: the database did not take them]", "after"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn progress_of_one_that_does_not_own_the_task_is_passed_over() {
     let mut ground = Ground::new().await;
     let (me, other) = (WorkerId::fresh(), WorkerId::fresh());

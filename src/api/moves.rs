@@ -1,0 +1,124 @@
+//! `GET /api/events`: the moves of all tasks, live, or of those that are asked for.
+//!
+//! Told by the processes over Redis ([`MoveFeed`](crate::stream::MoveFeed)): nothing is stored, and a client that was
+//! away has missed what came meanwhile.
+
+use super::State;
+use super::listing::{named, several, status};
+use super::problem::Problem;
+use super::sse::{self, KEEP_ALIVE, Place, STILL_HERE};
+use super::task_json::{Id, Time};
+use crate::stream::{Heard, Move, MoveInbox};
+use crate::task::{Fault, Status, name};
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Query};
+use bytes::Bytes;
+use futures_util::stream::unfold;
+use tokio_util::sync::CancellationToken;
+
+const KNOWN: &str = "queue, name, status";
+/// Moves in one piece of the answer.
+const TOGETHER: usize = 256;
+
+#[derive(serde::Serialize)]
+struct MoveJson<'a> {
+    id: Id,
+    name: &'a str,
+    queue: &'a str,
+    status: &'static str,
+    attempt: u32,
+    at: Time,
+}
+
+/// Streams moves.
+pub(super) async fn of_all(state: Data<State>, query: Query<Vec<(String, String)>>) -> Result<HttpResponse, Problem> {
+    let services = state.services()?;
+    let wanted = Wanted::read(&query)?;
+    let place = state.streams.enter()?;
+    let (inbox, stop) = (services.moves.listen(), services.stop.clone());
+    let listener = Listener { wanted, inbox, stop, greeted: false, _place: place };
+    Ok(sse::answer(unfold(listener, async |mut listener| Some((Ok(listener.next().await?), listener)))))
+}
+
+/// One client.
+struct Listener {
+    wanted: Wanted,
+    inbox: MoveInbox,
+    stop: CancellationToken,
+    greeted: bool,
+    _place: Place,
+}
+
+impl Listener {
+    /// The next bytes; None: it is over.
+    async fn next(&mut self) -> Option<Bytes> {
+        // At once, so that the client knows that it is connected.
+        if !std::mem::replace(&mut self.greeted, true) {
+            return Some(Bytes::from_static(STILL_HERE));
+        }
+        let silent = tokio::time::sleep(KEEP_ALIVE);
+        tokio::pin!(silent);
+        loop {
+            let heard = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return None,
+                heard = self.inbox.next() => heard?,
+                () = &mut silent => return Some(Bytes::from_static(STILL_HERE)),
+            };
+            let mut events = Vec::new();
+            self.write(&mut events, &heard);
+            for _ in 1..TOGETHER {
+                let Some(heard) = self.inbox.ready() else { break };
+                self.write(&mut events, &heard);
+            }
+            if !events.is_empty() {
+                return Some(events.into());
+            }
+        }
+    }
+
+    fn write(&self, events: &mut Vec<u8>, heard: &Heard) {
+        match heard {
+            Heard::Missed(count) => sse::event(events, "missed", None, &format!("{{\"count\":{count}}}")),
+            Heard::Move(told) if self.wanted.wants(told) => {
+                let Move { id, attempt, status, at, queue, name } = told;
+                let json =
+                    MoveJson { id: Id(id.0), name, queue, status: status.as_str(), attempt: *attempt, at: Time(*at) };
+                sse::event(events, "move", None, &serde_json::to_string(&json).unwrap_or_default());
+            }
+            Heard::Move(_) => {}
+        }
+    }
+}
+
+/// Which moves. Several values of one kind mean any of them; different kinds all hold.
+#[derive(Debug, Default)]
+struct Wanted {
+    queues: Vec<String>,
+    names: Vec<String>,
+    statuses: Vec<Status>,
+}
+
+impl Wanted {
+    fn read(pairs: &[(String, String)]) -> Result<Self, Problem> {
+        let mut wanted = Self::default();
+        let mut faults = Vec::new();
+        for (key, value) in pairs {
+            let taken = match key.as_str() {
+                "queue" => several(&mut wanted.queues, value, |word| named(word, name::MAX_QUEUE)),
+                "name" => several(&mut wanted.names, value, |word| named(word, name::MAX_NAME)),
+                "status" => several(&mut wanted.statuses, value, status),
+                _ => Err(format!("is not a known parameter (known: {KNOWN})")),
+            };
+            faults.extend(taken.err().map(|detail| Fault { pointer: format!("?{key}"), detail }));
+        }
+        if faults.is_empty() { Ok(wanted) } else { Err(Problem::invalid(faults)) }
+    }
+
+    fn wants(&self, told: &Move) -> bool {
+        let any = |wanted: &[String], word: &str| wanted.is_empty() || wanted.iter().any(|one| one == word);
+        any(&self.queues, &told.queue)
+            && any(&self.names, &told.name)
+            && (self.statuses.is_empty() || self.statuses.contains(&told.status))
+    }
+}
