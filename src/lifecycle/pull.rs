@@ -243,6 +243,7 @@ impl Desk {
         for (queue, offer) in offers {
             let Some(why) = lost.get(&offer.id) else { continue };
             if *why == LostClaim::Expired {
+                self.tools.moved(offer.id, offer.attempt, Status::Cancelled, queue, &offer.name);
                 let labels = [&**queue, registry.label(&offer.name), Reason::Expired.as_str()];
                 metrics.tasks_finished.with_label_values(&labels).inc();
             }
@@ -265,6 +266,7 @@ impl Desk {
         for task in &tasks {
             let waited = task.started_at.map_or(Duration::ZERO, |at| (at - task.run_at).to_std().unwrap_or_default());
             self.tools.metrics.task_wait.with_label_values(&[&*task.queue]).observe(waited.as_secs_f64());
+            self.tools.moved(task.id, task.attempt, task.status, &task.queue, &task.name);
         }
         Ok(tasks)
     }

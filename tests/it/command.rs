@@ -131,6 +131,11 @@ async fn exit_codes_say_whether_another_attempt_makes_sense() {
         assert_eq!((&task["reason"], &task["attempt"]), (&json!(reason), &json!(attempts)), "{task}");
         assert!(task["last_error"].as_str().unwrap().starts_with(error), "{task}");
     }
+    // What it said on standard error is in the task's log, by attempt.
+    let task = daemon.run(json!({"name": "retried"}), "failed").await;
+    let (_, logs) = daemon.get(&format!("/api/tasks/{}/logs", task["id"].as_str().unwrap())).await;
+    let lines: Vec<_> = logs["logs"].as_array().unwrap().iter().map(|log| (&log["attempt"], &log["line"])).collect();
+    assert_eq!(lines, [(&json!(1), &json!("boom")), (&json!(2), &json!("boom"))]);
     let task = daemon.run(json!({"name": "killed"}), "failed").await;
     assert_eq!(task["last_error"], "killed by signal 9");
 }
