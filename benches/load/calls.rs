@@ -1,5 +1,6 @@
 //! http tasks: a backlog of calls to a server in this process, which answers with what it got, against the same backlog
-//! of no-ops. What a call costs above a no-op is the call, on both sides of it.
+//! of no-ops. What a call costs above a no-op is the call, on both sides of it. And commands: a backlog of programs
+//! that do nothing, against the same programs started bare.
 
 use crate::http::head;
 use crate::phases::{self, Rate};
@@ -16,18 +17,28 @@ pub(crate) struct Calls {
     pub(crate) connections: usize,
     /// The bare server and a bare client, 64 at a time.
     pub(crate) bare: Rate,
+    pub(crate) commands: Rate,
+    /// Their program alone, as often, started by this process two at a time.
+    pub(crate) programs: Rate,
 }
+
+/// A command costs some thousand times as much as a no-op: so many fewer of them.
+const COMMANDS_PART: usize = 50;
+const PROGRAM: &str = "/bin/true";
 
 pub(crate) async fn measure(rig: &Rig, sql: &mut Conn, tasks: usize) -> Calls {
     let (address, connections) = echo().await;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("taskrunnerx.toml");
-    let text = format!("[tasks.call]\nhttp = {{ url = \"http://{address}/\", secret = \"whsec_c2VjcmV0\" }}\n");
+    let text = format!(
+        "[tasks.call]\nhttp = {{ url = \"http://{address}/\", secret = \"whsec_c2VjcmV0\" }}\n\
+         [tasks.program]\ncommand = [\"{PROGRAM}\"]\n"
+    );
     std::fs::write(&file, text).unwrap();
     let settings = [("TASKRUNNERX_CONFIG", file.to_str().unwrap()), ("TASKRUNNERX_HTTP__ALLOW_PRIVATE", "127.0.0.1")];
     let api = rig.daemon_with("api", &settings);
     let mut rates = Vec::new();
-    for name in ["noop", "call"] {
+    for (name, tasks) in [("noop", tasks), ("call", tasks), ("program", tasks / COMMANDS_PART)] {
         phases::submit_bulk_of(&api, tasks, &format!(r#"{{"name":"{name}","payload":{{"n":1}}}}"#)).await;
         let (rate, _) = phases::drain_with(rig, sql, &settings).await;
         rates.push(rate);
@@ -37,8 +48,21 @@ pub(crate) async fn measure(rig: &Rig, sql: &mut Conn, tasks: usize) -> Calls {
     let one = crate::http::request("POST", "/", r#"{"n":1}"#);
     let time: Duration = crate::http::closed_loop(&address, 64, tasks, move |_| one.clone()).await;
     let bare = Rate { tasks, time, cost: usage.each(tasks) };
+    let programs = programs(tasks / COMMANDS_PART).await;
     let mut rates = rates.into_iter();
-    Calls { noops: rates.next().unwrap(), calls: rates.next().unwrap(), connections: made, bare }
+    let (noops, calls) = (rates.next().unwrap(), rates.next().unwrap());
+    Calls { noops, calls, connections: made, bare, commands: rates.next().unwrap(), programs }
+}
+
+async fn programs(times: usize) -> Rate {
+    let (usage, began) = (Usage::now(), std::time::Instant::now());
+    let run = async || {
+        for _ in 0..times / 2 {
+            assert!(tokio::process::Command::new(PROGRAM).status().await.unwrap().success());
+        }
+    };
+    tokio::join!(run(), run());
+    Rate { tasks: times / 2 * 2, time: began.elapsed(), cost: usage.each(times) }
 }
 
 /// A server that answers with the body it got; its address, and how many connections were made to it.

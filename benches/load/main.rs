@@ -118,6 +118,8 @@ async fn main() {
         line("drain of http tasks", &measured.calls, Some(noops));
         println!("  over {} connections", measured.connections);
         line("the calls alone", &measured.bare, None);
+        line("drain of commands", &measured.commands, Some(noops));
+        line("their program alone", &measured.programs, None);
         sql.query_drop("TRUNCATE TABLE tasks").await.unwrap();
     }
     for (n, slots) in SLOTS.into_iter().enumerate() {
