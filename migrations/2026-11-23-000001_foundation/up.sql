@@ -8,6 +8,7 @@
 --   lane 1: scheduled                  position: run_at in microseconds
 --   lane 2: queued, in the backlog     position: priority, then run_at
 --   lane 3: queued in the stream, or running (a claim moves no index entry)
+--   lane 4: queued, for workers outside   position: as in lane 2
 CREATE TABLE IF NOT EXISTS tasks (
     id                  BINARY(16)        NOT NULL,
     name                VARCHAR(128)      NOT NULL,

@@ -4,6 +4,7 @@ use super::connection::{Store, now, utc};
 use super::error::StoreError;
 use super::row::Key;
 use super::sql::{Bind, select};
+use super::workers::OUTSIDE;
 use crate::task::{Timestamp, WorkerId};
 use chrono::NaiveDateTime;
 use diesel::sql_types::{Binary, Datetime, Integer, Nullable, Text, Unsigned};
@@ -27,6 +28,11 @@ impl Roster {
     pub fn live(&self) -> impl Iterator<Item = &WorkerRow> {
         self.workers.iter().filter(|row| row.is_live(self.now))
     }
+
+    /// Those of them that are processes of ours.
+    pub fn processes(&self) -> impl Iterator<Item = &WorkerRow> {
+        self.live().filter(|row| !row.is_outside())
+    }
 }
 
 /// A worker's row, of a live or of a dead one.
@@ -48,6 +54,12 @@ impl WorkerRow {
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.dead_at.is_none() && self.lease_until > now
+    }
+
+    /// Whether it claims over REST: it has no part in dispatching and rescuing.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        self.pid == OUTSIDE
     }
 
     /// Whether it serves a queue.

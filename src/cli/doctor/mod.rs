@@ -94,7 +94,7 @@ async fn examine(config: &Config, configuration: Section) -> Result<Report, Fail
     let unreachable = database.as_ref().is_some_and(|facts| facts.reached.is_err())
         || redis.as_ref().is_some_and(|facts| facts.server.is_err());
     let roster = system.as_ref().ok().and_then(|system| system.workers.as_ref().ok());
-    let processes = roster.map_or(0, |roster| roster.live().count());
+    let processes = roster.map_or(0, |roster| roster.processes().count());
     sections.extend(database.map(|facts| database::judge(&facts, processes)));
     sections.extend(redis.map(|facts| redis_server::judge(&facts)));
     sections.extend(match &system {

@@ -80,18 +80,24 @@ impl<'a> Held<'a> {
 struct Looked<'a> {
     name: String,
     queue: &'a Queue,
-    /// The live workers that serve it; None: not known.
+    /// The live worker processes that serve it; None: not known.
     serving: Option<Vec<&'a WorkerRow>>,
+    /// How many workers outside claim from it.
+    outside: usize,
     live: Option<Vec<&'a WorkerRow>>,
     held: &'a Held<'a>,
     now: Timestamp,
 }
 
 fn judge_queue(section: &mut Section, queue: &Queue, system: &System, held: &Held<'_>) {
-    let live: Option<Vec<&WorkerRow>> = system.workers.as_ref().ok().map(|roster| roster.live().collect());
+    let roster = system.workers.as_ref().ok();
+    let live: Option<Vec<&WorkerRow>> = roster.map(|roster| roster.processes().collect());
+    let outside =
+        roster.map_or(0, |roster| roster.live().filter(|row| row.is_outside() && row.serves(&queue.row.name)).count());
     let serving =
         live.as_ref().map(|live| live.iter().copied().filter(|row| row.serves(&queue.row.name)).collect::<Vec<_>>());
-    let looked = Looked { name: format!("queue {}", queue.row.name), queue, serving, live, held, now: system.now };
+    let name = format!("queue {}", queue.row.name);
+    let looked = Looked { name, queue, serving, outside, live, held, now: system.now };
     looked.depth(section);
     looked.stream(section);
 }
@@ -107,7 +113,11 @@ impl Looked<'_> {
         let oldest = oldest.and_then(|span| chrono::TimeDelta::from_std(span).ok());
         let oldest = oldest.map_or(String::new(), |span| format!(" (the oldest for {})", age(span)));
         let paused = self.pause().unwrap_or_default();
-        let tasks = format!("{scheduled} scheduled, {queued} queued{oldest}, {running} running{paused}");
+        let outside = match self.outside {
+            0 => String::new(),
+            count => format!("; {} outside", counted(count, "worker")),
+        };
+        let tasks = format!("{scheduled} scheduled, {queued} queued{oldest}, {running} running{paused}{outside}");
         let waiting = scheduled + queued > 0;
         let Some(serving) = &self.serving else { return section.ok(&self.name, tasks) };
         let anybody = self.live.as_ref().is_some_and(|live| !live.is_empty());
@@ -254,7 +264,8 @@ fn workers(system: &System) -> Section {
     };
     let now = roster.now;
     let (live, dead): (Vec<&WorkerRow>, Vec<&WorkerRow>) = roster.workers.iter().partition(|row| row.is_live(now));
-    if live.is_empty() {
+    let nobody = live.iter().all(|row| row.is_outside());
+    if nobody {
         section.note("workers", "none is alive", "nothing runs until one is: taskrunnerx serve --role worker");
     }
     for row in &live {
@@ -262,15 +273,15 @@ fn workers(system: &System) -> Section {
         let queues = if queues == "*" { "every queue".to_owned() } else { queues };
         let left = age(row.lease_until - now);
         section.ok(
-            &format!("worker {}:{}", row.host, row.pid),
+            &title(row),
             format!("{}, {queues}, lease for another {left} ({})", counted(row.slots, "slot"), row.id),
         );
     }
     for row in dead {
-        let name = format!("worker {}:{}", row.host, row.pid);
+        let name = title(row);
         let since = now - row.dead_at.unwrap_or(row.lease_until);
         let detail = format!("dead for {} and not cleaned up ({})", age(since), row.id);
-        if live.is_empty() {
+        if nobody {
             section.warning(&name, detail, "no live worker is there to rescue what it ran: start one");
         } else if since.to_std().is_ok_and(|since| since > system.lease * CLEANED_LEASES) {
             let advice = "a live worker should have rescued what it ran: look in their logs for \"rescue\"";
@@ -279,8 +290,17 @@ fn workers(system: &System) -> Section {
             section.remark(&name, format!("{detail}; a live worker is at it"));
         }
     }
-    orphans(&mut section, system, live.is_empty());
+    orphans(&mut section, system, nobody);
     section
+}
+
+/// A worker outside says nothing of its process.
+fn title(row: &WorkerRow) -> String {
+    if row.is_outside() {
+        format!("worker outside at {}", row.host)
+    } else {
+        format!("worker {}:{}", row.host, row.pid)
+    }
 }
 
 fn orphans(section: &mut Section, system: &System, nobody: bool) {

@@ -365,3 +365,23 @@ fn what_the_dead_left_is_found() {
     system.skipped = 2;
     expect(judged(&system), "more queues", Status::Unknown, "2 more queues");
 }
+
+#[test]
+fn workers_outside_are_shown_and_do_not_stand_in_for_processes() {
+    let mut system = healthy();
+    let workers = &mut system.workers.as_mut().unwrap().workers;
+    workers.push(WorkerRow { host: "there".to_owned(), pid: 0, queues: r#"["q"]"#.to_owned(), ..worker(10) });
+    let section = judged(&system);
+    let first = &section.checks[0].detail;
+    assert!(first.contains("3 running; 1 worker outside; 1 worker with 4 slots"), "{first}");
+    assert!(section.checks.iter().any(|check| check.name == "worker outside at there"));
+    assert_eq!(finding(section), None);
+    // Nobody dispatches, promotes or rescues.
+    system.workers.as_mut().unwrap().workers.remove(0);
+    let found = judged(&system).checks;
+    let says = |name: &str, text: &str| found.iter().any(|check| check.name == name && check.detail.contains(text));
+    assert!(
+        says("queue q", "no live worker serves it, and tasks wait") && says("workers", "none is alive"),
+        "{found:?}"
+    );
+}

@@ -15,6 +15,7 @@ WHERE NOT (
             lane = 1 AND dispatched_at IS NULL AND position < 9007199254740992
             OR lane = 2 AND dispatched_at IS NULL AND position DIV 9007199254740992 = 9 - priority
             OR lane = 3 AND dispatched_at IS NOT NULL AND position DIV 9007199254740992 = 9 - priority
+            OR lane = 4 AND dispatched_at IS NULL AND position DIV 9007199254740992 = 9 - priority
         WHEN 'running' THEN lane = 3 AND worker_id <> UNHEX(REPEAT('00', 16)) AND started_at > '1970-01-01' AND attempt > 0
         ELSE lane = 0
     END)

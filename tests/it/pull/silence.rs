@@ -79,7 +79,8 @@ async fn a_task_that_its_worker_does_not_name_is_released_and_the_attempt_forgiv
 #[tokio::test]
 async fn an_attempt_that_exceeds_its_timeout_is_lost_at_the_next_heartbeat() {
     let world = World::new().await;
-    let api = server(&world).await;
+    // The rescuer would not end it for as long.
+    let api = daemon(&world, "api,worker", "10m").ready().await;
     api.submit(dig(json!({"timeout": "300ms", "max_attempts": 1}))).await;
     let (worker, task) = claim_one(&api).await;
     let named = json!([{"id": task["id"], "attempt": 1}]);
