@@ -63,6 +63,8 @@ struct Screen {
 
 /// A bar has so many parts.
 const PARTS: u64 = 1000;
+const WITH_PROGRESS: &str = "{msg}  {wide_bar} {percent:>3}%  {elapsed}";
+const WITHOUT: &str = "{spinner} {msg}  {elapsed}";
 /// Between two strokes of a bar that nothing moves.
 const STROKE: Duration = Duration::from_millis(200);
 
@@ -75,6 +77,7 @@ impl Screen {
             ProgressBar::hidden()
         };
         if terminal {
+            style(&bar, WITHOUT);
             bar.enable_steady_tick(STROKE);
         }
         Self { bar, terminal, said: None }
@@ -102,21 +105,21 @@ impl Screen {
     }
 
     fn draw(&self, state: &State) {
-        let template = if state.progress.is_some() {
-            "{msg}  {wide_bar} {percent:>3}%  {elapsed}"
-        } else {
-            "{spinner} {msg}  {elapsed}"
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            self.bar.set_style(style);
-        }
         self.bar.set_length(PARTS);
         self.bar.set_position(parts(state.progress.unwrap_or(0.0)));
+        let template = if state.progress.is_some() { WITH_PROGRESS } else { WITHOUT };
+        style(&self.bar, template);
         let note = state.progress_note.as_deref().map_or(String::new(), |note| format!("  {note}"));
         self.bar.set_message(format!(
             "{} {}, attempt {} of {}{note}",
             state.name, state.status, state.attempt, state.max_attempts
         ));
+    }
+}
+
+fn style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
     }
 }
 
