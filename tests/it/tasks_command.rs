@@ -4,6 +4,8 @@ use crate::guards::Ground;
 use crate::harness::{Daemon, DaemonBuilder, World, eventually};
 use crate::journal::Talkers;
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 /// Its exit code, and both outputs.
 async fn run(daemon: &Daemon, args: &[&str]) -> (i32, String, String) {
@@ -109,4 +111,53 @@ async fn logs_prints_what_was_said_of_all_attempts_or_of_one_and_follows_to_the_
     let logs: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((logs.len(), &logs[700]["line"], &logs[701]["attempt"]), (1402, &json!("the end"), &json!(2)));
     assert!(logs.iter().all(|log| log["at"].is_string()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watch_outlives_the_process_that_it_is_connected_to_and_says_no_line_twice() {
+    let ground = Ground::new().await;
+    let mut first = ground.world.daemon("api").ready().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("go");
+    let task = first.submit(json!({"name": "noop", "payload": {"lines": 3, "until": file}})).await;
+    let _talkers = Talkers::hire(&ground).await;
+    eventually("half", async || (first.task(&task["id"]).await["progress"] == 0.5).then_some(())).await;
+    let watched = DaemonBuilder::new(&["tasks", "watch", id(&task), "--url", &first.url]);
+    let watched = tokio::task::spawn_blocking(move || watched.output());
+    eventually("it watches", async || (first.metric("taskrunnerx_event_streams").await == 1.0).then_some(())).await;
+    let looks = async |daemon: &Daemon| daemon.metric("taskrunnerx_store_seconds_count{op=\"tails\"}").await;
+    eventually("it has looked", async || (looks(&first).await >= 2.0).then_some(())).await;
+    first.kill();
+    std::fs::write(&file, "").unwrap();
+    let mut second = DaemonBuilder::new(&["serve", "--role", "api", "--bind", first.url.trim_start_matches("http://")]);
+    second.env("DATABASE_URL", &ground.world.database_url).env("REDIS_URL", &ground.world.redis_url);
+    second.env("TASKRUNNERX_REDIS_PREFIX", &ground.world.prefix);
+    let _second = second.ready().await;
+    let (code, text, errors) = watched.await.unwrap();
+    assert_eq!(code, 0, "{text}{errors}");
+    let log: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
+    assert_eq!(log, ["| line 1 of attempt 1", "| line 2 of attempt 1", "| line 3 of attempt 1", "| the end"], "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_ends_when_nobody_reads_them_any_more() {
+    let ground = Ground::new().await;
+    let api = ground.world.daemon("api").ready().await;
+    let _talkers = Talkers::hire(&ground).await;
+    // More than a pipe holds.
+    let task = api.run(json!({"name": "noop", "payload": {"lines": 9000}}), "completed").await;
+    for more in [&[][..], &["--follow"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_taskrunnerx"));
+        command
+            .args(["tasks", "logs", id(&task), "--url", &api.url])
+            .args(more)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "line 1 of attempt 1\n");
+        let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+        assert_eq!((ended.status.code(), &*String::from_utf8_lossy(&ended.stderr)), (Some(0), ""));
+    }
 }

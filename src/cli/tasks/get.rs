@@ -1,7 +1,8 @@
 //! `tasks get`.
 
+use super::tell;
+use crate::cli::Failure;
 use crate::cli::connection::Connection;
-use crate::cli::{Failure, say};
 use crate::task::TaskId;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
@@ -54,11 +55,11 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let body = connection.client()?.task(id).await?;
     let text = String::from_utf8_lossy(&body);
     if json {
-        say(&text);
+        tell(&text);
         return Ok(());
     }
     let broken = |error| Failure::new(format!("the answer is no task: {error}"));
-    say(table(&serde_json::from_str(&text).map_err(broken)?).trim_end());
+    tell(table(&serde_json::from_str(&text).map_err(broken)?).trim_end());
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! `tasks logs`.
 
 use super::follow::follow;
+use super::tell;
+use crate::cli::Failure;
 use crate::cli::connection::Connection;
-use crate::cli::{Failure, say};
 use crate::client::LogPage;
 use crate::task::TaskId;
 
@@ -40,7 +41,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
                 && let Ok(line) = serde_json::from_str::<crate::client::LogLine>(&event.data)
                 && attempt.is_none_or(|only| only == line.attempt)
             {
-                say(if json { &event.data } else { &line.line });
+                tell(if json { &event.data } else { &line.line });
             }
         })
         .await?;
@@ -51,9 +52,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         let LogPage { logs, next_cursor } = client.logs(id, attempt, cursor.as_deref()).await?;
         for log in &logs {
             if json {
-                say(&serde_json::to_string(log).map_err(Failure::new)?);
+                tell(&serde_json::to_string(log).map_err(Failure::new)?);
             } else {
-                say(&log.line);
+                tell(&log.line);
             }
         }
         match next_cursor {

@@ -6,6 +6,7 @@ mod logs;
 mod watch;
 
 use super::Failure;
+use std::io::{Write, stdout};
 
 /// Look at tasks of a running server
 #[derive(Debug, clap::Args)]
@@ -29,5 +30,12 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         Command::Get(args) => get::run(args).await,
         Command::Logs(args) => logs::run(args).await,
         Command::Watch(args) => watch::run(args).await,
+    }
+}
+
+/// A line on standard output. Where nobody reads it any more, as behind `head`, there is nothing left to do.
+fn tell(line: &str) {
+    if writeln!(stdout(), "{line}").is_err() {
+        std::process::exit(0);
     }
 }

@@ -1,8 +1,9 @@
 //! `tasks watch`: a bar and the log on a terminal, plain lines in a pipe, or JSON.
 
 use super::follow::{State, follow};
+use super::tell;
+use crate::cli::Failure;
 use crate::cli::connection::Connection;
-use crate::cli::{Failure, say};
 use crate::client::{Event, LogLine};
 use crate::task::{Status, TaskId};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -32,12 +33,12 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let Args { id, json, connection } = args;
     let client = connection.client()?;
     let state = if json {
-        follow(&client, id, |event| say(&line(event))).await?
+        follow(&client, id, |event| tell(&line(event))).await?
     } else {
         let mut screen = Screen::new();
         let state = follow(&client, id, |event| screen.show(event)).await?;
         screen.bar.finish_and_clear();
-        say(&words(&state));
+        tell(&words(&state));
         state
     };
     match state.status() {
@@ -87,7 +88,7 @@ impl Screen {
         if event.name == "log" {
             if let Ok(LogLine { line, .. }) = serde_json::from_str(&event.data) {
                 let line = if self.terminal { line } else { format!("| {line}") };
-                self.bar.suspend(|| say(&line));
+                self.bar.suspend(|| tell(&line));
             }
             return;
         }
@@ -99,7 +100,7 @@ impl Screen {
             // The last word comes last: one that had ended before has a log yet to come.
             Some(status) if status.is_terminal() => return,
             _ if self.terminal => self.draw(&state),
-            _ => say(&words(&state)),
+            _ => tell(&words(&state)),
         }
         self.said = Some(state);
     }
