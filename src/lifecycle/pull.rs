@@ -10,6 +10,7 @@
 //! heartbeats. What waits for it is in MySQL alone, in a lane of its own, so Redis may be away.
 
 use super::finish::record_one;
+use super::journal::last_words;
 use super::{Tools, rescue};
 use crate::store::StoreError;
 use crate::store::tasks::{Applied, Attempt, Claim, LostClaim, Offer};
@@ -353,6 +354,7 @@ impl Desk {
             if found.status != Status::Running || !found.is_of(worker, attempt) {
                 return self.was_recorded(&found, worker, attempt, outcome).await;
             }
+            last_words(&self.tools.journal, &claimed(&found)).await;
             if record_one(&self.tools, &found.held, outcome).await? != Applied::Fenced {
                 let labels = [&*found.held.queue, registry.label(&found.held.name)];
                 metrics.task_run.with_label_values(&labels).observe(found.age.as_secs_f64());
