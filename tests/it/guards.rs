@@ -184,7 +184,7 @@ impl Ground {
 
 /// Where the server's sessions are looked up: columns `id`, `db`, `state` and `info`. MySQL cannot
 /// show its `processlist` while a statement with binary values is in it.
-async fn sessions(sql: &mut Conn) -> &'static str {
+pub(crate) async fn sessions(sql: &mut Conn) -> &'static str {
     let version: String = sql.query_first("SELECT VERSION()").await.unwrap().unwrap();
     if version.contains("MariaDB") {
         "information_schema.processlist"

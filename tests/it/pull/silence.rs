@@ -1,10 +1,12 @@
 //! What becomes of workers outside that say nothing, or not all of it.
 
 use super::{busy, claim, claim_one, daemon, dig, heartbeat, report, server};
+use crate::guards::sessions;
 use crate::harness::{World, eventually};
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn the_tasks_of_a_silent_worker_are_taken_over_and_what_it_says_then_changes_nothing() {
@@ -129,6 +131,40 @@ async fn nothing_is_claimed_for_a_client_that_has_gone() {
     let task = api.submit(dig(json!({}))).await;
     let (_, claimed) = claim_one(&api).await;
     assert_eq!((&claimed["id"], &claimed["attempt"]), (&task["id"], &json!(1)));
+}
+
+#[tokio::test]
+async fn what_was_claimed_for_a_client_that_has_gone_is_given_back() {
+    let world = World::new().await;
+    // Nobody's lease is over before the test is.
+    let api = daemon(&world, "api,worker", "10m").ready().await;
+    let task = api.submit(dig(json!({"max_attempts": 1}))).await;
+    let (mut sql, mut operator) = (world.sql().await, world.sql().await);
+    operator.query_drop("START TRANSACTION").await.unwrap();
+    operator.query_drop("SELECT id FROM tasks FOR UPDATE").await.unwrap();
+    let mut client = tokio::net::TcpStream::connect(api.url.trim_start_matches("http://")).await.unwrap();
+    let body = r#"{"queues": ["q"], "wait": "1m"}"#;
+    let head = "POST /api/workers/claim HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    client.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await.unwrap();
+    let sessions = sessions(&mut sql).await;
+    let claims = format!(
+        "SELECT COUNT(*) FROM {sessions} WHERE db = DATABASE() AND info LIKE 'UPDATE tasks SET status = ''running''%'"
+    );
+    eventually("the claim was sent", async || (sql.query_first(&claims).await.unwrap() == Some(1u64)).then_some(()))
+        .await;
+    // It hangs up, and the server has noticed once it does too. Then the claim goes through.
+    client.shutdown().await.unwrap();
+    assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    operator.query_drop("COMMIT").await.unwrap();
+    let released = eventually("the task is given back", async || {
+        let task = api.task(&task["id"]).await;
+        (task["status"] == "queued" && task["attempt"] == 1).then_some(task)
+    })
+    .await;
+    assert_eq!(released["last_error"], Value::Null);
+    let count = "SELECT COUNT(*) FROM workers WHERE pid = 0";
+    eventually("its worker goes", async || (sql.query_first(count).await.unwrap() == Some(0u64)).then_some(())).await;
+    assert_eq!(claim_one(&api).await.1["attempt"], 2);
 }
 
 #[tokio::test]
