@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A stream that has nothing to say says so after this time: proxies close what is silent, and a client that has
-/// gone is noticed by what cannot be sent to it.
+/// A stream that has nothing to say says so after this time: proxies close what is silent.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) const STILL_HERE: &[u8] = b": keep-alive\n\n";
 
