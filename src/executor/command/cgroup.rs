@@ -12,15 +12,15 @@ const LOOKS: u32 = 500;
 /// Its folder's name begins so, and ends with the leash's process id.
 const PREFIX: &str = "trx-";
 
-/// The leash and all that it starts are in it.
+/// The program and all that it starts are in it; the leash is not.
 #[derive(Debug)]
 pub(super) struct Cgroup {
     folder: PathBuf,
 }
 
 impl Cgroup {
-    /// Makes one below the cgroup of this process and goes into it. None: this host has none, or this process may not.
-    pub(super) fn enter() -> Option<Self> {
+    /// Makes one below the cgroup of this process. None: this host has none, or this process may not.
+    pub(super) fn make() -> Option<Self> {
         let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
         let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
         let parent = place(&mounts, &own)?;
@@ -28,20 +28,21 @@ impl Cgroup {
         let folder = parent.join(format!("{PREFIX}{}", getpid().as_raw_nonzero()));
         std::fs::create_dir(&folder).ok()?;
         let cgroup = Self { folder };
-        if cgroup.folder.join("cgroup.kill").exists() && go_to(&cgroup.folder).is_ok() {
+        if cgroup.folder.join("cgroup.kill").exists() {
             return Some(cgroup);
         }
         let _ = std::fs::remove_dir(&cgroup.folder);
         None
     }
 
-    /// Leaves it and ends all that is still in it.
+    /// For who goes into it.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Ends all that is still in it.
     pub(super) fn kill(self) {
-        // Where the way back is barred, its end would be this process's too.
-        let Some(parent) = self.folder.parent() else { return };
-        if go_to(parent).is_err() || std::fs::write(self.folder.join("cgroup.kill"), "1").is_err() {
-            return;
-        }
+        let _ = std::fs::write(self.folder.join("cgroup.kill"), "1");
         for _ in 0..LOOKS {
             // Fails while somebody is in it.
             if std::fs::remove_dir(&self.folder).is_ok() {
@@ -52,7 +53,9 @@ impl Cgroup {
     }
 }
 
-fn go_to(folder: &Path) -> std::io::Result<()> {
+/// Goes into a cgroup. Only once for each program: the kernel lets one process after the other change, each for
+/// milliseconds.
+pub(super) fn enter(folder: &Path) -> std::io::Result<()> {
     std::fs::write(folder.join("cgroup.procs"), "0")
 }
 

@@ -4,7 +4,7 @@
 //! It reads its [`Order`] from standard input and starts the *stage*, this binary a third time: limits are set there,
 //! in the program's process and not in this one, before it becomes the program.
 
-use super::cgroup::Cgroup;
+use super::cgroup::{self, Cgroup};
 use super::user::User;
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitOptions, getpid, getppid, kill_process, kill_process_group, set_child_subreaper,
@@ -12,10 +12,10 @@ use rustix::process::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -34,6 +34,8 @@ const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 /// The leash itself failed.
 const FAILED: u8 = 70;
+/// In place of an argument that is not given.
+const NOTHING: &str = "-";
 
 /// What to run.
 #[derive(Debug, Serialize, Deserialize)]
@@ -85,8 +87,8 @@ fn leash() -> Result<ExitStatus, (u8, String)> {
     let order = read_order(&mut rope).map_err(|error| failed("the order could not be read", &error))?;
     drop(rope);
     set_child_subreaper(Some(getpid())).map_err(|error| failed("orphans cannot be held", &error))?;
-    let cgroup = Cgroup::enter();
-    let mut program = match start(&order) {
+    let cgroup = Cgroup::make();
+    let mut program = match start(&order, cgroup.as_ref()) {
         Ok(program) => program,
         Err(error) => {
             cgroup.into_iter().for_each(Cgroup::kill);
@@ -134,17 +136,17 @@ fn read_order(rope: &mut impl Read) -> std::io::Result<Order> {
     Ok(serde_json::from_slice(&order)?)
 }
 
-fn start(order: &Order) -> std::io::Result<Child> {
-    let limit = |limit: Option<u64>| limit.map_or("-".to_owned(), |limit| limit.to_string());
+fn start(order: &Order, cgroup: Option<&Cgroup>) -> std::io::Result<Child> {
+    let given = |value: Option<u64>| value.map_or(NOTHING.to_owned(), |value| value.to_string());
     let Limits { memory, cpu, files } = order.limits;
+    let (uid, gid) = order.user.map_or((None, None), |user| (Some(user.uid.into()), Some(user.gid.into())));
     let mut stage = Command::new("/proc/self/exe");
-    stage.arg(STAGE).arg(getpid().to_string()).args([limit(memory), limit(cpu), limit(files)]).args(&order.argv);
+    stage.arg(STAGE).arg(getpid().to_string());
+    stage.arg(cgroup.map_or(Path::new(NOTHING), Cgroup::folder));
+    stage.args([uid, gid, memory, cpu, files].map(given)).args(&order.argv);
     stage.env_clear().envs(order.env.iter().map(|(name, value)| (name, value)));
     if let Some(cwd) = &order.cwd {
         stage.current_dir(cwd);
-    }
-    if let Some(user) = order.user {
-        stage.uid(user.uid).gid(user.gid);
     }
     let started = stage.process_group(0).stdin(Stdio::piped()).spawn()?;
     // Only the program holds its pipes now: the worker sees their ends when they are.
@@ -175,6 +177,9 @@ fn watch(tell: &mpsc::Sender<Event>) {
 /// more.
 fn sweep() {
     for _ in 0..SWEEPS {
+        if !reap() {
+            return;
+        }
         let mut stopped = 0;
         loop {
             let family = family();
@@ -188,17 +193,18 @@ fn sweep() {
             }
             stopped = family.len();
         }
-        loop {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some(_)) => {}
-                // There are some, and they have not ended yet.
-                Ok(None) => break,
-                Err(rustix::io::Errno::INTR) => {}
-                // There are none.
-                Err(_) => return,
-            }
-        }
         std::thread::sleep(SWEEP_WAIT);
+    }
+}
+
+/// Lets those go that have ended; says whether there are others. Orphans are children of this process.
+fn reap() -> bool {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => return true,
+            Err(_) => return false,
+        }
     }
 }
 
@@ -241,17 +247,34 @@ fn mirror(status: ExitStatus) -> ExitCode {
     ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
 }
 
-/// Becomes the program: `PARENT MEMORY CPU FILES PROGRAM [ARGUMENT…]`. Returns only when it could not.
+/// Becomes the program: `PARENT CGROUP UID GID MEMORY CPU FILES PROGRAM [ARGUMENT…]`, each of the first ones a `-` where there is
+/// none. Returns only when it could not.
 pub(crate) fn run_stage(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let (code, why) = stage(arguments);
     let _ = writeln!(std::io::stderr(), "{why}");
     ExitCode::from(code)
 }
 
+fn number(text: impl AsRef<OsStr>) -> Option<u64> {
+    text.as_ref().to_str()?.parse().ok()
+}
+
 fn stage(mut arguments: impl Iterator<Item = OsString>) -> (u8, String) {
-    let mut number = || arguments.next().and_then(|text| text.to_str()?.parse::<u64>().ok());
-    let parent = number();
-    let limits = [(Resource::As, number()), (Resource::Cpu, number()), (Resource::Nofile, number())];
+    let leash = arguments.next().unwrap_or_default();
+    let parent = number(&leash);
+    let folder = arguments.next().filter(|folder| folder != NOTHING);
+    // Where that fails the leash looks for its processes one by one.
+    let _ = folder.map(|folder| cgroup::enter(Path::new(&folder)));
+    let (uid, gid) = (arguments.next().and_then(number), arguments.next().and_then(number));
+    let id = |id: Option<u64>| id.and_then(|id| u32::try_from(id).ok());
+    if let (Some(uid), Some(gid)) = (id(uid), id(gid)) {
+        // Once more, as that user: what follows does not outlive the change.
+        let mut again = Command::new("/proc/self/exe");
+        again.arg(STAGE).arg(leash).args([NOTHING; 3]).args(arguments).uid(uid).gid(gid);
+        return (FAILED, format!("the user cannot be changed: {}", again.exec()));
+    }
+    let mut next = || arguments.next().and_then(number);
+    let limits = [(Resource::As, next()), (Resource::Cpu, next()), (Resource::Nofile, next())];
     // The last resort, for when somebody kills the leash.
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         return (FAILED, format!("the leash cannot be tied: {error}"));
