@@ -118,6 +118,7 @@ async fn exit_codes_say_whether_another_attempt_makes_sense() {
         ("usage", "exit 64", "max_attempts = 9"),
         ("data", "exit 65", "max_attempts = 9"),
         ("missing", "exec /not/there", "max_attempts = 9"),
+        ("halfway", "echo '::progress 0.5 half of it' >&2; echo on >&2; exit 1", ""),
         ("killed", "kill -9 $$", ""),
     ];
     let daemon = with_types(&world, "all", &types).ready().await;
@@ -136,6 +137,10 @@ async fn exit_codes_say_whether_another_attempt_makes_sense() {
     let (_, logs) = daemon.get(&format!("/api/tasks/{}/logs", task["id"].as_str().unwrap())).await;
     let lines: Vec<_> = logs["logs"].as_array().unwrap().iter().map(|log| (&log["attempt"], &log["line"])).collect();
     assert_eq!(lines, [(&json!(1), &json!("boom")), (&json!(2), &json!("boom"))]);
+    let task = daemon.run(json!({"name": "halfway"}), "failed").await;
+    assert_eq!((&task["progress"], &task["progress_note"]), (&json!(0.5), &json!("half of it")));
+    let (_, logs) = daemon.get(&format!("/api/tasks/{}/logs", task["id"].as_str().unwrap())).await;
+    assert_eq!(logs["logs"][0]["line"], "on", "{logs}");
     let task = daemon.run(json!({"name": "killed"}), "failed").await;
     assert_eq!(task["last_error"], "killed by signal 9");
 }

@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 const CHUNK: usize = 64 << 10;
 /// Bytes of a log line; what is longer is cut, and the rest of the line dropped.
 const MAX_LINE: usize = 8 << 10;
+/// Begins a line that says how far the program is: `::progress 0.5 half of it`.
+const PROGRESS: &str = "::progress ";
 /// Characters of the last line, for the error's message.
 const MAX_LAST: usize = 500;
 
@@ -53,10 +55,24 @@ pub(super) async fn lines(mut from: impl AsyncRead + Unpin, context: &Context, l
 fn say(line: &mut Vec<u8>, context: &Context, last: &mut String) {
     let text = String::from_utf8_lossy(line).trim_end_matches('\r').to_owned();
     line.clear();
+    if let Some((fraction, note)) = progress(&text) {
+        return match note {
+            "" => context.progress(fraction),
+            note => context.progress_note(fraction, note),
+        };
+    }
     if !text.trim().is_empty() {
         *last = text.trim().chars().take(MAX_LAST).collect();
     }
     context.log(text);
+}
+
+/// How far, 0 to 1, and a word about it. None: it is any other line.
+fn progress(line: &str) -> Option<(f64, &str)> {
+    let said = line.strip_prefix(PROGRESS)?;
+    let (fraction, note) = said.split_once(' ').unwrap_or((said, ""));
+    let fraction = fraction.parse().ok().filter(|fraction| (0.0..=1.0).contains(fraction))?;
+    Some((fraction, note.trim()))
 }
 
 /// As JSON text of at most `max` bytes: what was written if it is JSON, else a text. None: nothing was written.
@@ -118,6 +134,20 @@ mod tests {
         assert_eq!(given("äöü".as_bytes(), true, 6).as_deref(), Some("\"äö\""));
         assert_eq!(given(b"\n\n\n\n", true, 6), None);
         assert_eq!(given(b"x\x01\x01", true, 10).as_deref(), Some("\"x\\u0001\""));
+    }
+
+    #[test]
+    fn a_line_says_how_far_it_is_or_is_any_other() {
+        for (line, said) in [
+            ("::progress 0.5", Some((0.5, ""))),
+            ("::progress 1 all of it ", Some((1.0, "all of it"))),
+            ("::progress 50", None),
+            ("::progress NaN", None),
+            ("::progress", None),
+            (" ::progress 0.5", None),
+        ] {
+            assert_eq!(progress(line), said, "{line:?}");
+        }
     }
 
     #[tokio::test]
