@@ -25,6 +25,8 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 const MAX_QUEUES: usize = 32;
 /// Most attempts that one heartbeat names.
 const MAX_NAMED: usize = 1000;
+/// Lines that one attempt logs in one heartbeat.
+const MAX_LINES: usize = 1000;
 /// A heartbeat with so many faults is not looked at any further.
 const MAX_FAULTS: usize = 100;
 /// A full heartbeat takes some 150 bytes for each attempt.
@@ -227,7 +229,8 @@ fn queues(fields: &mut Fields<'_>) -> Vec<Arc<str>> {
 
 /// The attempts that a heartbeat names; an idle worker names none.
 fn named(fields: &mut Fields<'_>) -> Vec<Named> {
-    let takes = format!("a list of at most {MAX_NAMED} objects with id, attempt and perhaps progress");
+    let takes =
+        format!("a list of at most {MAX_NAMED} objects with id, attempt and perhaps progress, progress_note and logs");
     let read =
         |text: &str| serde_json::from_str::<Vec<Box<RawValue>>>(text).ok().filter(|list| list.len() <= MAX_NAMED);
     let items = required(fields, "tasks", &takes, read).unwrap_or_default();
@@ -250,7 +253,10 @@ fn named(fields: &mut Fields<'_>) -> Vec<Named> {
 
 fn one_named(text: &str) -> Result<Named, Vec<Fault>> {
     let Ok(mut fields) = Fields::read(text) else {
-        return Err(vec![Fault::at("", got(text, "an object with id, attempt and perhaps progress"))]);
+        return Err(vec![Fault::at(
+            "",
+            got(text, "an object with id, attempt and perhaps progress, progress_note and logs"),
+        )]);
     };
     let id = required(&mut fields, "id", ID, |text| id(text).ok());
     let attempt = required(&mut fields, "attempt", ATTEMPT, attempt);
@@ -258,8 +264,20 @@ fn one_named(text: &str) -> Result<Named, Vec<Fault>> {
         let fraction = serde_json::from_str::<f64>(text).ok().filter(|fraction| (0.0..=1.0).contains(fraction));
         fraction.ok_or_else(|| got(text, "a number from 0 to 1"))
     });
+    let progress_note = fields.take("progress_note", |text| {
+        serde_json::from_str::<String>(text).map_err(|_| got(text, "a text, beside a progress"))
+    });
+    if progress_note.is_some() && progress.is_none() {
+        fields.fault("/progress_note", "goes with a progress, and there is none".to_owned());
+    }
+    let logs = fields.take("logs", |text| {
+        let lines = serde_json::from_str::<Vec<String>>(text).ok().filter(|lines| lines.len() <= MAX_LINES);
+        lines.ok_or_else(|| got(text, &format!("a list of at most {MAX_LINES} texts, each a line")))
+    });
     match (fields.finish(), id, attempt) {
-        (faults, Some(id), Some(attempt)) if faults.is_empty() => Ok(Named { id, attempt, progress }),
+        (faults, Some(id), Some(attempt)) if faults.is_empty() => {
+            Ok(Named { id, attempt, progress, progress_note, logs: logs.unwrap_or_default() })
+        }
         (faults, ..) => Err(faults),
     }
 }

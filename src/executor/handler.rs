@@ -45,19 +45,36 @@ impl TaskError {
     pub fn permanent(message: impl fmt::Display) -> Self {
         Self::Permanent(message.to_string())
     }
+
+    /// What went wrong.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Retryable(message) | Self::RetryAfter(message, _) | Self::Permanent(message) => message,
+        }
+    }
 }
 
 // `TaskError` itself is no `std::error::Error`: that is what makes this blanket possible.
 impl<E: std::error::Error> From<E> for TaskError {
     fn from(error: E) -> Self {
-        let mut message = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            message = format!("{message}: {cause}");
-            source = cause.source();
-        }
-        Self::Retryable(message)
+        Self::Retryable(chain(&error))
     }
+}
+
+/// An error and what caused it, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        // Some repeat what they wrap.
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Runs attempts of one task type. The future may be dropped at any await point once

@@ -7,6 +7,7 @@ mod context;
 mod handler;
 pub(crate) mod http;
 mod journal;
+mod output;
 mod registry;
 mod schema;
 

@@ -58,12 +58,16 @@ pub struct Given {
 }
 
 /// An attempt that a worker says it holds.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Named {
     pub id: TaskId,
     pub attempt: u32,
     /// How far it is, 0 to 1.
     pub progress: Option<f64>,
+    /// A word about it.
+    pub progress_note: Option<String>,
+    /// Lines for the task's log.
+    pub logs: Vec<String>,
 }
 
 /// What a worker hears at its heartbeat, of what it named.
@@ -302,7 +306,7 @@ impl Desk {
         let mut heard = Heard::default();
         let attempts = store.attempts(named.iter().map(|named| named.id).collect()).await?;
         let attempts: HashMap<TaskId, Attempt> = attempts.into_iter().map(|found| (found.held.id, found)).collect();
-        for Named { id, attempt, progress } in named {
+        for Named { id, attempt, progress, progress_note, logs } in named {
             let own = |found: &&Attempt| found.status == Status::Running && found.is_of(worker, *attempt);
             match attempts.get(id).filter(own) {
                 None => heard.lost.push(*id),
@@ -314,9 +318,11 @@ impl Desk {
                     if found.held.standing.cancel_requested {
                         heard.cancel.push(*id);
                     }
+                    let claimed = claimed(found);
                     if let Some(fraction) = progress {
-                        self.tools.journal.progress(&claimed(found), *fraction, None);
+                        self.tools.journal.progress(&claimed, *fraction, progress_note.clone());
                     }
+                    logs.iter().for_each(|line| self.tools.journal.log(&claimed, line.clone()));
                 }
             }
         }

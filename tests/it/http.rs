@@ -395,6 +395,12 @@ async fn a_receiver_that_is_away_is_tried_again() {
     let task = daemon.run(hook(Value::Null), "failed").await;
     assert_eq!((&task["reason"], &task["attempt"]), (&json!("error"), &json!(2)));
     let error = task["last_error"].as_str().unwrap();
+    let (_, logs) = daemon.get(&format!("/api/tasks/{}/logs", task["id"].as_str().unwrap())).await;
+    let logs = logs["logs"].as_array().unwrap();
+    assert_eq!(
+        (logs.len(), &logs.last().unwrap()["line"]),
+        (task["attempt"].as_u64().unwrap() as usize, &task["last_error"])
+    );
     assert!(
         error.starts_with(&format!("POST http://127.0.0.1:{port}: no connection to 127.0.0.1:{port}: ")),
         "{error}"

@@ -361,7 +361,10 @@ async fn a_cancel_ends_what_waits_and_is_told_to_who_runs() {
     for verb in ["fail", "complete"] {
         api.submit(dig(json!({}))).await;
         let (worker, task) = claim_one(&api).await;
-        let named = json!([{"id": task["id"], "attempt": 1, "progress": 0.5}]);
+        let said =
+            json!({"id": task["id"], "attempt": 1, "progress": 0.5, "progress_note": "half", "logs": ["a", "b"]});
+        let named = json!([{"id": task["id"], "attempt": 1}]);
+        assert_eq!(heartbeat(&api, &worker, json!([said])).await.0, 200);
         assert_eq!(heartbeat(&api, &worker, named.clone()).await, (200, json!({"cancel": [], "lost": []})));
         assert_eq!(cancel(&task).await.0, 202);
         assert_eq!(heartbeat(&api, &worker, named).await, (200, json!({"cancel": [task["id"]], "lost": []})));
@@ -370,6 +373,11 @@ async fn a_cancel_ends_what_waits_and_is_told_to_who_runs() {
         let (status, ended) = report(&api, verb, &worker, &task, more).await;
         let expected = if verb == "fail" { "cancelled" } else { "completed" };
         assert_eq!((status, &ended["status"]), (200, &json!(expected)), "{ended}");
+        let ended = api.task(&task["id"]).await;
+        assert_eq!((&ended["progress"], &ended["progress_note"]), (&json!(0.5), &json!("half")));
+        let (_, logs) = api.get(&format!("/api/tasks/{}/logs", task["id"].as_str().unwrap())).await;
+        let lines: Vec<&Value> = logs["logs"].as_array().unwrap().iter().map(|log| &log["line"]).collect();
+        assert_eq!(lines, ["a", "b"]);
     }
 }
 
@@ -394,11 +402,12 @@ async fn what_is_wrong_is_said_all_at_once() {
         (&beat, json!({"tasks": 7}), vec!["#/tasks"]),
         (
             &beat,
-            json!({"tasks": [{"id": id, "attempt": 1}, {"id": "x", "attempt": 0, "progress": 1.5}, 7, {"a": 1}]}),
+            json!({"tasks": [{"id": id, "attempt": 1}, {"id": "x", "attempt": 0, "progress": 1.5, "logs": "x"}, 7, {"a": 1}]}),
             vec![
                 "#/tasks/1/id",
                 "#/tasks/1/attempt",
                 "#/tasks/1/progress",
+                "#/tasks/1/logs",
                 "#/tasks/2",
                 "#/tasks/3/id",
                 "#/tasks/3/attempt",

@@ -1,7 +1,7 @@
 //! What a program says: its standard output becomes the result, its standard error the task's log.
 //! Whatever it writes is read, so that it never waits for a reader; only so much of it is kept.
 
-use super::super::Context;
+use super::super::{Context, output};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Read at a time.
@@ -75,32 +75,11 @@ fn progress(line: &str) -> Option<(f64, &str)> {
     Some((fraction, note.trim()))
 }
 
-/// As JSON text of at most `max` bytes: what was written if it is JSON, else a text. None: nothing was written.
+/// JSON text of at most `max` bytes. None: nothing was written.
 pub(super) fn result(said: &Said, max: usize) -> Option<Box<str>> {
-    let text = String::from_utf8_lossy(&said.result);
-    let trimmed = text.trim();
-    if trimmed.is_empty() {
-        return None;
-    }
-    if !said.cut && trimmed.len() <= max && serde_json::from_str::<serde::de::IgnoredAny>(trimmed).is_ok() {
-        return Some(trimmed.into());
-    }
-    // A character may take several bytes as JSON: what fits is found by halving.
-    let text = text.trim_end();
-    let encoded = |bytes: usize| {
-        let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        serde_json::to_string(text.get(..end).unwrap_or_default()).unwrap_or_default()
-    };
-    let whole = encoded(text.len());
-    if whole.len() <= max {
-        return Some(whole.into());
-    }
-    let (mut fits, mut too_long) = (0, text.len());
-    while fits + 1 < too_long {
-        let middle = fits.midpoint(too_long);
-        if encoded(middle).len() <= max { fits = middle } else { too_long = middle }
-    }
-    Some(encoded(fits).into())
+    // The line break at the end is the terminal's.
+    let text = said.result.trim_ascii_end();
+    if text.is_empty() { None } else { output::result(text, said.cut, max) }
 }
 
 #[cfg(test)]

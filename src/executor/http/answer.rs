@@ -1,6 +1,7 @@
 //! What an answer means for the task: its status, how long to wait, and what is kept of its body.
 
-use crate::executor::{TaskError, TaskResult};
+use crate::executor::handler::chain;
+use crate::executor::{TaskError, TaskResult, output};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{DATE, HeaderMap, RETRY_AFTER};
@@ -31,7 +32,7 @@ pub(super) async fn read(response: Response<Incoming>, expected: Expected<'_>) -
         let (bytes, cut) = read_up_to(&mut body, max_result)
             .await
             .map_err(|error| TaskError::retryable(format_args!("{call}: the answer broke off: {}", chain(&error))))?;
-        return Ok(result(&bytes, cut, max_result));
+        return Ok(output::result(&bytes, cut, max_result));
     }
     let excerpt = tokio::time::timeout(EXCERPT_WAIT, excerpt(&mut body, hidden)).await.unwrap_or_default();
     let said = format!("{call} answered {}{excerpt}", status_line(head.status));
@@ -99,53 +100,4 @@ async fn excerpt(body: &mut Incoming, hidden: &[String]) -> String {
         (false, false) => format!(": {kept}"),
         (false, true) => format!(": {kept} […]"),
     }
-}
-
-/// The body as the task's result: JSON as it is, anything else as a text, nothing as none. What was cut is a text, and
-/// so is what JSON takes more than `max` bytes to write, cut to them.
-pub(super) fn result(bytes: &[u8], cut: bool, max: usize) -> Option<Box<str>> {
-    if !cut && let Ok(text) = std::str::from_utf8(bytes) {
-        let text = text.trim();
-        if text.is_empty() {
-            return None;
-        }
-        if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() {
-            return Some(text.into());
-        }
-    }
-    let text = String::from_utf8_lossy(bytes);
-    // A character that the cut went through.
-    let text = if cut { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text };
-    let mut room = max.checked_sub(2)?; // the quotes
-    let end = text.char_indices().find(|(_, c)| {
-        let written = match c {
-            '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
-            '\0'..='\u{1f}' => 6,
-            c => c.len_utf8(),
-        };
-        match room.checked_sub(written) {
-            None => true,
-            Some(left) => {
-                room = left;
-                false
-            }
-        }
-    });
-    let kept = end.and_then(|(at, _)| text.get(..at)).unwrap_or(text);
-    serde_json::to_string(kept).ok().map(String::into_boxed_str)
-}
-
-/// An error and what caused it, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let said = cause.to_string();
-        // Some repeat what they wrap.
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        source = cause.source();
-    }
-    text
 }

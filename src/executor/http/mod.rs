@@ -31,6 +31,7 @@ pub(crate) mod tls;
 #[cfg(test)]
 mod tests;
 
+use super::handler::chain;
 use super::{Context, Handler, TaskError, TaskResult};
 use crate::config::{AllowPrivate, Endpoint, HttpCall};
 use crate::task::duration;
@@ -186,14 +187,19 @@ impl Handler for HttpHandler {
     fn run(&self, context: Context, payload: Arc<str>) -> BoxFuture<'static, TaskResult> {
         let call = Arc::clone(&self.0);
         async move {
-            tokio::select! {
+            let ended = tokio::select! {
                 biased;
                 // The call goes with its future, and its connection with it.
                 () = context.cancelled() => Err(TaskError::retryable("stopped before the answer was there")),
                 ended = timeout(call.total_timeout, call.attempt(&context, payload)) => ended.unwrap_or_else(|_| {
                     Err(call.late("no whole answer", call.total_timeout, "total_timeout"))
                 }),
+            };
+            if let Err(error) = &ended {
+                // `last_error` has the latest attempt's alone.
+                context.log(error.message());
             }
+            ended
         }
         .boxed()
     }
@@ -249,7 +255,7 @@ impl Call {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(this) = cause {
             if let Some(none) = this.downcast_ref::<NoConnection>() {
-                let said = format!("{}: {}", self.title, answer::chain(none));
+                let said = format!("{}: {}", self.title, chain(none));
                 return match none {
                     NoConnection::Refused { .. } => TaskError::permanent(said),
                     _ => TaskError::retryable(said),
@@ -257,7 +263,7 @@ impl Call {
             }
             cause = this.source();
         }
-        TaskError::retryable(format_args!("{}: no answer: {}", self.title, answer::chain(error)))
+        TaskError::retryable(format_args!("{}: no answer: {}", self.title, chain(error)))
     }
 }
 

@@ -5,6 +5,7 @@ use super::guard::Network;
 use super::sign::Signer;
 use super::{Calls, HttpHandler, answer};
 use crate::config::{AllowPrivate, Config, Environment, Executor, Flags, HttpCall};
+use crate::executor::output;
 use crate::executor::{Context, Handler, Silent, TaskError, TaskResult};
 use crate::task::{Claimed, TaskId, WorkerId};
 use futures_util::FutureExt;
@@ -531,7 +532,7 @@ fn a_body_becomes_json_and_never_more_than_its_limit() {
         (b"\x01\x01", false, 7, Some("\"\"")),
         (b"x", false, 1, None),
     ] {
-        let made = answer::result(body, cut, max);
+        let made = output::result(body, cut, max);
         assert_eq!(made.as_deref(), result, "{body:?}");
         assert!(made.is_none_or(|text| text.len() <= max), "{body:?}");
     }
