@@ -8,6 +8,7 @@ mod access;
 mod body;
 mod depths;
 mod events;
+mod failures;
 mod health;
 mod journal;
 mod listing;
@@ -17,11 +18,13 @@ mod problem;
 mod pull;
 mod queues;
 mod request;
+mod selection;
 mod serving;
 mod sse;
 mod task_json;
 mod task_types;
 mod tasks;
+mod verbs;
 
 pub use access::Access;
 pub use health::{Health, monitor};
@@ -168,7 +171,24 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(
             web::resource("/api/tasks/bulk").route(web::post().to(tasks::submit_bulk)).default_service(only_post()),
         )
-        .service(web::resource("/api/tasks/{id}").route(get().to(tasks::get)).default_service(only_get()))
+        // Before the routes of one task, whose ids they would be.
+        .service(
+            web::resource("/api/tasks/cancel").route(web::post().to(verbs::cancel_many)).default_service(only_post()),
+        )
+        .service(
+            web::resource("/api/tasks/retry").route(web::post().to(verbs::retry_many)).default_service(only_post()),
+        )
+        .service(
+            web::resource("/api/tasks/{id}")
+                .route(get().to(tasks::get))
+                .route(web::delete().to(verbs::delete))
+                .default_service(web::to(|| problem::method_not_allowed("GET, HEAD, DELETE"))),
+        )
+        .service(
+            web::resource("/api/tasks/{id}/retry").route(web::post().to(verbs::retry)).default_service(only_post()),
+        )
+        .service(web::resource("/api/tasks/{id}/run").route(web::post().to(verbs::run)).default_service(only_post()))
+        .service(web::resource("/api/failures").route(get().to(failures::list)).default_service(only_get()))
         .service(
             web::resource("/api/tasks/{id}/cancel").route(web::post().to(tasks::cancel)).default_service(only_post()),
         )
