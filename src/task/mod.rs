@@ -13,6 +13,7 @@ pub mod id;
 pub mod model;
 pub mod name;
 pub mod position;
+pub mod scope;
 pub mod state;
 pub mod submission;
 
@@ -21,5 +22,6 @@ pub use decide::{Next, Outcome, Standing, decide};
 pub use fields::Fault;
 pub use id::{TaskId, WorkerId};
 pub use model::{Claimed, NewTask, Task, Timestamp, Way, When};
+pub use scope::Scope;
 pub use state::{Reason, Status};
 pub use submission::Submission;
