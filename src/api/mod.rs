@@ -18,6 +18,7 @@ mod problem;
 mod pull;
 mod queues;
 mod request;
+mod routes;
 mod selection;
 mod serving;
 mod sse;
@@ -40,7 +41,7 @@ use crate::stream::MoveFeed;
 use crate::telemetry::Metrics;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, guard, web};
+use actix_web::{App, HttpServer, web};
 use depths::Depths;
 use problem::Problem;
 use serving::Serving;
@@ -136,7 +137,7 @@ pub fn server(bind: SocketAddr, workers: usize, state: Arc<State>) -> std::io::R
         App::new()
             .app_data(data.clone())
             .wrap(from_fn(request::observe))
-            .configure(routes)
+            .configure(routes::configure)
             .default_service(web::to(problem::not_found))
     })
     .workers(workers)
@@ -150,85 +151,4 @@ pub fn server(bind: SocketAddr, workers: usize, state: Arc<State>) -> std::io::R
     .bind(bind)?;
     let addresses = server.addrs();
     Ok((server.run(), addresses))
-}
-
-fn routes(config: &mut web::ServiceConfig) {
-    // HEAD is what load balancers probe with; the server leaves the body out.
-    let get = || web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
-    let only_get = || web::to(|| problem::method_not_allowed("GET, HEAD"));
-    let only_post = || web::to(|| problem::method_not_allowed("POST"));
-    config
-        .service(web::resource("/livez").route(get().to(ops::livez)).default_service(only_get()))
-        .service(web::resource("/readyz").route(get().to(ops::readyz)).default_service(only_get()))
-        .service(web::resource("/health").route(get().to(ops::health)).default_service(only_get()))
-        .service(web::resource("/metrics").route(get().to(ops::metrics)).default_service(only_get()))
-        .service(
-            web::resource("/api/tasks")
-                .route(get().to(listing::list))
-                .route(web::post().to(tasks::submit))
-                .default_service(web::to(|| problem::method_not_allowed("GET, HEAD, POST"))),
-        )
-        .service(
-            web::resource("/api/tasks/bulk").route(web::post().to(tasks::submit_bulk)).default_service(only_post()),
-        )
-        // Before the routes of one task, whose ids they would be.
-        .service(
-            web::resource("/api/tasks/cancel").route(web::post().to(verbs::cancel_many)).default_service(only_post()),
-        )
-        .service(
-            web::resource("/api/tasks/retry").route(web::post().to(verbs::retry_many)).default_service(only_post()),
-        )
-        .service(
-            web::resource("/api/tasks/{id}")
-                .route(get().to(tasks::get))
-                .route(web::delete().to(verbs::delete))
-                .default_service(web::to(|| problem::method_not_allowed("GET, HEAD, DELETE"))),
-        )
-        .service(
-            web::resource("/api/tasks/{id}/retry").route(web::post().to(verbs::retry)).default_service(only_post()),
-        )
-        .service(web::resource("/api/tasks/{id}/run").route(web::post().to(verbs::run)).default_service(only_post()))
-        .service(web::resource("/api/failures").route(get().to(failures::list)).default_service(only_get()))
-        .service(
-            web::resource("/api/tasks/{id}/cancel").route(web::post().to(tasks::cancel)).default_service(only_post()),
-        )
-        .service(web::resource("/api/task-types").route(get().to(task_types::list)).default_service(only_get()))
-        .service(
-            web::resource("/api/tasks/{id}/complete")
-                .route(web::post().to(pull::complete))
-                .default_service(only_post()),
-        )
-        .service(web::resource("/api/tasks/{id}/fail").route(web::post().to(pull::fail)).default_service(only_post()))
-        .service(web::resource("/api/workers/claim").route(web::post().to(pull::claim)).default_service(only_post()))
-        .service(
-            web::resource("/api/workers/{id}/heartbeat")
-                .route(web::post().to(pull::heartbeat))
-                .default_service(only_post()),
-        )
-        .service(
-            web::resource("/api/tasks/{id}/attempts").route(get().to(journal::attempts)).default_service(only_get()),
-        )
-        .service(web::resource("/api/tasks/{id}/logs").route(get().to(journal::logs)).default_service(only_get()))
-        .service(
-            web::resource("/api/tasks/{id}/events")
-                .route(web::get().to(events::of_task))
-                .default_service(web::to(|| problem::method_not_allowed("GET"))),
-        )
-        .service(
-            web::resource("/api/events")
-                .route(web::get().to(moves::of_all))
-                .default_service(web::to(|| problem::method_not_allowed("GET"))),
-        )
-        .service(web::resource("/api/queues").route(get().to(queues::list)).default_service(only_get()))
-        .service(web::resource("/api/queues/{queue}").route(get().to(queues::get)).default_service(only_get()))
-        .service(
-            web::resource("/api/queues/{queue}/pause")
-                .route(web::post().to(queues::pause))
-                .default_service(only_post()),
-        )
-        .service(
-            web::resource("/api/queues/{queue}/resume")
-                .route(web::post().to(queues::resume))
-                .default_service(only_post()),
-        );
 }

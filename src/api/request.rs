@@ -1,6 +1,7 @@
 //! Around every request: who may ask, its id, its metrics, its log line.
 
-use super::{State, problem};
+use super::{State, problem, routes};
+use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderName, HeaderValue};
@@ -24,9 +25,11 @@ pub(super) async fn observe(
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let began = Instant::now();
     let id = request_id(&request);
-    let answered = match state.access.check(&request) {
+    let route = routes::of(&request);
+    let checked = state.access.check(&request, route);
+    let answered = match checked.map(|caller| caller.map(|caller| request.extensions_mut().insert(caller))) {
         Err(problem) => Ok(request.error_response(problem)),
-        Ok(()) if tracing::enabled!(tracing::Level::DEBUG) => {
+        Ok(_) if tracing::enabled!(tracing::Level::DEBUG) => {
             let span = tracing::debug_span!(
                 "request",
                 request.id = id.to_str().unwrap_or_default(),
@@ -36,7 +39,7 @@ pub(super) async fn observe(
             );
             next.call(request).instrument(span).await.map(ServiceResponse::map_into_boxed_body)
         }
-        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Ok(_) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
     };
     let mut response = answered?;
     let seconds = began.elapsed();
@@ -48,12 +51,12 @@ pub(super) async fn observe(
         tracing::error!(request.id = id, http.method = %request.method(), http.path = request.path(), error = cause, "a request failed");
     }
     // A bounded set: the patterns of routes, the methods that exist.
-    let route = request.match_pattern().unwrap_or_else(|| "other".to_owned());
+    let route = route.map_or("other", |route| route.path);
     let method = request.method().as_str();
     let method =
         if ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"].contains(&method) { method } else { "other" };
-    state.metrics.http_requests.with_label_values(&[method, &route, status.as_str()]).inc();
-    state.metrics.http_seconds.with_label_values(&[method, &route]).observe(seconds.as_secs_f64());
+    state.metrics.http_requests.with_label_values(&[method, route, status.as_str()]).inc();
+    state.metrics.http_seconds.with_label_values(&[method, route]).observe(seconds.as_secs_f64());
     tracing::debug!(
         request.id = id.to_str().unwrap_or_default(),
         http.status = status.as_u16(),

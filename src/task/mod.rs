@@ -14,6 +14,7 @@ pub mod id;
 pub mod model;
 pub mod name;
 pub mod position;
+pub mod scope;
 pub mod state;
 pub mod submission;
 
@@ -23,5 +24,6 @@ pub use fields::Fault;
 pub use fingerprint::Fingerprint;
 pub use id::{TaskId, WorkerId};
 pub use model::{Claimed, NewTask, Task, Timestamp, Way, When};
+pub use scope::Scope;
 pub use state::{Reason, Status};
 pub use submission::Submission;

@@ -312,20 +312,29 @@ async fn unknown_routes_wrong_methods_and_wrong_ids_are_problems() {
     assert_eq!(get(&daemon, &format!("/api/tasks/{}", id.to_uppercase())).await.json()["id"], id);
 
     for (method, path, allow) in [
-        ("DELETE", "/api/tasks", "GET, HEAD, POST"),
-        ("PUT", "/api/tasks", "GET, HEAD, POST"),
-        ("POST", &*format!("/api/tasks/{id}"), "GET, HEAD"),
-        ("PATCH", &*format!("/api/tasks/{id}"), "GET, HEAD"),
-        ("POST", "/livez", "GET, HEAD"),
-        ("POST", "/readyz", "GET, HEAD"),
-        ("POST", "/health", "GET, HEAD"),
-        ("DELETE", "/metrics", "GET, HEAD"),
-        ("BREW", "/api/tasks", "GET, HEAD, POST"),
+        ("DELETE", "/api/tasks", "GET, HEAD, POST, OPTIONS"),
+        ("PUT", "/api/tasks", "GET, HEAD, POST, OPTIONS"),
+        ("POST", &*format!("/api/tasks/{id}"), "GET, HEAD, OPTIONS"),
+        ("PATCH", &*format!("/api/tasks/{id}"), "GET, HEAD, OPTIONS"),
+        ("POST", "/livez", "GET, HEAD, OPTIONS"),
+        ("POST", "/readyz", "GET, HEAD, OPTIONS"),
+        ("POST", "/health", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/metrics", "GET, HEAD, OPTIONS"),
+        ("BREW", "/api/tasks", "GET, HEAD, POST, OPTIONS"),
     ] {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let answer = Answer::of(daemon.client.request(method, format!("{}{path}", daemon.url))).await;
         answer.problem(405);
         assert_eq!(answer.header("allow"), allow, "{path}");
+    }
+    for (path, allow) in [
+        ("/api/tasks", "GET, HEAD, POST, OPTIONS"),
+        ("/api/events", "GET, OPTIONS"),
+        ("/api/tasks/bulk", "POST, OPTIONS"),
+        ("/livez", "GET, HEAD, OPTIONS"),
+    ] {
+        let answer = Answer::of(daemon.client.request(reqwest::Method::OPTIONS, format!("{}{path}", daemon.url))).await;
+        assert_eq!((answer.status, &*answer.header("allow")), (204, allow), "{path}");
     }
 }
 
