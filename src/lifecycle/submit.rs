@@ -216,5 +216,6 @@ pub fn admit(submission: Submission, registry: &Registry, defaults: &Defaults) -
         schedule: None,
         tags,
         metadata: metadata.map(Arc::from),
+        unique: None,
     })
 }

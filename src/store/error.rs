@@ -104,6 +104,8 @@ impl From<DieselError> for StoreError {
         match error {
             DieselError::DatabaseError(kind, info) => classify(&kind, info.message()),
             DieselError::SerializationError(e) => StoreError::Refused(e.to_string()),
+            // Undone by whoever does it, to begin anew.
+            DieselError::RollbackTransaction => StoreError::Contended("another transaction was faster".to_owned()),
             DieselError::BrokenTransactionManager => StoreError::Lost("a transaction broke off".to_owned()),
             other => StoreError::Unexpected(other.to_string()),
         }

@@ -88,6 +88,7 @@ pub(super) struct TaskRow {
     last_error: Option<String>,
     progress: Option<f64>,
     progress_note: Option<String>,
+    unique_key: Option<String>,
 }
 
 /// The SQL types of a [`TaskRow`]'s columns, in their order.
@@ -118,6 +119,7 @@ pub(super) type TaskSql = (
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Double>,
+    Nullable<Text>,
     Nullable<Text>,
 );
 
@@ -163,6 +165,7 @@ impl TryFrom<TaskRow> for Task {
             last_error,
             progress,
             progress_note,
+            unique_key,
         } = row;
         let id = TaskId::from(id);
         let strange = |column, value: &str| StrangeRow { id, column, value: value.to_owned() };
@@ -203,6 +206,7 @@ impl TryFrom<TaskRow> for Task {
             last_error,
             progress,
             progress_note,
+            unique_key: unique_key.map(Into::into),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The texts of the statements that run again and again, for the tests that look at their plans.
 
 use super::sql::{SIZES, Texts};
-use super::tasks::{cancel, claim, dispatch, finish, history, hold, insert, journal, pull, purge, read, rescue};
+use super::tasks::{cancel, claim, dispatch, finish, history, hold, insert, journal, keys, pull, purge, read, rescue};
 use super::{queues, schedules};
 
 /// A text of its own, or one for each batch size.
@@ -31,7 +31,8 @@ macro_rules! texts {
 #[must_use]
 pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
     texts!(rows:
-        insert { INSERT, INSERT_WITH, EXISTING }
+        insert { INSERT, INSERT_WITH, INSERT_UNIQUE, EXISTING }
+        keys { LOOK, LOCK, ADD, TAKE_OVER }
         dispatch { OUTLOOK, DUE, PROMOTE, HEAD, WAITING, STALE, UNDISPATCH, HAND_BACK }
         claim { CLAIM, STANDING, EXPIRE, PAYLOADS }
         finish { COMPLETE, COMPLETE_WITH, RETRY, REQUEUE, END, CANCEL_ASKED, OWNERS, HISTORY }

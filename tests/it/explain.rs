@@ -68,7 +68,10 @@ async fn fill(world: &World) -> mysql_async::Conn {
         "INSERT INTO task_logs (task_id, attempt, seq, at, line) \
          SELECT task_id, attempt, n, NOW(6), 'said' FROM task_attempts, (SELECT 1 n UNION ALL SELECT 2) numbers"
             .to_owned(),
-        "ANALYZE TABLE tasks, task_attempts, task_logs, queues, workers, schedules".to_owned(),
+        "INSERT INTO task_keys (hash, request_hash, task_id, expires_at) \
+         SELECT UNHEX(SHA2(HEX(id), 256)), IF(lane = 0, NULL, UNHEX(SHA2('body', 256))), id, created_at FROM tasks"
+            .to_owned(),
+        "ANALYZE TABLE tasks, task_attempts, task_logs, task_keys, queues, workers, schedules".to_owned(),
     ] {
         sql.query_drop(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
@@ -118,6 +121,12 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
     };
     let history =
         ids.iter().flat_map(|id| [time(), text("error"), text("why"), id.clone(), "1".to_owned(), worker()]).collect();
+    // The key of each task.
+    let hash = |id: &String| format!("UNHEX(SHA2(HEX({id}), 256))");
+    let by_hash = |before: Vec<String>| {
+        let values = [before, ids.iter().map(hash).collect()].concat();
+        Plan { values, table: "task_keys", key: "PRIMARY", rows: n }
+    };
     // Each band of the backlog, from where its first task stands.
     let band = |n: u64| [n * BAND + 1_700_000_000_000_000, (n + 1) * BAND - 1].map(|position| position.to_string());
     let head = [vec![queue()], (0..10).flat_map(band).collect(), vec![n.to_string()]].concat();
@@ -186,6 +195,17 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
             "purge::PURGE_LOGS",
             // As many lines as a task may have had.
             Plan { values: ids.to_vec(), table: "task_logs", key: "PRIMARY", rows: 4 * n },
+        ),
+        ("keys::LOOK", by_hash(none())),
+        ("keys::LOCK", by_hash(none())),
+        (
+            "keys::TAKE_OVER",
+            Plan {
+                values: vec!["NULL".into(), ids[0].clone(), "NULL".into(), time(), hash(&ids[0])],
+                table: "task_keys",
+                key: "PRIMARY",
+                rows: 1,
+            },
         ),
         ("journal::PROGRESS", by_id(cases(&["0.5", "'half'"]), owner())),
         ("journal::PULSES", by_id(none(), none())),
@@ -270,13 +290,15 @@ async fn every_statement_of_the_running_system_goes_by_its_index() {
         let mut plans = plans(&ids);
         for (name, text) in statements(size) {
             // An insert of values has no plan.
-            if name.starts_with("insert::INSERT") || name == "journal::ADD" {
+            if name.starts_with("insert::INSERT") || ["journal::ADD", "keys::ADD"].contains(&name) {
                 continue;
             }
             let plan = plans.remove(name).unwrap_or_else(|| panic!("{name} has no expected plan"));
             let lines = explain(&mut sql, &bound(&text, &plan.values)).await;
-            let on_table: Vec<&Access> =
-                lines.iter().filter(|line| line.table == plan.table || line.table == "t").collect();
+            let of_plan = |line: &&Access| {
+                [plan.table, "t"].contains(&&*line.table) || name == "keys::LOOK" && line.table == "tasks"
+            };
+            let on_table: Vec<&Access> = lines.iter().filter(of_plan).collect();
             let of_batch = format!("{name} with {size}: {lines:#?}");
             assert!(!on_table.is_empty() || lines.iter().any(|line| line.extra.contains("const table")), "{of_batch}");
             for access in &on_table {
@@ -344,6 +366,7 @@ fn new_task(queue: &str) -> NewTask {
         schedule: None,
         tags: Vec::new(),
         metadata: None,
+        unique: None,
     }
 }
 

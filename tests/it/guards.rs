@@ -56,6 +56,7 @@ pub(crate) fn noop() -> NewTask {
         schedule: None,
         tags: Vec::new(),
         metadata: None,
+        unique: None,
     }
 }
 
