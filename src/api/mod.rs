@@ -9,6 +9,7 @@ mod body;
 mod depths;
 mod events;
 mod health;
+mod idempotency;
 mod journal;
 mod listing;
 mod moves;
@@ -76,6 +77,8 @@ pub struct Services {
     /// `limits.result`, in bytes.
     pub max_result: usize,
     pub bulk: BulkLimits,
+    /// `retention.idempotency`.
+    pub retain_keys: Duration,
 }
 
 /// What one bulk submission may hold.

@@ -53,10 +53,11 @@ impl StoreError {
     }
 }
 
+const LOCK_WAIT: &str = "Lock wait timeout exceeded";
 /// Messages of a server that had to undo the statement because of other work (1213, 1205, 1020, 1614, 3572).
 const CONTENDED: [&str; 5] = [
     "Deadlock found",
-    "Lock wait timeout exceeded",
+    LOCK_WAIT,
     "Record has changed since last read",
     "transaction branch was rolled back: deadlock",
     "Statement aborted because lock(s) could not be acquired",
@@ -125,6 +126,11 @@ impl From<Loss> for StoreError {
 /// that is larger than its `max_allowed_packet`, and the driver reports that as an I/O error.
 pub(super) fn closes(message: &str) -> bool {
     message.contains("acket too large") || message.contains("max_allowed_packet")
+}
+
+/// Whether a statement has waited for another transaction's lock for as long as one waits.
+pub(super) fn is_lock_wait(error: &DieselError) -> bool {
+    matches!(error, DieselError::DatabaseError(_, info) if info.message().contains(LOCK_WAIT))
 }
 
 fn classify(kind: &DatabaseErrorKind, message: &str) -> StoreError {

@@ -1,7 +1,9 @@
 //! The texts of the statements that run again and again, for the tests that look at their plans.
 
 use super::sql::{SIZES, Texts};
-use super::tasks::{cancel, claim, dispatch, finish, history, hold, insert, journal, keys, pull, purge, read, rescue};
+use super::tasks::{
+    cancel, claim, dispatch, finish, history, hold, insert, journal, keys, pull, purge, purge_keys, read, rescue,
+};
 use super::{queues, schedules};
 
 /// A text of its own, or one for each batch size.
@@ -41,6 +43,7 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         pull { AVAILABLE, NAMES, SET_ASIDE, ASIDE, NEXT_LANE, PUT_BACK, ATTEMPTS, HELD_FOR, OVERDUE, OUTCOME }
         hold { HOLD, HELD_HEAD, TURN, FLYING, LET_GO, GONE }
         purge { WALK, PURGE, PURGE_HISTORY, PURGE_LOGS }
+        purge_keys { WALK_KEYS, PURGE_KEYS }
         journal { ADD, PROGRESS, LINES, LINES_OF, PULSES, TAILS }
         history { ATTEMPTS }
         read { DEPTH, SMALL }

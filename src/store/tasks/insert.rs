@@ -161,10 +161,8 @@ pub(super) async fn existing(conn: &mut Connection, rows: &[&Placed]) -> QueryRe
 
 /// Inserts rows: one statement alone, several in a transaction.
 pub(in crate::store) async fn insert_rows(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<()> {
-    let like = |shape| rows.iter().copied().filter(|row| row.shape() == shape).collect::<Vec<&Placed>>();
-    let [plain, with_extras, unique] = [Shape::Plain, Shape::WithExtras, Shape::Unique].map(like);
-    let slices: Vec<&[&Placed]> = [&plain, &with_extras, &unique].into_iter().flat_map(|rows| split(rows)).collect();
-    match slices.as_slice() {
+    let shapes = by_shape(rows);
+    match slices(&shapes).as_slice() {
         [] => Ok(()),
         [only] => insert_slice(conn, only).await,
         several => {
@@ -177,6 +175,23 @@ pub(in crate::store) async fn insert_rows(conn: &mut Connection, rows: &[&Placed
             .await
         }
     }
+}
+
+/// Inserts rows within a transaction.
+pub(super) async fn insert_within(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<()> {
+    for slice in slices(&by_shape(rows)) {
+        insert_slice(conn, slice).await?;
+    }
+    Ok(())
+}
+
+fn by_shape<'a>(rows: &[&'a Placed]) -> [Vec<&'a Placed>; 3] {
+    let like = |shape| rows.iter().copied().filter(|row| row.shape() == shape).collect();
+    [Shape::Plain, Shape::WithExtras, Shape::Unique].map(like)
+}
+
+fn slices<'s, 'a>(shapes: &'s [Vec<&'a Placed>; 3]) -> Vec<&'s [&'a Placed]> {
+    shapes.iter().flat_map(|rows| split(rows)).collect()
 }
 
 /// All of them of one shape.
@@ -326,7 +341,8 @@ fn new_id(now: Timestamp) -> TaskId {
     TaskId(Builder::from_u128(bits).with_version(Version::SortRand).with_variant(Variant::RFC4122).into_uuid())
 }
 
-fn later(now: Timestamp, span: Duration) -> Timestamp {
+/// This long after `now`.
+pub(super) fn later(now: Timestamp, span: Duration) -> Timestamp {
     chrono::TimeDelta::from_std(span).ok().and_then(|span| now.checked_add_signed(span)).unwrap_or(Timestamp::MAX_UTC)
 }
 

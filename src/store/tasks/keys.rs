@@ -88,6 +88,12 @@ pub(super) struct Mark {
     pub(super) until: Timestamp,
 }
 
+impl Mark {
+    pub(super) fn tasks(&self) -> impl Iterator<Item = TaskId> {
+        std::iter::once(self.first).chain(self.more.iter().copied())
+    }
+}
+
 /// The keys that one transaction asks about.
 #[derive(Debug)]
 pub(super) struct Keys {
@@ -109,7 +115,7 @@ impl Keys {
     }
 
     /// Locks them all, and reads them then.
-    async fn hold(conn: &mut Connection, hashes: &BTreeSet<KeyHash>) -> QueryResult<Self> {
+    pub(super) async fn hold(conn: &mut Connection, hashes: &BTreeSet<KeyHash>) -> QueryResult<Self> {
         lock(conn, hashes).await?;
         Ok(Self { standing: look(conn, hashes).await?, taken: BTreeMap::new() })
     }
@@ -199,7 +205,7 @@ async fn look(conn: &mut Connection, hashes: &BTreeSet<KeyHash>) -> QueryResult<
 }
 
 /// In the order of the hashes, as everybody does it.
-pub(super) async fn lock(conn: &mut Connection, hashes: &BTreeSet<KeyHash>) -> QueryResult<()> {
+async fn lock(conn: &mut Connection, hashes: &BTreeSet<KeyHash>) -> QueryResult<()> {
     for chunk in binds(hashes).chunks(MAX_ROWS) {
         let _: Vec<Vec<u8>> = select::<Binary>(LOCK.of(chunk.len()), padded(chunk)).load(conn).await?;
     }

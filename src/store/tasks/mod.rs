@@ -8,9 +8,11 @@ pub(super) mod history;
 pub(super) mod hold;
 pub(super) mod insert;
 pub(super) mod journal;
+mod keyed;
 pub(super) mod keys;
 pub(super) mod pull;
 pub(super) mod purge;
+pub(super) mod purge_keys;
 pub(super) mod read;
 pub(super) mod rescue;
 
@@ -22,9 +24,11 @@ pub use history::PastAttempt;
 pub use insert::Insert;
 pub(super) use insert::{Placed, insert_rows};
 pub use journal::{LogLine, LogPlace, NewLine, Progress, Pulse, TAIL_LINES, Tail};
+pub use keyed::{Entry, Idempotency, Keyed, KeyedGroup};
 pub use keys::Holder;
 pub use pull::{Aside, Attempt, Offer, Place};
 pub use purge::{PurgeStep, Retention};
+pub use purge_keys::{KeyPlace, PurgeKeysStep};
 pub use read::{Depth, Filter, Page};
 pub use rescue::Held;
 
