@@ -10,6 +10,7 @@ mod finish;
 mod hold;
 mod insert;
 mod journal;
+mod keys;
 mod lease;
 mod lookup;
 mod pause;

@@ -23,6 +23,7 @@ mod explain;
 mod faults;
 mod guards;
 mod http;
+mod idempotency;
 mod journal;
 mod lifecycle;
 mod machine;

@@ -9,7 +9,7 @@ use super::{World, effective, file, variable};
 use crate::task::backoff::Backoff;
 
 /// The table of the documentation, in its order.
-const DEFAULTS: [(&str, &str); 29] = [
+const DEFAULTS: [(&str, &str); 30] = [
     ("roles", "all"),
     ("bind", "127.0.0.1:8000"),
     ("database_url", "(none)"),
@@ -43,7 +43,7 @@ const DEFAULTS: [(&str, &str); 29] = [
 ];
 
 /// Key, variable's text, effective value.
-const GOOD: [(&str, &str, &str); 78] = [
+const GOOD: [(&str, &str, &str); 79] = [
     ("roles", "api", "api"),
     ("roles", "scheduler, api", "api,scheduler"),
     ("roles", "api,worker,scheduler", "all"),
@@ -130,7 +130,7 @@ const GOOD: [(&str, &str, &str); 78] = [
 ];
 
 /// Key and variable's text.
-const BAD: [(&str, &str); 88] = [
+const BAD: [(&str, &str); 89] = [
     ("roles", ""),
     ("roles", "api,"),
     ("roles", "boss"),
