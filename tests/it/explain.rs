@@ -83,7 +83,7 @@ async fn fill(world: &World) -> mysql_async::Conn {
              NOW(6) - INTERVAL a.d SECOND FROM {digits} a, {digits} b, {digits} c"
         ),
         "INSERT INTO task_keys (hash, request_hash, task_id, expires_at) \
-         SELECT UNHEX(SHA2(HEX(id), 256)), IF(lane = 0, NULL, UNHEX(SHA2('body', 256))), id, created_at FROM tasks"
+         SELECT UNHEX(SHA2(HEX(id), 256)), IF(status IN ('queued', 'completed'), NULL, UNHEX(SHA2('body', 256))), id, created_at FROM tasks"
             .to_owned(),
         "ANALYZE TABLE tasks, task_attempts, task_logs, task_failures, failure_groups, task_keys, queues, workers, schedules"
             .to_owned(),
@@ -281,6 +281,17 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
                 rows: 1,
             },
         ),
+        // As the walk over the tasks: from a place, as far as its LIMIT says.
+        (
+            "purge_keys::WALK_KEYS",
+            Plan {
+                values: vec!["'1970-01-01'".into(), "'1970-01-01'".into(), "x'00'".into(), "1000".into()],
+                table: "task_keys",
+                key: "expiry",
+                rows: ROWS,
+            },
+        ),
+        ("purge_keys::PURGE_KEYS", by_hash(none())),
         ("journal::PROGRESS", by_id(cases(&["0.5", "'half'"]), owner())),
         ("journal::PULSES", by_id(none(), none())),
         ("journal::LINES", log(vec!["0".into(), "0".into(), "1".into(), "200".into()])),
@@ -532,6 +543,8 @@ async fn no_call_reads_more_rows_than_it_is_bounded_to() {
     let long = Duration::from_secs(3650 * 86_400);
     bounded!(1_100, store.purge_step(None, Retention { completed: long, failed: long })).unwrap();
     bounded!(200, store.schedule_agenda()).unwrap();
+    // Walked over, locked, looked at with their tasks, deleted.
+    assert_eq!(bounded!(8_000, store.purge_keys_step(None)).unwrap().purged, 1_000);
 
     // Verbs on many (counts are of a table that is made for them): what lives from the index alone, what has ended in steps of 10,000 rows.
     let selection = |fingerprints: Vec<Fingerprint>| Arc::new(Selection { filter: Filter::default(), fingerprints });

@@ -24,6 +24,7 @@ mod failures;
 mod faults;
 mod guards;
 mod http;
+mod idempotency;
 mod journal;
 mod lifecycle;
 mod machine;
