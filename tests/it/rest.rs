@@ -986,9 +986,9 @@ async fn config_shows_every_value_and_its_origin_and_no_secret() {
         for secret in ["hunter2", "s3cr3t", KEY] {
             assert!(!text.contains(secret) && !errors.contains(secret), "{text}{errors}");
         }
-        text
+        (text, errors)
     };
-    let table = shown(&["config"]);
+    let (table, aside) = shown(&["config"]);
     let line = |key: &str| {
         table
             .lines()
@@ -1002,10 +1002,10 @@ async fn config_shows_every_value_and_its_origin_and_no_secret() {
     assert!(line("api_key").contains("***"), "{table}");
     assert!(line("limits.payload").ends_with("default"), "{table}");
     assert!(line("tasks.noop.queue").contains("bulk"), "{table}");
-    assert!(table.contains("warning: environment variable TASKRUNNERX_WORKER__CONCURENCY"), "{table}");
+    assert!(aside.contains("warning: environment variable TASKRUNNERX_WORKER__CONCURENCY"), "{aside}");
 
     let rows: Vec<Value> =
-        shown(&["config", "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        shown(&["config", "--json"]).0.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let row = |key: &str| rows.iter().find(|row| row["key"] == key).unwrap_or_else(|| panic!("{key}"));
     assert_eq!(row("worker.concurrency")["value"], "7");
     assert_eq!(row("worker.concurrency")["default"], "64");
