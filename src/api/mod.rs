@@ -23,6 +23,7 @@ mod sse;
 mod task_json;
 mod task_types;
 mod tasks;
+mod waiting;
 
 pub use access::Access;
 pub use health::{Health, monitor};
@@ -34,6 +35,7 @@ use crate::lifecycle::follow::Follow;
 use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::pull::Desk;
 use crate::lifecycle::submit::{Defaults, Submitter};
+use crate::lifecycle::wait::Waits;
 use crate::stream::MoveFeed;
 use crate::telemetry::Metrics;
 use actix_web::dev::Server;
@@ -60,6 +62,9 @@ const STOP_SECONDS: u64 = 10;
 /// Streams of events that clients may have open at once.
 const MAX_STREAMS: usize = 1000;
 
+/// Requests that may wait for tasks to end at once.
+pub const MAX_WAITS: usize = 5000;
+
 /// What the routes of `/api` work with, once the process has started.
 #[derive(Debug)]
 pub struct Services {
@@ -69,7 +74,8 @@ pub struct Services {
     pub desk: Desk,
     pub follow: Follow,
     pub moves: MoveFeed,
-    /// Streams of events end when it is cancelled.
+    pub waits: Waits,
+    /// Streams of events and waits end when it is cancelled.
     pub stop: CancellationToken,
     pub defaults: Defaults,
     /// `limits.payload`, in bytes.

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! `pull` is claim and finish for workers outside. `pause` is the verb of a queue: it stops what comes between submit
-//! and dispatch. [`lookup`] reads tasks for whoever asks, [`follow`] for whoever watches one. [`journal`] keeps what
-//! attempts say.
+//! and dispatch. [`lookup`] reads tasks for whoever asks, [`follow`] for whoever watches one; [`wait`] is
+//! for whoever waits for a task's end. [`journal`] keeps what attempts say.
 //!
 //! Each verb knows the store and the stream, and none knows the services that call it: which
 //! process runs them, and when, is the business of `api`, `worker` and `scheduler`.
@@ -67,3 +67,4 @@ pub mod pull;
 pub mod purge;
 pub mod rescue;
 pub mod submit;
+pub mod wait;

@@ -35,4 +35,5 @@ mod schedules;
 mod schema;
 mod task_types;
 mod tasks_command;
+mod wait;
 mod waiting;
