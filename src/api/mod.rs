@@ -5,9 +5,13 @@
 //! is there: until the services are up every route of `/api` answers 503.
 
 mod access;
+mod believed;
 mod body;
+mod compression;
 mod depths;
+mod etag;
 mod events;
+mod explain;
 mod health;
 mod journal;
 mod listing;
@@ -20,10 +24,12 @@ mod request;
 mod routes;
 mod serving;
 mod sse;
+mod stats;
 mod task_json;
 mod task_types;
 mod tasks;
 mod waiting;
+mod workers;
 
 pub use access::Access;
 pub use health::{Health, monitor};
@@ -36,18 +42,22 @@ use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::pull::Desk;
 use crate::lifecycle::submit::{Defaults, Submitter};
 use crate::lifecycle::wait::Waits;
+use crate::store::tasks::Recent;
 use crate::stream::MoveFeed;
+use crate::task::WorkerId;
 use crate::telemetry::Metrics;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use believed::Believed;
 use depths::Depths;
 use problem::Problem;
 use serving::Serving;
 use sse::Streams;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// A body may be this much larger than the largest payload: the other fields, and white space.
@@ -104,7 +114,11 @@ pub struct State {
     services: Option<OnceLock<Services>>,
     serving: Serving,
     depths: Depths,
+    busy: Believed<HashMap<WorkerId, u64>>,
+    recent: Believed<Recent>,
     streams: Streams,
+    /// When the process was.
+    began: Instant,
 }
 
 impl State {
@@ -113,8 +127,18 @@ impl State {
     pub fn new(metrics: Metrics, health: Arc<Health>, access: Access, api: bool) -> Self {
         let services = api.then(OnceLock::new);
         let streams = Streams::new(MAX_STREAMS, metrics.event_streams.clone());
-        let (serving, depths) = (Serving::default(), Depths::default());
-        Self { metrics, health, access, services, serving, depths, streams }
+        Self {
+            metrics,
+            health,
+            access,
+            services,
+            serving: Serving::default(),
+            depths: Depths::default(),
+            busy: Believed::default(),
+            recent: Believed::default(),
+            streams,
+            began: Instant::now(),
+        }
     }
 
     /// Opens the routes of `/api`.

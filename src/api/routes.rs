@@ -4,7 +4,7 @@
 //! request before anything else is done with it, and as what the specification has to describe.
 
 use super::problem;
-use super::{events, journal, listing, moves, ops, pull, queues, task_types, tasks};
+use super::{events, explain, journal, listing, moves, ops, pull, queues, stats, task_types, tasks, workers};
 use crate::task::Scope;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
@@ -56,6 +56,7 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     const WORK: Needs = Needs::Scope(Scope::Work);
     const OPERATE: Needs = Needs::Scope(Scope::Operate);
 
+    at("/", vec![get(Needs::Nothing, to(ops::root))]);
     at("/livez", vec![get(Needs::Nothing, to(ops::livez))]);
     at("/readyz", vec![get(Needs::Nothing, to(ops::readyz))]);
     at("/health", vec![get(Needs::Nothing, to(ops::health))]);
@@ -67,10 +68,12 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     at("/api/tasks/{id}/attempts", vec![get(READ, to(journal::attempts))]);
     at("/api/tasks/{id}/logs", vec![get(READ, to(journal::logs))]);
     at("/api/tasks/{id}/events", vec![stream(READ, to(events::of_task))]);
+    at("/api/tasks/{id}/explain", vec![get(READ, to(explain::explain))]);
     at("/api/tasks/{id}/cancel", vec![post(OPERATE, to(tasks::cancel))]);
     at("/api/tasks/{id}/complete", vec![post(WORK, to(pull::complete))]);
     at("/api/tasks/{id}/fail", vec![post(WORK, to(pull::fail))]);
 
+    at("/api/workers", vec![get(READ, to(workers::list))]);
     at("/api/workers/claim", vec![post(WORK, to(pull::claim))]);
     at("/api/workers/{id}/heartbeat", vec![post(WORK, to(pull::heartbeat))]);
 
@@ -79,6 +82,7 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     at("/api/queues/{queue}/pause", vec![post(OPERATE, to(queues::pause))]);
     at("/api/queues/{queue}/resume", vec![post(OPERATE, to(queues::resume))]);
 
+    at("/api/stats", vec![get(READ, to(stats::stats))]);
     at("/api/task-types", vec![get(READ, to(task_types::list))]);
     at("/api/events", vec![stream(READ, to(moves::of_all))]);
 }

@@ -2,13 +2,13 @@
 
 use super::problem::Problem;
 use super::task_json::TaskJson;
-use super::{BODY_SLACK, Services, State, body, waiting};
+use super::{BODY_SLACK, Services, State, body, etag, waiting};
 use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit::{self, SubmitError};
 use crate::task::fields::Fields;
 use crate::task::{Fault, NewTask, TaskId, submission};
 use actix_web::http::StatusCode;
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, LOCATION};
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use std::sync::Arc;
@@ -116,7 +116,7 @@ async fn warnings(state: &State, services: &Services, queue: &str) -> Vec<String
     vec![format!("no live worker serves the queue {queue}; the task waits until one does")]
 }
 
-/// One task; with `?wait=` when it has ended, or the wait has.
+/// One task; with `?wait=` when it has ended, or the wait has. 304 where the client has it as it is.
 pub(super) async fn get(state: Data<State>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
@@ -129,7 +129,13 @@ pub(super) async fn get(state: Data<State>, request: HttpRequest, id: Path<Strin
         let waiter = services.waits.begin(id).map_err(|full| Problem::unavailable(full.to_string()))?;
         task = waiting::end_of(services, id, waiter, wait).await?.ok_or_else(|| no_such_task(id))?;
     }
-    Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new())))
+    let tag = etag::of(&task);
+    // To be kept, but asked for again each time.
+    let headers = [(ETAG, tag.clone()), (CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))];
+    let known = etag::is_known(request.headers(), &tag);
+    let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    headers.into_iter().for_each(|header| _ = answer.insert_header(header));
+    Ok(if known { answer.finish() } else { answer.json(TaskJson::new(&task, Vec::new())) })
 }
 
 /// Stops a task: 200 when it is cancelled, 202 when it runs and its worker has yet to end it,

@@ -57,6 +57,7 @@ pub mod cancel;
 pub mod claim;
 pub mod dispatch;
 pub mod execute;
+pub mod explain;
 pub mod finish;
 pub mod fire;
 pub mod follow;

@@ -232,6 +232,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_joins_others_is_told_as_soon_as_who_waits_alone() {
+        let waits = Waits::new(2, gauge());
+        let task = id();
+        let mut first = waits.begin(task).unwrap();
+        for _ in 0..10 {
+            tokio::time::advance(LONGEST).await;
+            assert_eq!(waits.shared.due(Instant::now()), [task]);
+        }
+        // It ends, and those are told who wait by then.
+        waits.shared.lock()[&task].ended.send_replace(());
+        first.ended().await;
+        let mut second = waits.begin(task).unwrap();
+        assert!(waits.shared.lock()[&task].due <= Instant::now() + FIRST);
+        tokio::time::timeout(LONGEST, second.ended()).await.unwrap_err();
+        waits.shared.lock()[&task].ended.send_replace(());
+        second.ended().await;
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_wait_is_looked_at_ever_more_seldom_and_many_share_a_look() {
         let waits = Waits::new(1000, gauge());
         let mut waiters = Vec::new();

@@ -1,7 +1,9 @@
 //! The texts of the statements that run again and again, for the tests that look at their plans.
 
 use super::sql::{SIZES, Texts};
-use super::tasks::{cancel, claim, dispatch, finish, history, hold, insert, journal, pull, purge, read, rescue};
+use super::tasks::{
+    cancel, claim, dispatch, finish, history, hold, insert, journal, pull, purge, read, rescue, standing, totals,
+};
 use super::{queues, schedules};
 
 /// A text of its own, or one for each batch size.
@@ -43,6 +45,8 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         journal { ADD, PROGRESS, LINES, LINES_OF, PULSES, TAILS }
         history { ATTEMPTS }
         read { DEPTH, SMALL }
+        standing { SPOT, AHEAD }
+        totals { BUSY, RECENT }
         schedules { DUE, NEXT }
         queues { QUEUE, RESUME }
     )

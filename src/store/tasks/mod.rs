@@ -12,6 +12,8 @@ pub(super) mod pull;
 pub(super) mod purge;
 pub(super) mod read;
 pub(super) mod rescue;
+pub(super) mod standing;
+pub(super) mod totals;
 
 pub use cancel::CancelAsked;
 pub use claim::{Claim, LostClaim};
@@ -25,6 +27,8 @@ pub use pull::{Aside, Attempt, Offer, Place};
 pub use purge::{PurgeStep, Retention};
 pub use read::{Depth, Filter, Page};
 pub use rescue::Held;
+pub use standing::{MAX_AHEAD, Spot, Stand};
+pub use totals::Recent;
 
 /// Where a row stands in the `agenda` index. The migration explains the column.
 pub(super) mod lane {

@@ -281,7 +281,7 @@ fn id_after(at: Timestamp) -> Uuid {
 }
 
 /// The smallest id of this millisecond.
-fn first_id(at: Timestamp) -> Uuid {
+pub(super) fn first_id(at: Timestamp) -> Uuid {
     let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
     Uuid::from_u128(u128::from(millis) << 80)
 }
