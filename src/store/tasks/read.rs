@@ -276,7 +276,7 @@ impl Filter {
 }
 
 /// The smallest id that was made after this instant's millisecond.
-fn id_after(at: Timestamp) -> Uuid {
+pub(super) fn id_after(at: Timestamp) -> Uuid {
     first_id(at.checked_add_signed(chrono::TimeDelta::milliseconds(1)).unwrap_or(at))
 }
 
