@@ -26,6 +26,7 @@ mod tasks;
 
 pub use access::Access;
 pub use health::{Health, monitor};
+pub use routes::{Described, reference};
 #[doc(hidden)]
 pub use task_json::to_json;
 
