@@ -26,8 +26,9 @@ use crate::harness::root;
 use document::{Block, Document};
 use session::Session;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use taskrunnerx::config::{Config, Environment, Flags};
+use taskrunnerx::store::statements::statements;
 use taskrunnerx::task::cron::Cron;
 
 /// Blocks that are not run: the document, the block's first line, and why.
@@ -76,6 +77,8 @@ documents! {
     backup: "docs/how-to/backup.md",
     commands_and_calls: "docs/how-to/commands-and-calls.md",
     delays: "docs/how-to/delays.md",
+    failures: "docs/how-to/failures.md",
+    many: "docs/how-to/many.md",
     metrics: "docs/how-to/metrics.md",
     pausing: "docs/how-to/pausing.md",
     pull_workers: "docs/how-to/pull-workers.md",
@@ -244,7 +247,7 @@ fn tests_that_are_named_exist() {
     let mut faults = Vec::new();
     for path in document::paths() {
         for (number, line) in Document::read(&path).prose {
-            for name in line.split('`').skip(1).step_by(2).filter_map(|code| code.rsplit("::").next()) {
+            for name in code(&line).filter_map(|name| name.rsplit("::").next()) {
                 let is_name =
                     name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit());
                 let is_setting = SETTINGS.iter().any(|prefix| name.starts_with(prefix));
@@ -259,19 +262,70 @@ fn tests_that_are_named_exist() {
 
 /// Every function of the code and of the tests.
 fn functions() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut directories: Vec<_> = ["src", "tests"].map(|name| root().join(name)).into();
+    sources().iter().flat_map(|path| functions_of(path)).collect()
+}
+
+fn functions_of(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.split("fn ").skip(1).filter_map(|part| Some(part.split(['(', '<']).next()?.to_owned())).collect()
+}
+
+/// Every file of the code, of the tests and beside them.
+fn sources() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut directories: Vec<_> = ["src", "tests", "examples", "benches"].map(|name| root().join(name)).into();
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 directories.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                for part in std::fs::read_to_string(path).unwrap().split("fn ").skip(1) {
-                    found.insert(part.split(['(', '<']).next().unwrap_or_default().to_owned());
-                }
+                found.push(path);
             }
         }
     }
     found
+}
+
+/// What stands between backticks in a line.
+fn code(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn files_that_are_named_exist() {
+    let known = sources();
+    let mut faults = Vec::new();
+    for path in document::paths() {
+        for (number, line) in Document::read(&path).prose {
+            for name in code(&line).filter(|name| name.ends_with(".rs") && !name.contains([' ', '*', '{'])) {
+                if !known.iter().any(|file| file.ends_with(name)) {
+                    faults.push(format!("{path}:{number}: there is no {name}"));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The last section of the architecture: each row's function is in its file, and its statement is one.
+#[test]
+fn the_walk_through_a_tasks_life_goes_where_it_says() {
+    let statements: Vec<&str> = statements(1).into_iter().map(|(name, _)| name).collect();
+    let prose = Document::read("docs/architecture.md").prose;
+    let walk = prose.iter().skip_while(|(_, line)| line != "## One task, step by step");
+    let mut steps = 0;
+    for (number, row) in walk.filter(|(_, line)| line.contains(".rs` | ")) {
+        let cells: Vec<&str> = row.split(" |").collect();
+        let [_, file, function, statement, ..] = cells.as_slice() else { panic!("{number}: {row}") };
+        for (file, function) in code(file).zip(code(function)) {
+            let functions = functions_of(&root().join("src").join(file));
+            assert!(functions.iter().any(|known| known == function), "line {number}: {file} has no {function}");
+        }
+        for name in code(statement) {
+            assert!(statements.contains(&name), "line {number}: there is no statement {name}");
+        }
+        steps += 1;
+    }
+    assert!(steps > 15, "{steps}");
 }
