@@ -69,7 +69,10 @@ const DOES: &[(&str, &str)] = &[
     ("retention.failed", "How long failed and cancelled tasks are kept"),
     ("retention.fires", "How long it is kept what schedules have fired"),
     ("limits.payload", "The largest payload of a task"),
-    ("limits.result", "The largest result; a longer one is cut, or fails its attempt where it cannot be"),
+    (
+        "limits.result",
+        "The largest result. What a program or a call gives beyond it is cut; a longer one of a function fails its task",
+    ),
     ("limits.bulk", "Tasks in one bulk submission"),
     ("limits.bulk_body", "The largest body of a bulk submission"),
     ("limits.queues", "Queues that there may be"),

@@ -24,6 +24,13 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
+/// What a key takes, without what is said once for the whole page.
+fn takes(text: &str) -> String {
+    let said_once = [", such as \"250ms\", ", " (bytes), as a number of bytes"];
+    let end = said_once.iter().filter_map(|known| text.find(known)).min().unwrap_or(text.len());
+    cell(&text[..end])
+}
+
 /// As code, where there is something.
 fn code(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("`{}`", cell(text)) }
@@ -52,6 +59,9 @@ file with the value. A wrong value and an unknown key in the file stop the start
 `${NAME}` and `${file:PATH}` stand for a variable and for a file's text in the file's `database_url`, `redis_url` and `api_key`, and in
 `url`, `headers` and `secret` of a task type.
 
+A **duration** is a text of `d h m s ms`, such as `\"250ms\"`, `\"30s\"` or `\"1h30m\"`, or in the file a number of seconds; a **size** is a number of bytes, or such as `\"512KiB\"` or
+`\"1MiB\"`.
+
 ## Keys
 
 | key | default | what it does | takes | variable, flag |
@@ -62,7 +72,8 @@ file with the value. A wrong value and an unknown key in the file stop the start
     for key in keys {
         let set_by: Vec<String> = key.variables.iter().map(String::as_str).chain(key.flag).map(code).collect();
         let (name, default) = (code(&key.key), default(&key.default.unwrap()));
-        writeln!(page, "| {name} | {default} | {} | {} | {} |", key.does, cell(&key.takes), set_by.join(", ")).unwrap();
+        writeln!(page, "| {name} | {default} | {} | {} | {} |", key.does, takes(&key.takes), set_by.join(", "))
+            .unwrap();
     }
     for (section, title, about) in [
         ("tasks.", "Task types", "`[tasks.NAME]`, in the file alone: see [task types](../task-types.md)."),
@@ -70,7 +81,7 @@ file with the value. A wrong value and an unknown key in the file stop the start
     ] {
         write!(page, "\n## {title}\n\n{about}\n\n| key | what it does | takes |\n|---|---|---|\n").unwrap();
         for key in tables.iter().filter(|key| key.key.starts_with(section)) {
-            writeln!(page, "| {} | {} | {} |", code(&key.key), key.does, cell(&key.takes)).unwrap();
+            writeln!(page, "| {} | {} | {} |", code(&key.key), key.does, takes(&key.takes)).unwrap();
         }
     }
     is_current("configuration.md", &page);
