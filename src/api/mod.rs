@@ -10,6 +10,7 @@ mod depths;
 mod events;
 mod failures;
 mod health;
+mod idempotency;
 mod journal;
 mod listing;
 mod moves;
@@ -81,6 +82,8 @@ pub struct Services {
     /// `limits.result`, in bytes.
     pub max_result: usize,
     pub bulk: BulkLimits,
+    /// `retention.idempotency`.
+    pub retain_keys: Duration,
 }
 
 /// What one bulk submission may hold.

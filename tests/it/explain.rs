@@ -82,7 +82,11 @@ async fn fill(world: &World) -> mysql_async::Conn {
             "INSERT INTO failure_groups (fingerprint, name, message, first_seen) SELECT a.d + 10 * b.d + 100 * c.d, 'noop', 'why', \
              NOW(6) - INTERVAL a.d SECOND FROM {digits} a, {digits} b, {digits} c"
         ),
-        "ANALYZE TABLE tasks, task_attempts, task_logs, task_failures, failure_groups, queues, workers, schedules".to_owned(),
+        "INSERT INTO task_keys (hash, request_hash, task_id, expires_at) \
+         SELECT UNHEX(SHA2(HEX(id), 256)), IF(lane = 0, NULL, UNHEX(SHA2('body', 256))), id, created_at FROM tasks"
+            .to_owned(),
+        "ANALYZE TABLE tasks, task_attempts, task_logs, task_failures, failure_groups, task_keys, queues, workers, schedules"
+            .to_owned(),
     ] {
         sql.query_drop(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
@@ -135,6 +139,12 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
     let of_queues = |limit: &str| [vec!["7".to_owned()], vec![queue(); ids.len()], vec![limit.to_owned()]].concat();
     let history =
         ids.iter().flat_map(|id| [time(), text("error"), text("why"), id.clone(), "1".to_owned(), worker()]).collect();
+    // The key of each task.
+    let hash = |id: &String| format!("UNHEX(SHA2(HEX({id}), 256))");
+    let by_hash = |before: Vec<String>| {
+        let values = [before, ids.iter().map(hash).collect()].concat();
+        Plan { values, table: "task_keys", key: "PRIMARY", rows: n }
+    };
     // Each band of the backlog, from where its first task stands.
     let band = |n: u64| [n * BAND + 1_700_000_000_000_000, (n + 1) * BAND - 1].map(|position| position.to_string());
     let head = [vec![queue()], (0..10).flat_map(band).collect(), vec![n.to_string()]].concat();
@@ -260,6 +270,17 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
             // As many lines as a task may have had.
             Plan { values: ids.to_vec(), table: "task_logs", key: "PRIMARY", rows: 4 * n },
         ),
+        ("keys::LOOK", by_hash(none())),
+        ("keys::LOCK", by_hash(none())),
+        (
+            "keys::TAKE_OVER",
+            Plan {
+                values: vec!["NULL".into(), ids[0].clone(), "NULL".into(), time(), hash(&ids[0])],
+                table: "task_keys",
+                key: "PRIMARY",
+                rows: 1,
+            },
+        ),
         ("journal::PROGRESS", by_id(cases(&["0.5", "'half'"]), owner())),
         ("journal::PULSES", by_id(none(), none())),
         ("journal::LINES", log(vec!["0".into(), "0".into(), "1".into(), "200".into()])),
@@ -343,13 +364,18 @@ async fn every_statement_of_the_running_system_goes_by_its_index() {
         let mut plans = plans(&ids);
         for (name, text) in statements(size) {
             // An insert of values has no plan.
-            if name.starts_with("insert::INSERT") || name.starts_with("failures::INSERT") || name == "journal::ADD" {
+            if name.starts_with("insert::INSERT")
+                || name.starts_with("failures::INSERT")
+                || ["journal::ADD", "keys::ADD"].contains(&name)
+            {
                 continue;
             }
             let plan = plans.remove(name).unwrap_or_else(|| panic!("{name} has no expected plan"));
             let lines = explain(&mut sql, &bound(&text, &plan.values)).await;
-            let on_table: Vec<&Access> =
-                lines.iter().filter(|line| line.table == plan.table || line.table == "t").collect();
+            let of_plan = |line: &&Access| {
+                [plan.table, "t"].contains(&&*line.table) || name == "keys::LOOK" && line.table == "tasks"
+            };
+            let on_table: Vec<&Access> = lines.iter().filter(of_plan).collect();
             let of_batch = format!("{name} with {size}: {lines:#?}");
             assert!(!on_table.is_empty() || lines.iter().any(|line| line.extra.contains("const table")), "{of_batch}");
             for access in &on_table {
@@ -420,6 +446,7 @@ fn new_task(queue: &str) -> NewTask {
         schedule: None,
         tags: Vec::new(),
         metadata: None,
+        unique: None,
     }
 }
 

@@ -58,6 +58,7 @@ pub(crate) fn noop() -> NewTask {
         schedule: None,
         tags: Vec::new(),
         metadata: None,
+        unique: None,
     }
 }
 
