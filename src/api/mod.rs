@@ -37,6 +37,7 @@ mod workers;
 
 pub use access::Access;
 pub use health::{Health, monitor};
+pub use routes::{Described, reference};
 #[doc(hidden)]
 pub use task_json::to_json;
 

@@ -127,6 +127,31 @@ pub(super) fn listed() -> Vec<Listed> {
     routes
 }
 
+/// A method of a route, as it is described: `docs/reference/api.md` is made from these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    pub method: Method,
+    pub path: &'static str,
+    /// The word of the scope that it needs; None: nothing.
+    pub scope: Option<&'static str>,
+}
+
+/// Every method of every route.
+#[must_use]
+pub fn reference() -> Vec<Described> {
+    let methods = |Listed { path, methods, .. }: Listed| {
+        methods.into_iter().map(move |(method, needs)| Described {
+            method,
+            path,
+            scope: match needs {
+                Needs::Nothing | Needs::MetricsKey => None,
+                Needs::Scope(scope) => Some(scope.as_str()),
+            },
+        })
+    };
+    listed().into_iter().flat_map(methods).collect()
+}
+
 /// The route that a request's path belongs to, whatever its method.
 pub(super) fn of(request: &ServiceRequest) -> Option<&'static Listed> {
     TABLE.get(request.match_pattern()?.as_str())
