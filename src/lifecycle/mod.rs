@@ -9,7 +9,7 @@
 //!
 //! `pull` is claim and finish for workers outside. `pause` is the verb of a queue: it stops what comes between submit
 //! and dispatch. [`lookup`] reads tasks for whoever asks, [`follow`] for whoever watches one. [`journal`] keeps what
-//! attempts say.
+//! attempts say. [`access`] is about keys, not tasks.
 //!
 //! Each verb knows the store and the stream, and none knows the services that call it: which
 //! process runs them, and when, is the business of `api`, `worker` and `scheduler`.
@@ -53,6 +53,7 @@ impl Tools {
     }
 }
 
+pub mod access;
 pub mod cancel;
 pub mod claim;
 pub mod dispatch;

@@ -24,9 +24,11 @@ pub(super) const SIZES: usize = 9;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bind<'a> {
     Id(Uuid),
+    Hash([u8; 32]),
     Text(&'a str),
     OptText(Option<&'a str>),
     Number(u64),
+    OptNumber(Option<u64>),
     Signed(i64),
     Fraction(f64),
     Time(NaiveDateTime),
@@ -58,9 +60,11 @@ impl<R> QueryFragment<Mysql> for Statement<'_, R> {
         for (piece, bind) in pieces.zip(&self.binds) {
             match bind {
                 Bind::Id(v) => out.push_bind_param::<Binary, [u8; 16]>(v.as_bytes())?,
+                Bind::Hash(v) => out.push_bind_param::<Binary, [u8; 32]>(v)?,
                 Bind::Text(v) => out.push_bind_param::<Text, str>(v)?,
                 Bind::OptText(v) => out.push_bind_param::<Nullable<Text>, Option<&str>>(v)?,
                 Bind::Number(v) => out.push_bind_param::<Unsigned<BigInt>, u64>(v)?,
+                Bind::OptNumber(v) => out.push_bind_param::<Nullable<Unsigned<BigInt>>, Option<u64>>(v)?,
                 Bind::Signed(v) => out.push_bind_param::<BigInt, i64>(v)?,
                 Bind::Fraction(v) => out.push_bind_param::<Double, f64>(v)?,
                 Bind::Time(v) => out.push_bind_param::<Datetime, NaiveDateTime>(v)?,

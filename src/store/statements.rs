@@ -2,7 +2,7 @@
 
 use super::sql::{SIZES, Texts};
 use super::tasks::{cancel, claim, dispatch, finish, history, hold, insert, journal, pull, purge, read, rescue};
-use super::{queues, schedules};
+use super::{api_keys, queues, schedules};
 
 /// A text of its own, or one for each batch size.
 trait HasText {
@@ -45,6 +45,7 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         read { DEPTH, SMALL }
         schedules { DUE, NEXT }
         queues { QUEUE, RESUME }
+        api_keys { LIVE, USED }
     )
 }
 

@@ -20,7 +20,7 @@ pub mod submission;
 pub use backoff::Backoff;
 pub use decide::{Next, Outcome, Standing, decide};
 pub use fields::Fault;
-pub use id::{TaskId, WorkerId};
+pub use id::{KeyId, TaskId, WorkerId};
 pub use model::{Claimed, NewTask, Task, Timestamp, Way, When};
 pub use scope::Scope;
 pub use state::{Reason, Status};
