@@ -6,16 +6,21 @@
 
 mod access;
 mod body;
+mod caller;
 mod depths;
 mod events;
 mod health;
 mod journal;
+mod keyring;
+mod keys;
 mod listing;
 mod moves;
 mod ops;
+mod pace;
 mod problem;
 mod pull;
 mod queues;
+mod refusals;
 mod request;
 mod routes;
 mod serving;
@@ -24,8 +29,10 @@ mod task_json;
 mod task_types;
 mod tasks;
 
-pub use access::Access;
+pub use access::{Access, Rules};
 pub use health::{Health, monitor};
+#[doc(hidden)]
+pub use routes::table;
 #[doc(hidden)]
 pub use task_json::to_json;
 

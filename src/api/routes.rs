@@ -4,7 +4,7 @@
 //! request before anything else is done with it, and as what the specification has to describe.
 
 use super::problem;
-use super::{events, journal, listing, moves, ops, pull, queues, task_types, tasks};
+use super::{events, journal, keys, listing, moves, ops, pull, queues, task_types, tasks};
 use crate::task::Scope;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
@@ -49,12 +49,17 @@ fn post(needs: Needs, route: Route) -> Verb {
     Verb { method: Method::POST, needs, head: false, route: route.guard(guard::Post()) }
 }
 
+fn delete(needs: Needs, route: Route) -> Verb {
+    Verb { method: Method::DELETE, needs, head: false, route: route.guard(guard::Delete()) }
+}
+
 /// Registers every route. A path with a fixed word comes before one with a parameter in its place.
 fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     const READ: Needs = Needs::Scope(Scope::Read);
     const SUBMIT: Needs = Needs::Scope(Scope::Submit);
     const WORK: Needs = Needs::Scope(Scope::Work);
     const OPERATE: Needs = Needs::Scope(Scope::Operate);
+    const ADMIN: Needs = Needs::Scope(Scope::Admin);
 
     at("/livez", vec![get(Needs::Nothing, to(ops::livez))]);
     at("/readyz", vec![get(Needs::Nothing, to(ops::readyz))]);
@@ -81,6 +86,10 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
 
     at("/api/task-types", vec![get(READ, to(task_types::list))]);
     at("/api/events", vec![stream(READ, to(moves::of_all))]);
+
+    at("/api/keys", vec![get(ADMIN, to(keys::list)), post(ADMIN, to(keys::create))]);
+    at("/api/keys/{id}", vec![delete(ADMIN, to(keys::revoke))]);
+    at("/api/keys/{id}/rotate", vec![post(ADMIN, to(keys::rotate))]);
 }
 
 /// A route as the table has it.
@@ -110,6 +119,22 @@ pub(super) fn listed() -> Vec<Listed> {
         routes.push(Listed { path, methods: verbs.into_iter().map(|verb| (verb.method, verb.needs)).collect(), allow });
     });
     routes
+}
+
+/// Every method of every route, with its pattern and the scope that it needs (None: none): for the tests that walk
+/// them.
+#[doc(hidden)]
+#[must_use]
+pub fn table() -> Vec<(String, &'static str, Option<Scope>)> {
+    let scope = |needs| match needs {
+        Needs::Scope(scope) => Some(scope),
+        Needs::Nothing | Needs::MetricsKey => None,
+    };
+    let of_route = |route: Listed| {
+        let path = route.path;
+        route.methods.into_iter().map(move |(method, needs)| (method.to_string(), path, scope(needs)))
+    };
+    listed().into_iter().flat_map(of_route).collect()
 }
 
 /// The route that a request's path belongs to, whatever its method.

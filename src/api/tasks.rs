@@ -1,12 +1,13 @@
 //! `POST /api/tasks`, `POST /api/tasks/bulk`, `GET /api/tasks/{id}` and `POST /api/tasks/{id}/cancel`.
 
+use super::caller::Caller;
 use super::problem::Problem;
 use super::task_json::TaskJson;
 use super::{BODY_SLACK, Services, State, body};
 use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit::{self, SubmitError};
 use crate::task::fields::Fields;
-use crate::task::{Fault, NewTask, TaskId, submission};
+use crate::task::{Fault, NewTask, Task, TaskId, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload};
@@ -19,6 +20,7 @@ const MAX_FAULTS: usize = 100;
 /// Accepts a task: 201 when it is committed.
 pub(super) async fn submit(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -28,6 +30,10 @@ pub(super) async fn submit(
         Refused::Unreadable(error) => body::unreadable(&error),
         Refused::Faults(faults) => Problem::invalid(faults),
     })?;
+    let outside = caller.outside(&task.queue, &task.name, "");
+    if !outside.is_empty() {
+        return Err(Problem::restricted(outside));
+    }
     let accepted = services.submitter.submit(vec![task]).await?;
     let [task] = accepted.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
     tracing::Span::current().record("task.id", tracing::field::display(task.id));
@@ -45,6 +51,7 @@ struct TasksJson<'a> {
 /// Accepts many tasks, all or none: 201 when they are committed.
 pub(super) async fn submit_bulk(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -67,6 +74,12 @@ pub(super) async fn submit_bulk(
     }
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
+    }
+    let places = tasks.iter().enumerate();
+    let mut outside = places.flat_map(|(n, task)| caller.outside(&task.queue, &task.name, &format!("/tasks/{n}")));
+    let outside: Vec<Fault> = outside.by_ref().take(MAX_FAULTS).collect();
+    if !outside.is_empty() {
+        return Err(Problem::restricted(outside));
     }
     let queues: Vec<Arc<str>> = tasks.iter().map(|task| Arc::clone(&task.queue)).collect();
     let tasks = services.submitter.submit(tasks).await.map_err(|error| match &error {
@@ -111,22 +124,29 @@ async fn warnings(state: &State, services: &Services, queue: &str) -> Vec<String
 }
 
 /// One task.
-pub(super) async fn get(state: Data<State>, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn get(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
-    match services.lookup.task(id).await? {
-        Some(task) => Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new()))),
-        None => Err(no_such_task(id)),
-    }
+    let task = visible(services, &caller, id).await?;
+    Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new())))
+}
+
+/// A task that is there for this caller. Its queue and its type never change: what may be seen now may be so later.
+pub(super) async fn visible(services: &Services, caller: &Caller, id: TaskId) -> Result<Task, Problem> {
+    let task = services.lookup.task(id).await?;
+    task.filter(|task| caller.sees(&task.queue, &task.name)).ok_or_else(|| no_such_task(id))
 }
 
 /// Stops a task: 200 when it is cancelled, 202 when it runs and its worker has yet to end it,
 /// 409 when it has completed or failed.
-pub(super) async fn cancel(state: Data<State>, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn cancel(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
+    if caller.is_restricted() {
+        visible(services, &caller, id).await?;
+    }
     match cancel::cancel(&services.tools, id).await? {
         Cancellation::Cancelled(task) => Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new()))),
         Cancellation::Requested(task) => Ok(HttpResponse::Accepted().json(TaskJson::new(&task, Vec::new()))),

@@ -9,7 +9,7 @@ use super::{World, effective, file, variable};
 use crate::task::backoff::Backoff;
 
 /// The table of the documentation, in its order.
-const DEFAULTS: [(&str, &str); 29] = [
+const DEFAULTS: [(&str, &str); 30] = [
     ("roles", "all"),
     ("bind", "127.0.0.1:8000"),
     ("database_url", "(none)"),
@@ -34,6 +34,7 @@ const DEFAULTS: [(&str, &str); 29] = [
     ("limits.bulk", "1000"),
     ("limits.bulk_body", "16MiB"),
     ("limits.queues", "256"),
+    ("limits.rate", "(none)"),
     ("tls.cert", "(none)"),
     ("tls.key", "(none)"),
     ("http.allow_private", ""),
@@ -42,7 +43,7 @@ const DEFAULTS: [(&str, &str); 29] = [
 ];
 
 /// Key, variable's text, effective value.
-const GOOD: [(&str, &str, &str); 78] = [
+const GOOD: [(&str, &str, &str); 80] = [
     ("roles", "api", "api"),
     ("roles", "scheduler, api", "api,scheduler"),
     ("roles", "api,worker,scheduler", "all"),
@@ -104,6 +105,8 @@ const GOOD: [(&str, &str, &str); 78] = [
     ("limits.bulk_body", "1KiB", "1KiB"),
     ("limits.queues", "1", "1"),
     ("limits.queues", "10000", "10000"),
+    ("limits.rate", "1", "1"),
+    ("limits.rate", "1000000", "1000000"),
     ("http.allow_private", "", ""),
     ("http.allow_private", "10.0.0.0/8, billing.internal,::1", "10.0.0.0/8,billing.internal,::1"),
     ("metrics.require_key", "true", "true"),
@@ -128,7 +131,7 @@ const GOOD: [(&str, &str, &str); 78] = [
 ];
 
 /// Key and variable's text.
-const BAD: [(&str, &str); 88] = [
+const BAD: [(&str, &str); 90] = [
     ("roles", ""),
     ("roles", "api,"),
     ("roles", "boss"),
@@ -212,6 +215,8 @@ const BAD: [(&str, &str); 88] = [
     ("limits.bulk_body", "65MiB"),
     ("limits.queues", "0"),
     ("limits.queues", "10001"),
+    ("limits.rate", "0"),
+    ("limits.rate", "1000001"),
     ("http.allow_private", "10.0.0.0/33"),
     ("metrics.require_key", "yes"),
     ("log.format", "xml"),
