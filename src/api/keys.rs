@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// Most queues, and most task types, that one key is restricted to.
-const MAX_NAMES: usize = 100;
+const MAX_NAMES: usize = 64;
 /// Highest limit of a key, in requests a second.
 pub(super) const MAX_RATE: u32 = 1_000_000;
 /// Shortest life of a key.

@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod access;
 mod bench;
 mod bulk;
 mod cancel;
@@ -22,6 +23,7 @@ mod doctor;
 mod explain;
 mod faults;
 mod guards;
+mod hostile;
 mod http;
 mod journal;
 mod lifecycle;
