@@ -41,6 +41,7 @@ pub(super) struct Caller(Arc<Who>);
 #[derive(Debug)]
 struct Who {
     actor: String,
+    identity: String,
     kind: Kind,
     rights: Rights,
 }
@@ -73,12 +74,22 @@ fn narrow(allowed: Option<&Vec<String>>, asked: &mut Vec<String>) -> bool {
 
 impl Caller {
     pub(super) fn new(actor: impl Into<String>, kind: Kind, rights: Rights) -> Self {
-        Self(Arc::new(Who { actor: actor.into(), kind, rights }))
+        let identity = match kind {
+            Kind::Bootstrap => "key".to_owned(),
+            Kind::Local => "local".to_owned(),
+            Kind::Key(id) => id.to_string(),
+        };
+        Self(Arc::new(Who { actor: actor.into(), identity, kind, rights }))
     }
 
     /// Who that is, for what is kept of who did what.
     pub(super) fn actor(&self) -> &str {
         &self.0.actor
+    }
+
+    /// The same for what belongs to this one alone: names of keys need not differ. A rotation does not change it.
+    pub(super) fn identity(&self) -> &str {
+        &self.0.identity
     }
 
     pub(super) fn kind(&self) -> Kind {

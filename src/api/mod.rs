@@ -9,7 +9,9 @@ mod body;
 mod caller;
 mod depths;
 mod events;
+mod failures;
 mod health;
+mod idempotency;
 mod journal;
 mod keyring;
 mod keys;
@@ -23,11 +25,13 @@ mod queues;
 mod refusals;
 mod request;
 mod routes;
+mod selection;
 mod serving;
 mod sse;
 mod task_json;
 mod task_types;
 mod tasks;
+mod verbs;
 
 pub use access::{Access, Rules};
 pub use health::{Health, monitor};
@@ -84,6 +88,8 @@ pub struct Services {
     /// `limits.result`, in bytes.
     pub max_result: usize,
     pub bulk: BulkLimits,
+    /// `retention.idempotency`.
+    pub retain_keys: Duration,
 }
 
 /// What one bulk submission may hold.

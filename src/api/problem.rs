@@ -59,6 +59,13 @@ impl Problem {
         Self { header: Some((RETRY_AFTER, RETRY_SECONDS)), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
+    /// The unique key at this place is held, and there is no task to answer with.
+    pub(super) fn gone_holder(pointer: &str, error: &SubmitError) -> Self {
+        let errors = vec![Fault::at(pointer, error)];
+        let detail = format!("the unique key {error}; nothing was accepted");
+        Self { errors, ..Self::new(StatusCode::GONE, detail) }
+    }
+
     pub(super) fn unauthorized(detail: &str) -> Self {
         Self { header: Some((WWW_AUTHENTICATE, "Bearer")), ..Self::new(StatusCode::UNAUTHORIZED, detail) }
     }
@@ -67,6 +74,12 @@ impl Problem {
     pub(super) fn too_often() -> Self {
         let detail = "this key has sent more requests than it may in a second; RateLimit-Policy says how many";
         Self { header: Some((RETRY_AFTER, RETRY_SECONDS)), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
+    /// Unique keys at these places are held by tasks that the caller must not see; so many others were accepted.
+    pub(super) fn held_outside(errors: Vec<Fault>, accepted: usize) -> Self {
+        let detail = format!("unique keys are held by tasks that this key may not see; {accepted} tasks were accepted");
+        Self { errors, ..Self::new(StatusCode::CONFLICT, detail) }
     }
 
     /// Outside of what the key is restricted to: each place.
@@ -150,6 +163,13 @@ impl From<SubmitError> for Problem {
         match error {
             SubmitError::Store(error) => error.into(),
             SubmitError::TooManyQueues { .. } => Self::invalid(vec![Fault::at("/queue", &error)]),
+            SubmitError::HolderGone { .. } => Self::gone_holder("/unique_key", &error),
+            SubmitError::InFlight => Self {
+                header: Some((RETRY_AFTER, RETRY_SECONDS)),
+                ..Self::new(StatusCode::CONFLICT, error.to_string())
+            },
+            SubmitError::OtherRequest => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
+            SubmitError::FirstGone(_) => Self::new(StatusCode::GONE, error.to_string()),
             SubmitError::Stopping => Self::unavailable("this process is stopping"),
         }
     }

@@ -3,21 +3,22 @@
 use super::caller::Caller;
 use super::problem::Problem;
 use super::task_json::TaskJson;
-use super::{BODY_SLACK, Services, State, body};
+use super::{BODY_SLACK, Services, State, body, idempotency};
 use crate::lifecycle::cancel::{self, Cancellation};
-use crate::lifecycle::submit::{self, SubmitError};
+use crate::lifecycle::submit::{self, Receipt, SubmitError};
+use crate::store::tasks::Idempotency;
 use crate::task::fields::Fields;
 use crate::task::{Fault, NewTask, Task, TaskId, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use std::sync::Arc;
 
 /// A bulk submission with so many faults is not looked at any further: its answer stays short.
 const MAX_FAULTS: usize = 100;
 
-/// Accepts a task: 201 when it is committed.
+/// Accepts a task: 201 when it is committed. 200 with the task that is there where a key says that it is.
 pub(super) async fn submit(
     state: Data<State>,
     caller: Caller,
@@ -34,13 +35,46 @@ pub(super) async fn submit(
     if !outside.is_empty() {
         return Err(Problem::restricted(outside));
     }
-    let accepted = services.submitter.submit(vec![task]).await?;
-    let [task] = accepted.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
+    let key = idempotency::of(&request, caller.identity(), &bytes, services.retain_keys)?;
+    let receipt = submit_tasks(services, vec![task], key).await?;
+    let [task] = receipt.tasks.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
+    see_all(&caller, &receipt, |_| "/unique_key".to_owned())?;
     tracing::Span::current().record("task.id", tracing::field::display(task.id));
     let warnings = warnings(&state, services, &task.queue).await;
-    Ok(HttpResponse::Created()
+    Ok(answer(&receipt)
         .insert_header((LOCATION, format!("/api/tasks/{}", task.id)))
         .json(TaskJson::new(task, warnings)))
+}
+
+/// Without a key, nobody is asked about any.
+async fn submit_tasks(
+    services: &Services,
+    tasks: Vec<NewTask>,
+    key: Option<Idempotency>,
+) -> Result<Receipt, SubmitError> {
+    if key.is_some() || tasks.iter().any(|task| task.unique.is_some()) {
+        return services.submitter.submit_keyed(tasks, key).await;
+    }
+    let tasks = services.submitter.submit(tasks).await?;
+    Ok(Receipt { created: tasks.len(), tasks, repeated: false })
+}
+
+/// A unique key is its task type's, whatever the queue: 409 where one is held by a task that is not there for this
+/// caller.
+fn see_all(caller: &Caller, receipt: &Receipt, place: impl Fn(usize) -> String) -> Result<(), Problem> {
+    let places = receipt.tasks.iter().enumerate().filter(|(_, task)| !caller.sees(&task.queue, &task.name));
+    let held = "is held by a task outside of what this key may see";
+    let errors: Vec<Fault> = places.take(MAX_FAULTS).map(|(n, _)| Fault::at(&place(n), held)).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Problem::held_outside(errors, receipt.created)) }
+}
+
+/// 201 where something was made; a repeated request's answer says that it is one.
+fn answer(receipt: &Receipt) -> HttpResponseBuilder {
+    let mut response = if receipt.created > 0 { HttpResponse::Created() } else { HttpResponse::Ok() };
+    if receipt.repeated {
+        response.insert_header((idempotency::REPLAYED, "true"));
+    }
+    response
 }
 
 #[derive(serde::Serialize)]
@@ -48,7 +82,7 @@ struct TasksJson<'a> {
     tasks: Vec<TaskJson<'a>>,
 }
 
-/// Accepts many tasks, all or none: 201 when they are committed.
+/// Accepts many tasks, all or none: 201 when they are committed, 200 when all of them were there already.
 pub(super) async fn submit_bulk(
     state: Data<State>,
     caller: Caller,
@@ -82,18 +116,21 @@ pub(super) async fn submit_bulk(
         return Err(Problem::restricted(outside));
     }
     let queues: Vec<Arc<str>> = tasks.iter().map(|task| Arc::clone(&task.queue)).collect();
-    let tasks = services.submitter.submit(tasks).await.map_err(|error| match &error {
+    let key = idempotency::of(&request, caller.identity(), &bytes, services.retain_keys)?;
+    let receipt = submit_tasks(services, tasks, key).await.map_err(|error| match &error {
         SubmitError::TooManyQueues { queue, .. } => {
             let n = queues.iter().position(|named| named == queue).unwrap_or(0);
             Problem::invalid(vec![Fault::at(&format!("/tasks/{n}/queue"), &error)])
         }
+        SubmitError::HolderGone { index, .. } => Problem::gone_holder(&format!("/tasks/{index}/unique_key"), &error),
         _ => error.into(),
     })?;
-    let mut answers = Vec::with_capacity(tasks.len());
-    for task in &tasks {
+    see_all(&caller, &receipt, |n| format!("/tasks/{n}/unique_key"))?;
+    let mut answers = Vec::with_capacity(receipt.tasks.len());
+    for task in &receipt.tasks {
         answers.push(TaskJson::new(task, warnings(&state, services, &task.queue).await));
     }
-    Ok(HttpResponse::Created().json(TasksJson { tasks: answers }))
+    Ok(answer(&receipt).json(TasksJson { tasks: answers }))
 }
 
 /// Why a submission was not admitted.

@@ -274,7 +274,7 @@ impl Store {
         self.run("api_keys", move |conn, _| {
             async move {
                 let micros = Bind::Signed(i64::try_from(overlap.as_micros()).unwrap_or(i64::MAX));
-                let (id_bind, hash_bind) = (Bind::Id(id.0), Bind::Hash(hash));
+                let (id_bind, hash_bind) = (Bind::Id(id.0), Bind::Bytes(&hash));
                 let binds = vec![micros, micros, micros, hash_bind, id_bind, hash_bind];
                 statement(ROTATE, binds).execute(conn).await?;
                 let has: Option<i64> =
@@ -347,7 +347,7 @@ async fn insert(conn: &mut Connection, key: &NewKeyRow) -> QueryResult<Option<Ke
     let binds = vec![
         Bind::Id(id.0),
         Bind::Text(name),
-        Bind::Hash(*hash),
+        Bind::Bytes(hash),
         Bind::Text(&scopes),
         Bind::OptText(queues.as_deref()),
         Bind::OptText(names.as_deref()),

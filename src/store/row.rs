@@ -94,6 +94,14 @@ pub(super) struct TaskRow {
     last_error: Option<String>,
     progress: Option<f64>,
     progress_note: Option<String>,
+    unique_key: Option<String>,
+}
+
+impl TaskRow {
+    /// Whether it became eligible at this instant, and has not ended since.
+    pub(super) fn became_eligible(&self, at: Timestamp) -> bool {
+        utc(self.run_at) == at && Status::parse(&self.status).is_some_and(|status| !status.is_terminal())
+    }
 }
 
 /// The SQL types of a [`TaskRow`]'s columns, in their order.
@@ -124,6 +132,7 @@ pub(super) type TaskSql = (
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Double>,
+    Nullable<Text>,
     Nullable<Text>,
 );
 
@@ -169,6 +178,7 @@ impl TryFrom<TaskRow> for Task {
             last_error,
             progress,
             progress_note,
+            unique_key,
         } = row;
         let id = TaskId::from(id);
         let strange = |column, value: &str| StrangeRow { id, column, value: value.to_owned() };
@@ -209,6 +219,7 @@ impl TryFrom<TaskRow> for Task {
             last_error,
             progress,
             progress_note,
+            unique_key: unique_key.map(Into::into),
         })
     }
 }

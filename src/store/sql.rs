@@ -24,7 +24,8 @@ pub(super) const SIZES: usize = 9;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bind<'a> {
     Id(Uuid),
-    Hash([u8; 32]),
+    Bytes(&'a [u8]),
+    OptBytes(Option<&'a [u8]>),
     Text(&'a str),
     OptText(Option<&'a str>),
     Number(u64),
@@ -60,7 +61,8 @@ impl<R> QueryFragment<Mysql> for Statement<'_, R> {
         for (piece, bind) in pieces.zip(&self.binds) {
             match bind {
                 Bind::Id(v) => out.push_bind_param::<Binary, [u8; 16]>(v.as_bytes())?,
-                Bind::Hash(v) => out.push_bind_param::<Binary, [u8; 32]>(v)?,
+                Bind::Bytes(v) => out.push_bind_param::<Binary, [u8]>(v)?,
+                Bind::OptBytes(v) => out.push_bind_param::<Nullable<Binary>, Option<&[u8]>>(v)?,
                 Bind::Text(v) => out.push_bind_param::<Text, str>(v)?,
                 Bind::OptText(v) => out.push_bind_param::<Nullable<Text>, Option<&str>>(v)?,
                 Bind::Number(v) => out.push_bind_param::<Unsigned<BigInt>, u64>(v)?,

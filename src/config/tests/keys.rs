@@ -9,7 +9,7 @@ use super::{World, effective, file, variable};
 use crate::task::backoff::Backoff;
 
 /// The table of the documentation, in its order.
-const DEFAULTS: [(&str, &str); 30] = [
+const DEFAULTS: [(&str, &str); 31] = [
     ("roles", "all"),
     ("bind", "127.0.0.1:8000"),
     ("database_url", "(none)"),
@@ -29,6 +29,7 @@ const DEFAULTS: [(&str, &str); 30] = [
     ("retention.completed", "7d"),
     ("retention.failed", "30d"),
     ("retention.fires", "90d"),
+    ("retention.idempotency", "1d"),
     ("limits.payload", "1MiB"),
     ("limits.result", "1MiB"),
     ("limits.bulk", "1000"),
@@ -43,7 +44,7 @@ const DEFAULTS: [(&str, &str); 30] = [
 ];
 
 /// Key, variable's text, effective value.
-const GOOD: [(&str, &str, &str); 80] = [
+const GOOD: [(&str, &str, &str); 81] = [
     ("roles", "api", "api"),
     ("roles", "scheduler, api", "api,scheduler"),
     ("roles", "api,worker,scheduler", "all"),
@@ -94,6 +95,7 @@ const GOOD: [(&str, &str, &str); 80] = [
     ("retention.completed", "3650d", "3650d"),
     ("retention.failed", "12h", "12h"),
     ("retention.fires", "1d12h", "1d12h"),
+    ("retention.idempotency", "24h", "1d"),
     ("limits.payload", "1", "1"),
     ("limits.payload", "512KiB", "512KiB"),
     ("limits.payload", "15MiB", "15MiB"),
@@ -131,7 +133,7 @@ const GOOD: [(&str, &str, &str); 80] = [
 ];
 
 /// Key and variable's text.
-const BAD: [(&str, &str); 90] = [
+const BAD: [(&str, &str); 91] = [
     ("roles", ""),
     ("roles", "api,"),
     ("roles", "boss"),
@@ -205,6 +207,7 @@ const BAD: [(&str, &str); 90] = [
     ("retention.completed", "3651d"),
     ("retention.failed", "0s"),
     ("retention.fires", "forever"),
+    ("retention.idempotency", "0s"),
     ("limits.payload", "0"),
     ("limits.payload", "15728641"),
     ("limits.payload", "16MiB"),
