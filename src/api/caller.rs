@@ -4,6 +4,7 @@
 //! not there for whoever reads, and is refused to whoever names it in what is to be done.
 
 use super::problem::Problem;
+use super::workers::EVERY;
 use crate::store::tasks::Filter;
 use crate::task::{Fault, KeyId, Scope};
 use actix_web::dev::Payload;
@@ -122,6 +123,11 @@ impl Caller {
         within(self.0.rights.queues.as_ref(), queue)
     }
 
+    /// Whether a worker is that serves these queues.
+    pub(super) fn sees_worker(&self, queues: &[String]) -> bool {
+        self.0.rights.queues.is_none() || queues.iter().any(|queue| queue == EVERY || self.sees_queue(queue))
+    }
+
     /// Whether a task type is.
     pub(super) fn sees_name(&self, name: &str) -> bool {
         within(self.0.rights.names.as_ref(), name)
@@ -205,6 +211,15 @@ mod tests {
         assert!(!everything.is_restricted() && everything.sees("any", "thing"));
         // A list that could not be read.
         assert!(!caller(None, some(&[]), None).sees("mail", "send"));
+    }
+
+    #[test]
+    fn a_worker_is_seen_by_whoever_sees_a_queue_of_it() {
+        let serves = |queues: &[&str]| some(queues).unwrap();
+        let key = caller(None, some(&["a"]), None);
+        assert!(key.sees_worker(&serves(&["b", "a"])) && key.sees_worker(&serves(&["*"])));
+        assert!(!key.sees_worker(&serves(&["b"])) && !key.sees_worker(&[]));
+        assert!(caller(None, None, some(&["x"])).sees_worker(&[]));
     }
 
     #[test]
