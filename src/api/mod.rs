@@ -7,11 +7,13 @@
 mod access;
 mod body;
 mod depths;
+mod docs;
 mod events;
 mod health;
 mod journal;
 mod listing;
 mod moves;
+mod openapi;
 mod ops;
 mod problem;
 mod pull;
@@ -26,6 +28,8 @@ mod tasks;
 
 pub use access::Access;
 pub use health::{Health, monitor};
+#[doc(hidden)]
+pub use openapi::openapi_json;
 #[doc(hidden)]
 pub use task_json::to_json;
 

@@ -4,7 +4,7 @@
 //! request before anything else is done with it, and as what the specification has to describe.
 
 use super::problem;
-use super::{events, journal, listing, moves, ops, pull, queues, task_types, tasks};
+use super::{docs, events, journal, listing, moves, openapi, ops, pull, queues, task_types, tasks};
 use crate::task::Scope;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
@@ -60,6 +60,9 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     at("/readyz", vec![get(Needs::Nothing, to(ops::readyz))]);
     at("/health", vec![get(Needs::Nothing, to(ops::health))]);
     at("/metrics", vec![get(Needs::MetricsKey, to(ops::metrics))]);
+
+    at("/docs", vec![get(Needs::Nothing, to(docs::page))]);
+    at("/api/openapi.json", vec![get(Needs::Nothing, to(openapi::serve))]);
 
     at("/api/tasks", vec![get(READ, to(listing::list)), post(SUBMIT, to(tasks::submit))]);
     at("/api/tasks/bulk", vec![post(SUBMIT, to(tasks::submit_bulk))]);
@@ -118,6 +121,11 @@ pub(super) fn of(request: &ServiceRequest) -> Option<&'static Listed> {
 }
 
 impl Listed {
+    /// Whether its GET answers HEAD.
+    pub(super) fn takes_head(&self) -> bool {
+        self.allow.contains("HEAD")
+    }
+
     /// What a request by this method needs; None: the route does not take it.
     pub(super) fn needs(&self, method: &Method) -> Option<Needs> {
         let method = if method == Method::HEAD { &Method::GET } else { method };

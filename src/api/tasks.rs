@@ -1,5 +1,6 @@
 //! `POST /api/tasks`, `POST /api/tasks/bulk`, `GET /api/tasks/{id}` and `POST /api/tasks/{id}/cancel`.
 
+use super::openapi::{BulkSubmission, Submission, TaskPath};
 use super::problem::Problem;
 use super::task_json::TaskJson;
 use super::{BODY_SLACK, Services, State, body};
@@ -17,6 +18,16 @@ use std::sync::Arc;
 const MAX_FAULTS: usize = 100;
 
 /// Accepts a task: 201 when it is committed.
+#[utoipa::path(
+    post, path = "/api/tasks", tag = "Tasks", operation_id = "submitTask",
+    summary = "Submit a task",
+    description = "The task is accepted when this is answered with 201: it is committed, and runs however often anything restarts.",
+    request_body = Submission,
+    responses((
+        status = 201, description = "Accepted. It has `warnings` where no live worker serves its queue.", body = TaskJson,
+        headers(("Location" = String, description = "Where the task is: `/api/tasks/{id}`.")),
+    ))
+)]
 pub(super) async fn submit(
     state: Data<State>,
     request: HttpRequest,
@@ -37,12 +48,21 @@ pub(super) async fn submit(
         .json(TaskJson::new(task, warnings)))
 }
 
-#[derive(serde::Serialize)]
-struct TasksJson<'a> {
+/// Tasks, in the order in which they were asked for.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Tasks)]
+pub(super) struct TasksJson<'a> {
     tasks: Vec<TaskJson<'a>>,
 }
 
 /// Accepts many tasks, all or none: 201 when they are committed.
+#[utoipa::path(
+    post, path = "/api/tasks/bulk", tag = "Tasks", operation_id = "submitTasks",
+    summary = "Submit many tasks",
+    description = "All are accepted, or none: with one fault in one of them none is.",
+    request_body = BulkSubmission,
+    responses((status = 201, description = "All are accepted.", body = TasksJson))
+)]
 pub(super) async fn submit_bulk(
     state: Data<State>,
     request: HttpRequest,
@@ -111,6 +131,12 @@ async fn warnings(state: &State, services: &Services, queue: &str) -> Vec<String
 }
 
 /// One task.
+#[utoipa::path(
+    get, path = "/api/tasks/{id}", tag = "Tasks", operation_id = "getTask",
+    summary = "Get a task",
+    params(TaskPath),
+    responses((status = 200, description = "The task.", body = TaskJson))
+)]
 pub(super) async fn get(state: Data<State>, id: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
@@ -123,6 +149,16 @@ pub(super) async fn get(state: Data<State>, id: Path<String>) -> Result<HttpResp
 
 /// Stops a task: 200 when it is cancelled, 202 when it runs and its worker has yet to end it,
 /// 409 when it has completed or failed.
+#[utoipa::path(
+    post, path = "/api/tasks/{id}/cancel", tag = "Tasks", operation_id = "cancelTask",
+    summary = "Cancel a task",
+    params(TaskPath),
+    responses(
+        (status = 200, description = "It is cancelled, now or since earlier.", body = TaskJson),
+        (status = 202, description = "It runs, and its worker is told to end it.", body = TaskJson),
+        (status = 409, description = "It has completed or failed."),
+    )
+)]
 pub(super) async fn cancel(state: Data<State>, id: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;

@@ -1,0 +1,120 @@
+//! The specification: OpenAPI 3.1, made from the code.
+//!
+//! What only a handler knows stands on it (`#[utoipa::path]`); what the bodies are, in [`requests`] and on the types of
+//! the answers; the limits in both are the constants that the readers check. What every route has - the scope it
+//! needs, the problems that may come, the request's id, HEAD - is added here from the list of routes, so a new route
+//! cannot lack it. It says nothing of what one installation has configured, which is `GET /api/task-types`: it is the
+//! same for everybody, open, and made once.
+
+mod answers;
+mod examples;
+mod links;
+mod parameters;
+mod requests;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub(super) use parameters::{LastEvent, LogFilter, MoveFilter, QueuePath, TaskFilter, TaskPath, WorkerPath};
+pub(super) use requests::{
+    BulkSubmission, ClaimRequest, CompleteRequest, FailRequest, Heartbeat, PauseRequest, ResumeRequest, Submission,
+};
+pub(super) use words::{ReasonWord, Span, StatusWord};
+
+use super::problem::Problem;
+use super::{docs, events, journal, listing, moves, ops, pull, queues, task_types, tasks};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::sync::LazyLock;
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Task Runner X",
+        description = include_str!("about.md"),
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    servers((url = "/", description = "This server")),
+    tags(
+        (name = "Tasks", description = "Submit tasks, find them, and change what becomes of them."),
+        (name = "Workers", description = "Workers outside, in any language: they claim tasks over REST, and report on them."),
+        (name = "Queues", description = "What waits, and whether it may start."),
+        (name = "Events", description = "Live, as server-sent events."),
+        (name = "Process", description = "How this process is. Open, and in every role."),
+    ),
+    paths(
+        tasks::submit, listing::list, tasks::submit_bulk, tasks::get, journal::attempts, journal::logs, tasks::cancel,
+        task_types::list,
+        pull::claim, pull::heartbeat, pull::complete, pull::fail,
+        queues::list, queues::get, queues::pause, queues::resume,
+        events::of_task, moves::of_all,
+        ops::livez, ops::readyz, ops::health, ops::metrics, serve, docs::page,
+    ),
+)]
+struct Specification;
+
+/// The specification.
+fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Specification::openapi();
+    answers::complete(&mut document);
+    links::add(&mut document);
+    document
+}
+
+/// The specification as JSON text, as `GET /api/openapi.json` gives it.
+#[doc(hidden)]
+pub fn openapi_json() -> &'static str {
+    &TEXT.json
+}
+
+struct Text {
+    json: String,
+    etag: String,
+}
+
+static TEXT: LazyLock<Text> = LazyLock::new(|| {
+    // It has no value that JSON does not have.
+    let json = serde_json::to_string_pretty(&document()).unwrap_or_default();
+    let etag = etag(json.as_bytes());
+    Text { json, etag }
+});
+
+/// A tag that is the content's own.
+pub(super) fn etag(content: &[u8]) -> String {
+    let mut tag = String::from("\"");
+    for byte in Sha256::digest(content).iter().take(16) {
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag.push('"');
+    tag
+}
+
+/// Whether the client has this content already.
+pub(super) fn has(request: &HttpRequest, etag: &str) -> bool {
+    let known = request.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    known.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == etag || tag == "*")
+}
+
+/// This specification.
+#[utoipa::path(
+    get, path = "/api/openapi.json", tag = "Process", operation_id = "getSpecification",
+    summary = "This specification",
+    description = "OpenAPI 3.1, made from the code. It is the same for every installation of this version.",
+    responses(
+        (status = 200, description = "The specification.", content_type = "application/json", body = Object),
+        (status = 304, description = "The client has it: its `If-None-Match` names this version."),
+    )
+)]
+pub(super) async fn serve(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let Text { json, etag } = &*TEXT;
+    let mut response = if has(&request, etag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header((ETAG, etag.as_str())).insert_header((CACHE_CONTROL, "no-cache"));
+    if has(&request, etag) {
+        return Ok(response.finish());
+    }
+    Ok(response.insert_header((CONTENT_TYPE, "application/json")).body(Bytes::from_static(json.as_bytes())))
+}
