@@ -8,7 +8,7 @@ use super::task_json::{Id, TaskJson, Time};
 use super::tasks::{no_such_task, parse_id};
 use super::{BODY_SLACK, Services, State, body};
 use crate::lifecycle::pull::{Ask, Given, Named, PullError, Reported};
-use crate::task::fields::{Fields, got};
+use crate::task::fields::{Fields, got, whole};
 use crate::task::{Fault, Outcome, Task, TaskId, WorkerId, duration, name, submission};
 use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data, Path, Payload};
@@ -243,7 +243,7 @@ fn whose(fields: &mut Fields<'_>) -> Option<(WorkerId, u32)> {
 }
 
 fn attempt(text: &str) -> Option<u32> {
-    serde_json::from_str(text).ok().filter(|number| *number > 0)
+    whole(text).filter(|number| *number > 0)
 }
 
 fn id<T: FromStr>(text: &str) -> Result<T, String> {

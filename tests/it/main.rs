@@ -26,6 +26,7 @@ mod http;
 mod journal;
 mod lifecycle;
 mod machine;
+mod openapi;
 mod process;
 mod pull;
 mod queues;

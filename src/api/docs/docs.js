@@ -138,7 +138,7 @@
       const about = present(field).description || resolved(present(field)).description;
       return el('li', {},
         el('code', { class: 'name' }, name),
-        el('span', { class: 'type' }, typeOf(field) + (limits ? `, ${limits}` : '')),
+        el('span', { class: 'type' }, (answer ? typeOf(field) : typeOf(field).replace(/ or null$/, '')) + (limits ? `, ${limits}` : '')),
         must ? el('span', { class: 'must' }, 'required') : null,
         about ? el('p', {}, ...prose(about)) : null,
         fieldsOf(field) ? opened('its fields', () => fieldList(field, answer), { class: 'inner' }) : null);
@@ -202,10 +202,10 @@
       const line = [el('span', { class: `status ${status < '4' ? 'good' : 'bad'}` }, status), ...prose(description)];
       const names = Object.entries(headers || {});
       return el('li', {}, opened(line, () => [
+        ...contentParts(content, true),
         names.length ? el('ul', { class: 'fields' }, names.map(([name, header]) => el('li', {},
           el('code', { class: 'name' }, name), el('span', { class: 'type' }, 'header'),
           el('p', {}, ...prose(resolved(header).description))))) : null,
-        ...contentParts(content, true),
         links ? el('p', {}, 'Leads to ', ...Object.values(links).flatMap((link, n) =>
           [n ? ', ' : '', el('a', { href: `#${link.operationId}` }, link.operationId)]), '.') : null,
       ].filter(Boolean)));
@@ -227,7 +227,9 @@
       return el('label', {}, el('code', {}, parameter.name), input);
     };
     const body = operation.requestBody?.content?.['application/json'];
-    const text = body ? el('textarea', { spellcheck: 'false' }, json(ordered(body.example ?? {}, body.schema))) : null;
+    const filled = body ? json(ordered(body.example ?? {}, body.schema)) : '';
+    const rows = Math.min(filled.split('\n').length + 1, 24);
+    const text = body ? el('textarea', { spellcheck: 'false', rows }, filled) : null;
     const curl = sample('', 'The same with curl');
     const asked = () => {
       let url = path;

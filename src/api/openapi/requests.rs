@@ -3,8 +3,8 @@
 
 use super::super::pull;
 use super::words::{
-    any_object, anything, backoff, flag, instant, list, not_both, number, object, optional, queue_name, span, text,
-    uuid, whole, word,
+    any_object, anything, backoff, distinct, flag, instant, list, not_both, number, object, only_beside, optional,
+    queue_name, span, text, uuid, whole, word,
 };
 use crate::config::MAX_BULK;
 use crate::store::queues::MAX_REASON;
@@ -38,16 +38,15 @@ fn submission() -> Object {
         ("max_attempts", optional(whole(1, MAX_ATTEMPTS, "After so many failed attempts the task is `failed`. Default: the type's, else `defaults.max_attempts`."))),
         ("backoff", optional(backoff("How long a failed attempt waits before the next: a rule, or a duration, which means always the same. Default: the type's, else `defaults.backoff`."))),
         ("expires_in", optional(span(MS, duration::MAX, "A task that has not begun this long from now is cancelled, with the reason `expired`."))),
-        ("tags", optional(list(tag, 0, MAX_TAGS, "Words to find it by, each once."))),
+        ("tags", optional(distinct(list(tag, 0, MAX_TAGS, "Words to find it by, each once.")))),
         ("metadata", optional(any_object("An object that is kept with the task and given back as it was; at most 16 KiB."))),
     ];
-    let mut object = object(
+    let object = object(
         "A task as it is asked for. Only `name` must be there; what is left out has the default of its type, else that of the configuration.",
         &["name"],
         fields,
     );
-    not_both(&mut object, "run_at", "delay");
-    object
+    not_both(object, "run_at", "delay")
 }
 
 /// `POST /api/tasks/bulk`.
@@ -141,6 +140,7 @@ super::words::named!(Heartbeat, "Heartbeat", {
             ),
         ],
     );
+    let attempt = only_beside(attempt, "progress_note", "progress");
     let tasks = list(attempt, 0, pull::MAX_NAMED, "The attempts that it has; an idle worker names none.");
     object("A worker lives.", &["tasks"], vec![("tasks", tasks.into())])
 });

@@ -17,6 +17,8 @@ use utoipa::{Number, PartialSchema, ToSchema};
 const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._:-]*$";
 /// Units from the largest to the smallest, each at most once.
 const SPAN: &str = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
+/// The same, and not zero.
+const SOME_SPAN: &str = "^(?=.*[1-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
 /// The years that a time may have: from 1970, and before 2250.
 const YEARS: &str = "^(19[7-9]|20[0-9]|21[0-9]|22[0-4])[0-9]-";
 /// No format of JSON Schema is this one: its `duration` is that of ISO 8601.
@@ -127,6 +129,7 @@ pub(super) fn span(least: Duration, most: Duration, about: &str) -> Object {
     let (from, to) = (duration::format(least), duration::format(most));
     let about = format!("{about} A duration such as `30s` or `1h30m`, or a number of seconds; from {from} to {to}.");
     span_text()
+        .pattern(Some(if least.is_zero() { SPAN } else { SOME_SPAN }))
         .schema_type(SchemaType::from_iter([Type::String, Type::Number]))
         .minimum(Some(seconds(least)))
         .maximum(Some(seconds(most)))
@@ -250,9 +253,27 @@ pub(super) fn queue_name(about: &str) -> Object {
     word(name::MAX_QUEUE, about)
 }
 
+/// Each of these fields once.
+pub(super) fn distinct(mut list: Array) -> Array {
+    list.unique_items = true;
+    list
+}
+
 /// Not both of these two fields.
-pub(super) fn not_both(object: &mut Object, one: &str, other: &str) {
-    let there = json!({"not": {"type": "null"}});
-    let both = json!({"required": [one, other], "properties": {one: there, other: there}});
+pub(super) fn not_both(mut object: Object, one: &str, other: &str) -> Object {
+    let both = json!({"required": [one, other], "properties": {one: there(), other: there()}});
     object.extensions = Some([("not", both)].into_iter().collect());
+    object
+}
+
+/// The one field only beside the other.
+pub(super) fn only_beside(mut object: Object, one: &str, other: &str) -> Object {
+    let lone = json!({"if": {"required": [one], "properties": {one: there()}},
+        "then": {"required": [other], "properties": {other: there()}}});
+    object.extensions = Some([("allOf", json!([lone]))].into_iter().collect());
+    object
+}
+
+fn there() -> Value {
+    json!({"not": {"type": "null"}})
 }
