@@ -9,20 +9,24 @@
 mod answers;
 mod examples;
 mod links;
+mod many;
 mod parameters;
 mod requests;
 #[cfg(test)]
 mod tests;
 mod words;
 
-pub(super) use parameters::{LastEvent, LogFilter, MoveFilter, QueuePath, TaskFilter, TaskPath, WorkerPath};
+pub(super) use many::{CancelMany, RetryMany};
+pub(super) use parameters::{
+    FailureFilter, LastEvent, LogFilter, MoveFilter, QueuePath, TaskFilter, TaskPath, WorkerPath,
+};
 pub(super) use requests::{
     BulkSubmission, ClaimRequest, CompleteRequest, FailRequest, Heartbeat, PauseRequest, ResumeRequest, Submission,
 };
 pub(super) use words::{ReasonWord, Span, StatusWord};
 
 use super::problem::Problem;
-use super::{docs, events, journal, listing, moves, ops, pull, queues, task_types, tasks};
+use super::{docs, events, failures, journal, listing, moves, ops, pull, queues, task_types, tasks, verbs};
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
@@ -48,6 +52,7 @@ use utoipa::OpenApi;
     ),
     paths(
         tasks::submit, listing::list, tasks::submit_bulk, tasks::get, journal::attempts, journal::logs, tasks::cancel,
+        verbs::retry, verbs::run, verbs::delete, verbs::cancel_many, verbs::retry_many, failures::list,
         task_types::list,
         pull::claim, pull::heartbeat, pull::complete, pull::fail,
         queues::list, queues::get, queues::pause, queues::resume,

@@ -1,7 +1,7 @@
 //! Parameters of paths and queries, and headers of requests.
 
-use super::super::{journal, listing};
-use super::words::{instant, list, of, queue_name, uuid, whole, word};
+use super::super::{failures, journal, listing};
+use super::words::{StatusWord, instant, list, of, queue_name, string, uuid, whole, word};
 use crate::task::name;
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
@@ -35,7 +35,7 @@ params!(
 params!(
     /// `GET /api/tasks`.
     TaskFilter:
-    several("status", "In one of these states.", of::<super::words::StatusWord>()),
+    several("status", "In one of these states.", of::<StatusWord>()),
     several("queue", "In one of these queues.", queue_name("")),
     several("name", "Of one of these task types.", word(name::MAX_NAME, "")),
     several("tag", "With one of these tags.", word(name::MAX_NAME, "")),
@@ -43,25 +43,37 @@ params!(
     query("created_after", "Accepted after this time.", instant("")),
     query("created_before", "Accepted before this time.", instant("")),
     query("limit", &format!("At most so many. Default: {}.", listing::DEFAULT_LIMIT), whole(1, listing::MAX_LIMIT, "")),
-    query("cursor", CURSOR, super::words::string().pattern(Some(listing::CURSOR)).build()),
+    query("cursor", CURSOR, string().pattern(Some(listing::CURSOR)).build()),
 );
 params!(
     /// `GET /api/tasks/{id}/logs`.
     LogFilter:
     query("attempt", "Of this attempt only.", whole(1, u32::MAX, "")),
     query("limit", &format!("At most so many lines. Default: {}.", journal::DEFAULT_LIMIT), whole(1, journal::MAX_LIMIT, "")),
-    query("cursor", CURSOR, super::words::string().pattern(Some(journal::CURSOR)).build()),
+    query("cursor", CURSOR, string().pattern(Some(journal::CURSOR)).build()),
+);
+params!(
+    /// `GET /api/failures`.
+    FailureFilter:
+    up_to(failures::MAX_QUEUES, "queue", "With tasks in one of these queues.", queue_name("")),
+    several("name", "Of one of these task types.", word(name::MAX_NAME, "")),
+    query(
+        "limit",
+        &format!("At most so many. Default: {}.", failures::DEFAULT_LIMIT),
+        whole(1, u32::try_from(failures::MAX_LIMIT).unwrap_or(u32::MAX), "")
+    ),
+    query("cursor", CURSOR, string().pattern(Some(failures::CURSOR)).build()),
 );
 params!(
     /// `GET /api/events`.
     MoveFilter:
     several("queue", "In one of these queues.", queue_name("")),
     several("name", "Of one of these task types.", word(name::MAX_NAME, "")),
-    several("status", "Into one of these states.", of::<super::words::StatusWord>()),
+    several("status", "Into one of these states.", of::<StatusWord>()),
 );
 params!(
     /// Where a stream of events goes on.
-    LastEvent: header("Last-Event-ID", "The id of the last event that came; browsers send it by themselves.", super::words::string().pattern(Some(journal::CURSOR)).build()),
+    LastEvent: header("Last-Event-ID", "The id of the last event that came; browsers send it by themselves.", string().pattern(Some(journal::CURSOR)).build()),
 );
 
 const CURSOR: &str = "Where the next page begins: the `next_cursor` of the one before, as it was given.";
@@ -91,11 +103,16 @@ fn header(name: &str, about: &str, schema: impl Into<RefOr<Schema>>) -> Paramete
 
 /// Several values: comma-separated, or the parameter again and again.
 fn several(name: &str, about: &str, of: impl Into<RefOr<Schema>>) -> Parameter {
+    up_to(listing::MAX_VALUES, name, about, of)
+}
+
+/// The same, at most so many.
+fn up_to(most: usize, name: &str, about: &str, of: impl Into<RefOr<Schema>>) -> Parameter {
     let mut items = of.into();
     if let RefOr::T(Schema::Object(object)) = &mut items {
         object.description = None;
     }
-    let mut values = list(items, 1, listing::MAX_VALUES, "");
+    let mut values = list(items, 1, most, "");
     values.description = None;
     let about = format!("{about} Several: comma-separated.");
     let parameter = parameter(ParameterIn::Query, name, &about, Schema::Array(values));

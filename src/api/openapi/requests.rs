@@ -3,8 +3,8 @@
 
 use super::super::pull;
 use super::words::{
-    any_object, anything, backoff, distinct, flag, instant, list, not_both, number, object, only_beside, optional,
-    queue_name, span, text, uuid, whole, word,
+    any_object, anything, backoff, distinct, flag, instant, list, named, not_both, number, object, only_beside,
+    optional, queue_name, span, text, uuid, whole, word,
 };
 use crate::config::MAX_BULK;
 use crate::store::queues::MAX_REASON;
@@ -21,7 +21,7 @@ const MS: Duration = Duration::from_millis(1);
 
 /// `POST /api/tasks`.
 pub(in crate::api) struct Submission;
-super::words::named!(Submission, "Submission", submission());
+named!(Submission, "Submission", submission());
 
 fn submission() -> Object {
     let tag = word(name::MAX_NAME, "A tag.");
@@ -72,7 +72,7 @@ impl ToSchema for BulkSubmission {
 
 /// `POST /api/queues/{queue}/pause`.
 pub(in crate::api) struct PauseRequest;
-super::words::named!(
+named!(
     PauseRequest,
     "PauseRequest",
     object(
@@ -87,15 +87,11 @@ super::words::named!(
 
 /// `POST /api/queues/{queue}/resume`.
 pub(in crate::api) struct ResumeRequest;
-super::words::named!(
-    ResumeRequest,
-    "ResumeRequest",
-    object("Nothing to say; the body may be left out.", &[], Vec::new())
-);
+named!(ResumeRequest, "ResumeRequest", object("Nothing to say; the body may be left out.", &[], Vec::new()));
 
 /// `POST /api/workers/claim`.
 pub(in crate::api) struct ClaimRequest;
-super::words::named!(
+named!(
     ClaimRequest,
     "ClaimRequest",
     object(
@@ -119,7 +115,7 @@ super::words::named!(
 
 /// `POST /api/workers/{id}/heartbeat`.
 pub(in crate::api) struct Heartbeat;
-super::words::named!(Heartbeat, "Heartbeat", {
+named!(Heartbeat, "Heartbeat", {
     let line = text(None, "A line.");
     let attempt = object(
         "An attempt that the worker has.",
@@ -159,7 +155,7 @@ fn report(about: &str, required: &[&str], more: Vec<(&str, Schema)>) -> Object {
 
 /// `POST /api/tasks/{id}/complete`.
 pub(in crate::api) struct CompleteRequest;
-super::words::named!(
+named!(
     CompleteRequest,
     "CompleteRequest",
     report(
@@ -171,7 +167,7 @@ super::words::named!(
 
 /// `POST /api/tasks/{id}/fail`.
 pub(in crate::api) struct FailRequest;
-super::words::named!(
+named!(
     FailRequest,
     "FailRequest",
     report(

@@ -4,14 +4,13 @@ use super::super::task_json::{Id, Raw, Rule, Time};
 use crate::task::backoff::{MAX_FACTOR, MIN_FACTOR};
 use crate::task::{Reason, Status, duration, name};
 use serde_json::{Value, json};
-use std::borrow::Cow;
 use std::time::Duration;
 use utoipa::openapi::schema::{
     AdditionalProperties, AnyOfBuilder, Array, ArrayBuilder, Object, ObjectBuilder, Schema, SchemaFormat, SchemaType,
     Type,
 };
 use utoipa::openapi::{Ref, RefOr};
-use utoipa::{Number, PartialSchema, ToSchema};
+use utoipa::{Number, ToSchema};
 
 /// What names, queues and tags look like.
 const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._:-]*$";
@@ -27,14 +26,14 @@ const SPAN_FORMAT: &str = "taskrunnerx-duration";
 /// Gives a type its schema under a name of its own.
 macro_rules! named {
     ($type:ty, $name:literal, $schema:expr) => {
-        impl PartialSchema for $type {
-            fn schema() -> RefOr<Schema> {
-                RefOr::T(Schema::from($schema))
+        impl utoipa::PartialSchema for $type {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                utoipa::openapi::RefOr::T(utoipa::openapi::schema::Schema::from($schema))
             }
         }
-        impl ToSchema for $type {
-            fn name() -> Cow<'static, str> {
-                Cow::Borrowed($name)
+        impl utoipa::ToSchema for $type {
+            fn name() -> std::borrow::Cow<'static, str> {
+                std::borrow::Cow::Borrowed($name)
             }
         }
     };
@@ -253,25 +252,47 @@ pub(super) fn queue_name(about: &str) -> Object {
     word(name::MAX_QUEUE, about)
 }
 
-/// Each of these fields once.
+/// One, or a list of some.
+pub(super) fn some(of: Object, most: usize, about: &str) -> Schema {
+    let several = list(of.clone(), 1, most, "Any of these.");
+    Schema::AnyOf(AnyOfBuilder::new().item(of).item(several).description(Some(about)).build())
+}
+
+/// A word of these.
+pub(super) fn one_of(choice: &[&str], about: &str) -> Object {
+    words(choice).description(Some(about)).build()
+}
+
+/// An object with a further rule.
+pub(super) fn with_rule(mut object: Object, keyword: &str, rule: Value) -> Object {
+    object.extensions = Some([(keyword, rule)].into_iter().collect());
+    object
+}
+
+/// At least one of its fields.
+pub(super) fn not_empty(object: Object) -> Object {
+    let one = |name: &String| json!({"required": [name], "properties": {name: there()}});
+    let rule = object.properties.keys().map(one).collect();
+    with_rule(object, "anyOf", rule)
+}
+
+/// Each of its items once.
 pub(super) fn distinct(mut list: Array) -> Array {
     list.unique_items = true;
     list
 }
 
 /// Not both of these two fields.
-pub(super) fn not_both(mut object: Object, one: &str, other: &str) -> Object {
+pub(super) fn not_both(object: Object, one: &str, other: &str) -> Object {
     let both = json!({"required": [one, other], "properties": {one: there(), other: there()}});
-    object.extensions = Some([("not", both)].into_iter().collect());
-    object
+    with_rule(object, "not", both)
 }
 
 /// The one field only beside the other.
-pub(super) fn only_beside(mut object: Object, one: &str, other: &str) -> Object {
+pub(super) fn only_beside(object: Object, one: &str, other: &str) -> Object {
     let lone = json!({"if": {"required": [one], "properties": {one: there()}},
         "then": {"required": [other], "properties": {other: there()}}});
-    object.extensions = Some([("allOf", json!([lone]))].into_iter().collect());
-    object
+    with_rule(object, "allOf", json!([lone]))
 }
 
 fn there() -> Value {
