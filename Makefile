@@ -60,3 +60,7 @@ fuzz: setup ## Try the API in ten thousand ways, and see that each answer is as 
 .PHONY: docs
 docs: ## Build the documentation of the code, target/doc/taskrunnerx
 	cargo doc --no-deps --locked
+
+.PHONY: reference
+reference: ## Write docs/reference anew, from the code
+	UPDATE=1 cargo test --locked --test it reference::

@@ -4,8 +4,21 @@ use super::State;
 use super::health::Report;
 use super::problem::Problem;
 use actix_web::HttpResponse;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_TYPE, LOCATION};
 use actix_web::web::Data;
+
+/// To the documentation, for whoever opens the address in a browser.
+#[utoipa::path(
+    get, path = "/", tag = "Process", operation_id = "getRoot",
+    summary = "To the documentation",
+    responses((
+        status = 307, description = "The documentation is at `/docs`.",
+        headers(("Location" = String, description = "`/docs`."))
+    ))
+)]
+pub(super) async fn root() -> HttpResponse {
+    HttpResponse::TemporaryRedirect().insert_header((LOCATION, "/docs")).finish()
+}
 
 /// The process answers.
 #[utoipa::path(

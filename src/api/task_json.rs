@@ -51,6 +51,8 @@ pub(super) struct TaskJson<'a> {
     tags: &'a [String],
     #[schema(value_type = Option<Object>)]
     metadata: Option<Raw<'a>>,
+    /// While it is held, a submission of this type with the same key gets this task.
+    unique_key: Option<&'a str>,
     /// The schedule that submitted it.
     schedule: Option<&'a str>,
     /// When its cancellation was asked for, where its worker has yet to end it.
@@ -109,6 +111,7 @@ impl<'a> TaskJson<'a> {
             last_error,
             progress,
             progress_note,
+            unique_key,
         } = task;
         Self {
             id: Id(id.0),
@@ -134,6 +137,7 @@ impl<'a> TaskJson<'a> {
             progress_note: progress_note.as_deref(),
             tags,
             metadata: metadata.as_deref().map(Raw),
+            unique_key: unique_key.as_deref(),
             schedule: schedule.as_deref(),
             cancel_requested_at: cancel_requested_at.map(Time),
             warnings,

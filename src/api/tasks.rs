@@ -1,35 +1,54 @@
 //! `POST /api/tasks`, `POST /api/tasks/bulk`, `GET /api/tasks/{id}` and `POST /api/tasks/{id}/cancel`.
 
-use super::openapi::{BulkSubmission, Submission, TaskPath};
+use super::access::Caller;
+use super::openapi::{BulkSubmission, IdempotencyKey, IfNoneMatch, Prefer, Submission, TaskPath, Wait};
 use super::problem::Problem;
 use super::task_json::TaskJson;
-use super::{BODY_SLACK, Services, State, body};
+use super::{BODY_SLACK, Services, State, body, etag, idempotency, waiting};
 use crate::lifecycle::cancel::{self, Cancellation};
-use crate::lifecycle::submit::{self, SubmitError};
+use crate::lifecycle::submit::{self, Receipt, SubmitError};
+use crate::store::tasks::Idempotency;
 use crate::task::fields::Fields;
 use crate::task::{Fault, NewTask, TaskId, submission};
 use actix_web::http::StatusCode;
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, LOCATION};
 use actix_web::web::{Data, Path, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use std::sync::Arc;
 
 /// A bulk submission with so many faults is not looked at any further: its answer stays short.
 const MAX_FAULTS: usize = 100;
 
-/// Accepts a task: 201 when it is committed.
+/// Accepts a task: 201 when it is committed. 200 with the task that is there where a key says that it is.
 #[utoipa::path(
     post, path = "/api/tasks", tag = "Tasks", operation_id = "submitTask",
     summary = "Submit a task",
-    description = "The task is accepted when this is answered with 201: it is committed, and runs however often anything restarts.",
+    description = "The task is accepted when this is answered with 201: it is committed, and runs however often anything restarts. With an `Idempotency-Key` the request may be repeated: it is answered as the first time. With a `unique_key` that a task of this type holds, it is answered with that task.",
+    params(IdempotencyKey, Prefer),
     request_body = Submission,
-    responses((
-        status = 201, description = "Accepted. It has `warnings` where no live worker serves its queue.", body = TaskJson,
-        headers(("Location" = String, description = "Where the task is: `/api/tasks/{id}`.")),
-    ))
+    responses(
+        (
+            status = 201, description = "Accepted. It has `warnings` where no live worker serves its queue.", body = TaskJson,
+            headers(
+                ("Location" = String, description = "Where the task is: `/api/tasks/{id}`."),
+                ("Preference-Applied" = String, description = "`wait=N`: it was waited for, and this is the task as it was then."),
+            ),
+        ),
+        (
+            status = 200, description = "The task was there: it holds the `unique_key`, or this request was answered before.", body = TaskJson,
+            headers(
+                ("Location" = String, description = "Where the task is: `/api/tasks/{id}`."),
+                ("Preference-Applied" = String, description = "`wait=N`: it was waited for, and this is the task as it was then."),
+                ("Idempotency-Replayed" = String, description = "`true`: the `Idempotency-Key` was there."),
+            ),
+        ),
+        (status = 409, description = "The first request with this `Idempotency-Key` is in flight."),
+        (status = 410, description = "The first request's task, or the one that holds the `unique_key`, is purged."),
+    )
 )]
 pub(super) async fn submit(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -39,13 +58,42 @@ pub(super) async fn submit(
         Refused::Unreadable(error) => body::unreadable(&error),
         Refused::Faults(faults) => Problem::invalid(faults),
     })?;
-    let accepted = services.submitter.submit(vec![task]).await?;
-    let [task] = accepted.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
+    let key = idempotency::of(&request, caller.actor(), &bytes, services.retain_keys)?;
+    let receipt = submit_tasks(services, vec![task], key).await?;
+    let [task] = receipt.tasks.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
     tracing::Span::current().record("task.id", tracing::field::display(task.id));
     let warnings = warnings(&state, services, &task.queue).await;
-    Ok(HttpResponse::Created()
-        .insert_header((LOCATION, format!("/api/tasks/{}", task.id)))
-        .json(TaskJson::new(task, warnings)))
+    let mut answer = answer(&receipt);
+    answer.insert_header((LOCATION, format!("/api/tasks/{}", task.id)));
+    if let Some(seconds) = waiting::preferred(request.headers())
+        && let Some(ended) = waiting::end_of_accepted(services, task, seconds).await
+    {
+        answer.insert_header((waiting::PREFERENCE_APPLIED, format!("wait={seconds}")));
+        return Ok(answer.json(TaskJson::new(ended.as_ref().unwrap_or(task), warnings)));
+    }
+    Ok(answer.json(TaskJson::new(task, warnings)))
+}
+
+/// Without a key, nobody is asked about any.
+async fn submit_tasks(
+    services: &Services,
+    tasks: Vec<NewTask>,
+    key: Option<Idempotency>,
+) -> Result<Receipt, SubmitError> {
+    if key.is_some() || tasks.iter().any(|task| task.unique.is_some()) {
+        return services.submitter.submit_keyed(tasks, key).await;
+    }
+    let tasks = services.submitter.submit(tasks).await?;
+    Ok(Receipt { created: tasks.len(), tasks, repeated: false })
+}
+
+/// 201 where something was made; a repeated request's answer says that it is one.
+fn answer(receipt: &Receipt) -> HttpResponseBuilder {
+    let mut response = if receipt.created > 0 { HttpResponse::Created() } else { HttpResponse::Ok() };
+    if receipt.repeated {
+        response.insert_header((idempotency::REPLAYED, "true"));
+    }
+    response
 }
 
 /// Tasks, in the order in which they were asked for.
@@ -55,16 +103,26 @@ pub(super) struct TasksJson<'a> {
     tasks: Vec<TaskJson<'a>>,
 }
 
-/// Accepts many tasks, all or none: 201 when they are committed.
+/// Accepts many tasks, all or none: 201 when they are committed, 200 when all of them were there already.
 #[utoipa::path(
     post, path = "/api/tasks/bulk", tag = "Tasks", operation_id = "submitTasks",
     summary = "Submit many tasks",
-    description = "All are accepted, or none: with one fault in one of them none is.",
+    description = "All are accepted, or none: with one fault in one of them none is. Keys as for one task.",
+    params(IdempotencyKey),
     request_body = BulkSubmission,
-    responses((status = 201, description = "All are accepted.", body = TasksJson))
+    responses(
+        (status = 201, description = "All are accepted, or hold their `unique_key`.", body = TasksJson),
+        (
+            status = 200, description = "All were there: each holds its `unique_key`, or this request was answered before.", body = TasksJson,
+            headers(("Idempotency-Replayed" = String, description = "`true`: the `Idempotency-Key` was there.")),
+        ),
+        (status = 409, description = "The first request with this `Idempotency-Key` is in flight."),
+        (status = 410, description = "A task of the first request, or one that holds a `unique_key`, is purged."),
+    )
 )]
 pub(super) async fn submit_bulk(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -89,18 +147,20 @@ pub(super) async fn submit_bulk(
         return Err(Problem::invalid(faults));
     }
     let queues: Vec<Arc<str>> = tasks.iter().map(|task| Arc::clone(&task.queue)).collect();
-    let tasks = services.submitter.submit(tasks).await.map_err(|error| match &error {
+    let key = idempotency::of(&request, caller.actor(), &bytes, services.retain_keys)?;
+    let receipt = submit_tasks(services, tasks, key).await.map_err(|error| match &error {
         SubmitError::TooManyQueues { queue, .. } => {
             let n = queues.iter().position(|named| named == queue).unwrap_or(0);
             Problem::invalid(vec![Fault::at(&format!("/tasks/{n}/queue"), &error)])
         }
+        SubmitError::HolderGone { index, .. } => Problem::gone_holder(&format!("/tasks/{index}/unique_key"), &error),
         _ => error.into(),
     })?;
-    let mut answers = Vec::with_capacity(tasks.len());
-    for task in &tasks {
+    let mut answers = Vec::with_capacity(receipt.tasks.len());
+    for task in &receipt.tasks {
         answers.push(TaskJson::new(task, warnings(&state, services, &task.queue).await));
     }
-    Ok(HttpResponse::Created().json(TasksJson { tasks: answers }))
+    Ok(answer(&receipt).json(TasksJson { tasks: answers }))
 }
 
 /// Why a submission was not admitted.
@@ -130,21 +190,41 @@ async fn warnings(state: &State, services: &Services, queue: &str) -> Vec<String
     vec![format!("no live worker serves the queue {queue}; the task waits until one does")]
 }
 
-/// One task.
+/// One task; with `?wait=` when it has ended, or the wait has. 304 where the client has it as it is.
 #[utoipa::path(
     get, path = "/api/tasks/{id}", tag = "Tasks", operation_id = "getTask",
     summary = "Get a task",
-    params(TaskPath),
-    responses((status = 200, description = "The task.", body = TaskJson))
+    params(TaskPath, Wait, IfNoneMatch),
+    responses(
+        (
+            status = 200, description = "The task.", body = TaskJson,
+            headers(("ETag" = String, description = "What it is like; for `If-None-Match`.")),
+        ),
+        (
+            status = 304, description = "It is as the client has it.",
+            headers(("ETag" = String, description = "The same.")),
+        ),
+    )
 )]
-pub(super) async fn get(state: Data<State>, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn get(state: Data<State>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
+    let wait = waiting::asked(&request)?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
-    match services.lookup.task(id).await? {
-        Some(task) => Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new()))),
-        None => Err(no_such_task(id)),
+    let mut task = services.lookup.task(id).await?.ok_or_else(|| no_such_task(id))?;
+    if let Some(wait) = wait
+        && !task.status.is_terminal()
+    {
+        let waiter = services.waits.begin(id).map_err(|full| Problem::unavailable(full.to_string()))?;
+        task = waiting::end_of(services, id, waiter, wait).await?.ok_or_else(|| no_such_task(id))?;
     }
+    let tag = etag::of(&task);
+    // To be kept, but asked for again each time.
+    let headers = [(ETAG, tag.clone()), (CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))];
+    let known = etag::is_known(request.headers(), &tag);
+    let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    headers.into_iter().for_each(|header| _ = answer.insert_header(header));
+    Ok(if known { answer.finish() } else { answer.json(TaskJson::new(&task, Vec::new())) })
 }
 
 /// Stops a task: 200 when it is cancelled, 202 when it runs and its worker has yet to end it,

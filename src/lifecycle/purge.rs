@@ -41,3 +41,22 @@ pub async fn groups(store: &Store, pause: Duration) -> Result<usize, StoreError>
         tokio::time::sleep(pause).await;
     }
 }
+
+/// Walks over the keys whose time is over, batch by batch with a pause between, and deletes those that
+/// nobody holds any more; says how many.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn pass_keys(store: &Store, pause: Duration) -> Result<usize, StoreError> {
+    let mut from = None;
+    let mut purged = 0;
+    loop {
+        let step = store.purge_keys_step(from).await?;
+        purged += step.purged;
+        if step.next.is_none() {
+            return Ok(purged);
+        }
+        from = step.next;
+        tokio::time::sleep(pause).await;
+    }
+}

@@ -106,6 +106,8 @@ fn prepare(
     let mut task =
         submit::admit(submission, &parts.tools.registry, &parts.defaults).map_err(|found| (next, described(found)))?;
     task.schedule = Some(Arc::clone(&due.name));
+    // Its ledger row makes a fire count once; it holds no key.
+    task.unique = None;
     Ok((next, task))
 }
 

@@ -88,6 +88,7 @@ pub(super) struct TaskRow {
     last_error: Option<String>,
     progress: Option<f64>,
     progress_note: Option<String>,
+    unique_key: Option<String>,
 }
 
 impl TaskRow {
@@ -125,6 +126,7 @@ pub(super) type TaskSql = (
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Double>,
+    Nullable<Text>,
     Nullable<Text>,
 );
 
@@ -170,6 +172,7 @@ impl TryFrom<TaskRow> for Task {
             last_error,
             progress,
             progress_note,
+            unique_key,
         } = row;
         let id = TaskId::from(id);
         let strange = |column, value: &str| StrangeRow { id, column, value: value.to_owned() };
@@ -210,6 +213,7 @@ impl TryFrom<TaskRow> for Task {
             last_error,
             progress,
             progress_note,
+            unique_key: unique_key.map(Into::into),
         })
     }
 }

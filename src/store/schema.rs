@@ -33,6 +33,7 @@ diesel::table! {
         last_error -> Nullable<Text>,
         progress -> Nullable<Double>,
         progress_note -> Nullable<Text>,
+        unique_key -> Nullable<Text>,
     }
 }
 
@@ -73,6 +74,16 @@ diesel::table! {
         name -> Text,
         message -> Text,
         first_seen -> Datetime,
+    }
+}
+
+diesel::table! {
+    task_keys (hash) {
+        hash -> Binary,
+        request_hash -> Nullable<Binary>,
+        task_id -> Binary,
+        more_ids -> Nullable<Binary>,
+        expires_at -> Datetime,
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) const SIZES: usize = 9;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bind<'a> {
     Id(Uuid),
+    Bytes(&'a [u8]),
+    OptBytes(Option<&'a [u8]>),
     Text(&'a str),
     OptText(Option<&'a str>),
     Number(u64),
@@ -58,6 +60,8 @@ impl<R> QueryFragment<Mysql> for Statement<'_, R> {
         for (piece, bind) in pieces.zip(&self.binds) {
             match bind {
                 Bind::Id(v) => out.push_bind_param::<Binary, [u8; 16]>(v.as_bytes())?,
+                Bind::Bytes(v) => out.push_bind_param::<Binary, [u8]>(v)?,
+                Bind::OptBytes(v) => out.push_bind_param::<Nullable<Binary>, Option<&[u8]>>(v)?,
                 Bind::Text(v) => out.push_bind_param::<Text, str>(v)?,
                 Bind::OptText(v) => out.push_bind_param::<Nullable<Text>, Option<&str>>(v)?,
                 Bind::Number(v) => out.push_bind_param::<Unsigned<BigInt>, u64>(v)?,

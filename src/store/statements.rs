@@ -2,8 +2,8 @@
 
 use super::sql::{SIZES, Texts};
 use super::tasks::{
-    cancel, choose, claim, dispatch, failures, finish, history, hold, insert, journal, pull, purge, read, rescue,
-    retry, run,
+    cancel, choose, claim, dispatch, failures, finish, history, hold, insert, journal, keys, pull, purge, purge_keys,
+    read, rescue, retry, run, standing, totals,
 };
 use super::{queues, schedules};
 
@@ -34,7 +34,8 @@ macro_rules! texts {
 #[must_use]
 pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
     texts!(rows:
-        insert { INSERT, INSERT_WITH, EXISTING }
+        insert { INSERT, INSERT_WITH, INSERT_UNIQUE, EXISTING }
+        keys { LOOK, LOCK, ADD, TAKE_OVER }
         dispatch { OUTLOOK, DUE, PROMOTE, HEAD, WAITING, STALE, UNDISPATCH, HAND_BACK }
         claim { CLAIM, STANDING, EXPIRE, PAYLOADS }
         finish { COMPLETE, COMPLETE_WITH, RETRY, REQUEUE, END, CANCEL_ASKED, OWNERS, HISTORY }
@@ -50,9 +51,12 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         pull { AVAILABLE, NAMES, SET_ASIDE, ASIDE, NEXT_LANE, PUT_BACK, ATTEMPTS, HELD_FOR, OVERDUE, OUTCOME }
         hold { HOLD, HELD_HEAD, TURN, FLYING, LET_GO, GONE }
         purge { WALK, STILL, PURGE, PURGE_HISTORY, PURGE_LOGS }
+        purge_keys { WALK_KEYS, PURGE_KEYS }
         journal { ADD, PROGRESS, LINES, LINES_OF, PULSES, TAILS }
         history { ATTEMPTS }
         read { DEPTH, SMALL }
+        standing { SPOT, AHEAD }
+        totals { BUSY, RECENT }
         schedules { DUE, NEXT }
         queues { QUEUE, RESUME }
     )

@@ -11,6 +11,7 @@ mod finish;
 mod hold;
 mod insert;
 mod journal;
+mod keys;
 mod lease;
 mod lookup;
 mod pause;
@@ -58,6 +59,7 @@ pub(crate) fn noop() -> NewTask {
         schedule: None,
         tags: Vec::new(),
         metadata: None,
+        unique: None,
     }
 }
 

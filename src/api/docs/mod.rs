@@ -1,8 +1,9 @@
 //! `GET /docs`: the specification for people, from assets within the program. The page is rendered in the browser from
 //! `/api/openapi.json`, and needs nothing from anywhere else.
 
-use super::openapi::{etag, has};
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName};
+use super::etag;
+use super::openapi::{IfNoneMatch, tag};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +16,7 @@ const SCRIPT: &str = include_str!("docs.js");
 
 struct Page {
     html: String,
-    etag: String,
+    etag: HeaderValue,
     policy: String,
 }
 
@@ -29,12 +30,12 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
         hash(SCRIPT),
         hash(STYLE)
     );
-    Page { etag: etag(html.as_bytes()), html, policy }
+    Page { etag: tag(html.as_bytes()), html, policy }
 });
 
 /// The documentation page.
 #[utoipa::path(
-    get, path = "/docs", tag = "Process", operation_id = "getDocumentation",
+    get, path = "/docs", tag = "Process", operation_id = "getDocumentation", params(IfNoneMatch),
     summary = "The documentation page",
     description = "This specification for people, with a form that tries each call.",
     responses(
@@ -44,10 +45,10 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
 )]
 pub(super) async fn page(request: HttpRequest) -> HttpResponse {
     let page = &*PAGE;
-    let known = has(&request, &page.etag);
+    let known = etag::is_known(request.headers(), &page.etag);
     let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
-        .insert_header((ETAG, page.etag.as_str()))
+        .insert_header((ETAG, page.etag.clone()))
         .insert_header((CACHE_CONTROL, "no-cache"))
         .insert_header((CONTENT_SECURITY_POLICY, page.policy.as_str()))
         .insert_header((HeaderName::from_static("referrer-policy"), "no-referrer"))

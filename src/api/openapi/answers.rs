@@ -15,8 +15,9 @@ use utoipa::openapi::{
 
 const BEARER: &str = "key";
 const PROBLEM: &str = "application/problem+json";
-/// Fields of answers that are left out where there is nothing to say; all others are always there.
-const SOMETIMES: [(&str, &str); 3] = [("Task", "warnings"), ("HealthPart", "detail"), ("HealthPart", "warnings")];
+/// Fields of answers (`*`: all) that are left out where there is nothing to say; all others are always there.
+const SOMETIMES: [(&str, &str); 4] =
+    [("CauseFields", "*"), ("Task", "warnings"), ("HealthPart", "detail"), ("HealthPart", "warnings")];
 
 /// A problem that many routes have: its status, its name among the components, what it says.
 type Common = (&'static str, &'static str, &'static str);
@@ -210,7 +211,8 @@ fn components(components: &mut Components) {
 /// Answers have all their fields: what is not there is null. Bodies of requests say themselves what they need.
 fn require(name: &str, object: &mut utoipa::openapi::Object) {
     if object.additional_properties.is_none() && name != "Problem" {
-        let always = |field: &&String| !SOMETIMES.contains(&(name, field.as_str()));
+        let always =
+            |field: &&String| !SOMETIMES.contains(&(name, field.as_str())) && !SOMETIMES.contains(&(name, "*"));
         object.required = object.properties.keys().filter(always).cloned().collect();
     }
 }

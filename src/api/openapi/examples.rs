@@ -42,6 +42,21 @@ pub(super) fn of(component: &str) -> Option<Value> {
             "fingerprint": FINGERPRINT, "name": "echo", "message": "connection refused (10.0.0.7:25)", "count": 120,
             "count_capped": false, "first_seen": CREATED, "last_seen": FINISHED, "task_ids": [TASK]
         }], "next_cursor": null}),
+        "Explanation" => json!({
+            "status": "queued", "summary": "queue mail is paused since 2030-01-31T12:00:00Z by key",
+            "causes": [{"code": "queue_paused", "detail": "queue mail is paused", "since": CREATED, "queue": "mail", "by": "key"}],
+            "next": null
+        }),
+        "Workers" => json!({"workers": [{
+            "id": WORKER, "host": "worker-1", "pid": 4711, "kind": "process", "queues": ["*"], "slots": 64, "running": 3,
+            "status": "live", "started_at": CREATED, "lease_until": FINISHED, "dead_at": null
+        }], "next_cursor": null}),
+        "Stats" => json!({
+            "tasks": {"scheduled": 3, "queued": 120, "running": 3}, "oldest_age": "4m12s",
+            "recent": {"since": CREATED, "accepted": 500, "completed": 370, "failed": 3, "cancelled": 1},
+            "queues": {"total": 2, "paused": 1}, "workers": {"live": 1, "processes": 1, "pull": 0, "slots": 64, "busy": 3},
+            "process": {"version": env!("CARGO_PKG_VERSION"), "roles": ["api", "worker", "scheduler"], "uptime": "3d4h"}
+        }),
         "Queue" => queue(),
         "Queues" => json!({"queues": [queue()]}),
         "TaskTypes" => json!({"task_types": [{
@@ -68,7 +83,7 @@ fn task() -> Value {
         "payload": to, "attempt": 1, "max_attempts": 3, "timeout": "10m", "backoff": backoff(), "run_at": CREATED,
         "expires_at": null, "created_at": CREATED, "started_at": STARTED, "finished_at": FINISHED, "worker_id": WORKER,
         "result": to, "last_error": null, "progress": null, "progress_note": null, "tags": ["welcome"],
-        "metadata": null, "schedule": null, "cancel_requested_at": null
+        "metadata": null, "unique_key": null, "schedule": null, "cancel_requested_at": null
     })
 }
 
@@ -79,7 +94,7 @@ fn claimed() -> Value {
         "payload": {"file": "in.mp4"}, "attempt": 1, "max_attempts": 3, "timeout": "10m", "backoff": backoff(),
         "run_at": CREATED, "expires_at": null, "created_at": CREATED, "started_at": STARTED, "finished_at": null,
         "worker_id": WORKER, "result": null, "last_error": null, "progress": null, "progress_note": null, "tags": [],
-        "metadata": null, "schedule": null, "cancel_requested_at": null, "deadline": "2030-01-31T12:10:00.021345Z"
+        "metadata": null, "unique_key": null, "schedule": null, "cancel_requested_at": null, "deadline": "2030-01-31T12:10:00.021345Z"
     })
 }
 

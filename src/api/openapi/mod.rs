@@ -18,16 +18,19 @@ mod words;
 
 pub(super) use many::{CancelMany, RetryMany};
 pub(super) use parameters::{
-    FailureFilter, LastEvent, LogFilter, MoveFilter, QueuePath, TaskFilter, TaskPath, WorkerPath,
+    FailureFilter, IdempotencyKey, IfNoneMatch, LastEvent, LogFilter, MoveFilter, Prefer, QueuePath, TaskFilter,
+    TaskPath, Wait, WorkerFilter, WorkerPath,
 };
 pub(super) use requests::{
     BulkSubmission, ClaimRequest, CompleteRequest, FailRequest, Heartbeat, PauseRequest, ResumeRequest, Submission,
 };
 pub(super) use words::{ReasonWord, Span, StatusWord};
 
-use super::problem::Problem;
-use super::{docs, events, failures, journal, listing, moves, ops, pull, queues, task_types, tasks, verbs};
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use super::{
+    docs, etag, events, explain, failures, journal, listing, moves, ops, pull, queues, stats, task_types, tasks, verbs,
+    workers,
+};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -52,12 +55,12 @@ use utoipa::OpenApi;
     ),
     paths(
         tasks::submit, listing::list, tasks::submit_bulk, tasks::get, journal::attempts, journal::logs, tasks::cancel,
-        verbs::retry, verbs::run, verbs::delete, verbs::cancel_many, verbs::retry_many, failures::list,
+        verbs::retry, verbs::run, verbs::delete, verbs::cancel_many, verbs::retry_many, failures::list, explain::explain,
         task_types::list,
-        pull::claim, pull::heartbeat, pull::complete, pull::fail,
-        queues::list, queues::get, queues::pause, queues::resume,
+        pull::claim, pull::heartbeat, pull::complete, pull::fail, workers::list,
+        queues::list, queues::get, queues::pause, queues::resume, stats::stats,
         events::of_task, moves::of_all,
-        ops::livez, ops::readyz, ops::health, ops::metrics, serve, docs::page,
+        ops::livez, ops::readyz, ops::health, ops::metrics, serve, docs::page, ops::root,
     ),
 )]
 struct Specification;
@@ -78,35 +81,30 @@ pub fn openapi_json() -> &'static str {
 
 struct Text {
     json: String,
-    etag: String,
+    etag: HeaderValue,
 }
 
 static TEXT: LazyLock<Text> = LazyLock::new(|| {
     // It has no value that JSON does not have.
     let json = serde_json::to_string_pretty(&document()).unwrap_or_default();
-    let etag = etag(json.as_bytes());
+    let etag = tag(json.as_bytes());
     Text { json, etag }
 });
 
 /// A tag that is the content's own.
-pub(super) fn etag(content: &[u8]) -> String {
+pub(super) fn tag(content: &[u8]) -> HeaderValue {
     let mut tag = String::from("\"");
     for byte in Sha256::digest(content).iter().take(16) {
         let _ = write!(tag, "{byte:02x}");
     }
     tag.push('"');
-    tag
-}
-
-/// Whether the client has this content already.
-pub(super) fn has(request: &HttpRequest, etag: &str) -> bool {
-    let known = request.headers().get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    known.split(',').map(|tag| tag.trim().trim_start_matches("W/")).any(|tag| tag == etag || tag == "*")
+    // Hexadecimal digits are a header's value.
+    HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"0\""))
 }
 
 /// This specification.
 #[utoipa::path(
-    get, path = "/api/openapi.json", tag = "Process", operation_id = "getSpecification",
+    get, path = "/api/openapi.json", tag = "Process", operation_id = "getSpecification", params(IfNoneMatch),
     summary = "This specification",
     description = "OpenAPI 3.1, made from the code. It is the same for every installation of this version.",
     responses(
@@ -114,12 +112,13 @@ pub(super) fn has(request: &HttpRequest, etag: &str) -> bool {
         (status = 304, description = "The client has it: its `If-None-Match` names this version."),
     )
 )]
-pub(super) async fn serve(request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(super) async fn serve(request: HttpRequest) -> HttpResponse {
     let Text { json, etag } = &*TEXT;
-    let mut response = if has(&request, etag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    response.insert_header((ETAG, etag.as_str())).insert_header((CACHE_CONTROL, "no-cache"));
-    if has(&request, etag) {
-        return Ok(response.finish());
+    let known = etag::is_known(request.headers(), etag);
+    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header((ETAG, etag.clone())).insert_header((CACHE_CONTROL, "no-cache"));
+    if known {
+        return response.finish();
     }
-    Ok(response.insert_header((CONTENT_TYPE, "application/json")).body(Bytes::from_static(json.as_bytes())))
+    response.insert_header((CONTENT_TYPE, "application/json")).body(Bytes::from_static(json.as_bytes()))
 }

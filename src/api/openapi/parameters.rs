@@ -1,8 +1,9 @@
 //! Parameters of paths and queries, and headers of requests.
 
-use super::super::{failures, journal, listing};
-use super::words::{StatusWord, instant, list, of, queue_name, string, uuid, whole, word};
+use super::super::{failures, idempotency, journal, listing, waiting, workers};
+use super::words::{StatusWord, instant, list, of, queue_name, span, string, uuid, whole, word};
 use crate::task::name;
+use std::time::Duration;
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
 use utoipa::openapi::schema::Schema;
@@ -44,6 +45,28 @@ params!(
     query("created_before", "Accepted before this time.", instant("")),
     query("limit", &format!("At most so many. Default: {}.", listing::DEFAULT_LIMIT), whole(1, listing::MAX_LIMIT, "")),
     query("cursor", CURSOR, string().pattern(Some(listing::CURSOR)).build()),
+);
+params!(
+    /// `GET /api/workers`.
+    WorkerFilter:
+    query("limit", &format!("At most so many. Default: {}.", workers::DEFAULT_LIMIT), whole(1, u32::try_from(workers::MAX_LIMIT).unwrap_or(u32::MAX), "")),
+    query("cursor", CURSOR, string().pattern(Some(workers::CURSOR)).build()),
+);
+params!(
+    /// `GET /api/tasks/{id}`.
+    Wait: query("wait", "Wait so long for the task's end: seconds or a duration, at most 60s.", span(Duration::ZERO, waiting::MOST, "")),
+);
+params!(
+    /// Submissions.
+    Prefer: header("Prefer", "`wait=30`: answer when the task has ended, or after so many seconds; at most 60. What is no such preference is ignored.", string().build()),
+);
+params!(
+    /// Submissions.
+    IdempotencyKey: header("Idempotency-Key", "A request that is repeated with the same key is answered as the first time; for another body it is refused. Any 1 to 255 visible ASCII characters, bare or in double quotes.", string().pattern(Some(idempotency::KEY)).build()),
+);
+params!(
+    /// Where answers have tags.
+    IfNoneMatch: header("If-None-Match", "The `ETag` of an earlier answer: 304 where it is so still.", string().build()),
 );
 params!(
     /// `GET /api/tasks/{id}/logs`.

@@ -4,13 +4,15 @@
 use super::super::pull;
 use super::words::{
     any_object, anything, backoff, distinct, flag, instant, list, named, not_both, number, object, only_beside,
-    optional, queue_name, span, text, uuid, whole, word,
+    optional, queue_name, span, string, text, uuid, whole, with_rule, word,
 };
 use crate::config::MAX_BULK;
 use crate::store::queues::MAX_REASON;
+use crate::task::key::MAX_KEY;
 use crate::task::position::MAX_PRIORITY;
 use crate::task::submission::{MAX_ATTEMPTS, MAX_TAGS, MAX_TIMEOUT};
 use crate::task::{duration, name};
+use serde_json::json;
 use std::borrow::Cow;
 use std::time::Duration;
 use utoipa::openapi::schema::{Object, Schema};
@@ -27,6 +29,14 @@ fn submission() -> Object {
     let tag = word(name::MAX_NAME, "A tag.");
     let priority =
         whole(0, u32::from(MAX_PRIORITY), "The higher, the earlier within its queue. Default: the type's, else 0.");
+    let unique = string()
+        .min_length(Some(1))
+        .max_length(Some(MAX_KEY))
+        .pattern(Some(r"^[^\u0000-\u001f\u007f-\u009f]*$"))
+        .description(Some(
+            "Held by this task: another submission of this type with the same key gets this task, and makes none.",
+        ))
+        .build();
     let fields = vec![
         ("name", word(name::MAX_NAME, "The task type that is to run: one of `GET /api/task-types`.").into()),
         ("payload", anything("Any JSON value, handed to the task byte for byte; `null` if left out. At most `limits.payload` bytes (1 MiB), and where the type has a schema, one that fits it.").into()),
@@ -38,6 +48,8 @@ fn submission() -> Object {
         ("max_attempts", optional(whole(1, MAX_ATTEMPTS, "After so many failed attempts the task is `failed`. Default: the type's, else `defaults.max_attempts`."))),
         ("backoff", optional(backoff("How long a failed attempt waits before the next: a rule, or a duration, which means always the same. Default: the type's, else `defaults.backoff`."))),
         ("expires_in", optional(span(MS, duration::MAX, "A task that has not begun this long from now is cancelled, with the reason `expired`."))),
+        ("unique_key", optional(unique)),
+        ("unique_for", optional(span(MS, duration::MAX, "How long the key is held, from now. Left out: until the task has ended. Goes with a `unique_key`."))),
         ("tags", optional(distinct(list(tag, 0, MAX_TAGS, "Words to find it by, each once.")))),
         ("metadata", optional(any_object("An object that is kept with the task and given back as it was; at most 16 KiB."))),
     ];
@@ -46,7 +58,8 @@ fn submission() -> Object {
         &["name"],
         fields,
     );
-    not_both(object, "run_at", "delay")
+    let both = not_both("run_at", "delay");
+    with_rule(object, "allOf", json!([both, only_beside("unique_for", "unique_key")]))
 }
 
 /// `POST /api/tasks/bulk`.
@@ -136,7 +149,7 @@ named!(Heartbeat, "Heartbeat", {
             ),
         ],
     );
-    let attempt = only_beside(attempt, "progress_note", "progress");
+    let attempt = with_rule(attempt, "allOf", json!([only_beside("progress_note", "progress")]));
     let tasks = list(attempt, 0, pull::MAX_NAMED, "The attempts that it has; an idle worker names none.");
     object("A worker lives.", &["tasks"], vec![("tasks", tasks.into())])
 });

@@ -283,16 +283,14 @@ pub(super) fn distinct(mut list: Array) -> Array {
 }
 
 /// Not both of these two fields.
-pub(super) fn not_both(object: Object, one: &str, other: &str) -> Object {
-    let both = json!({"required": [one, other], "properties": {one: there(), other: there()}});
-    with_rule(object, "not", both)
+pub(super) fn not_both(one: &str, other: &str) -> Value {
+    json!({"not": {"required": [one, other], "properties": {one: there(), other: there()}}})
 }
 
 /// The one field only beside the other.
-pub(super) fn only_beside(object: Object, one: &str, other: &str) -> Object {
-    let lone = json!({"if": {"required": [one], "properties": {one: there()}},
-        "then": {"required": [other], "properties": {other: there()}}});
-    with_rule(object, "allOf", json!([lone]))
+pub(super) fn only_beside(one: &str, other: &str) -> Value {
+    json!({"if": {"required": [one], "properties": {one: there()}},
+        "then": {"required": [other], "properties": {other: there()}}})
 }
 
 fn there() -> Value {

@@ -11,12 +11,17 @@ pub(super) mod history;
 pub(super) mod hold;
 pub(super) mod insert;
 pub(super) mod journal;
+mod keyed;
+pub(super) mod keys;
 pub(super) mod pull;
 pub(super) mod purge;
+pub(super) mod purge_keys;
 pub(super) mod read;
 pub(super) mod rescue;
 pub(super) mod retry;
 pub(super) mod run;
+pub(super) mod standing;
+pub(super) mod totals;
 
 pub use cancel::CancelAsked;
 pub use choose::{Batch, Candidates, Found, Selection};
@@ -29,11 +34,16 @@ pub use history::PastAttempt;
 pub use insert::Insert;
 pub(super) use insert::{Placed, insert_rows};
 pub use journal::{LogLine, LogPlace, NewLine, Progress, Pulse, TAIL_LINES, Tail};
+pub use keyed::{Entry, Idempotency, Keyed, KeyedGroup};
+pub use keys::Holder;
 pub use pull::{Aside, Attempt, Offer, Place};
 pub use purge::{PurgeStep, Retention};
+pub use purge_keys::{KeyPlace, PurgeKeysStep};
 pub use read::{Depth, Filter, Page};
 pub use rescue::Held;
 pub use retry::{Asked, Ways};
+pub use standing::{MAX_AHEAD, Spot, Stand};
+pub use totals::Recent;
 
 /// Where a row stands in the `agenda` index. The migration explains the column.
 pub(super) mod lane {

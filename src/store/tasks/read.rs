@@ -84,7 +84,7 @@ pub(in crate::store) static SMALL: Texts = Texts::new(|ids| {
     format!(
         "SELECT id, name, queue, priority, status, reason, attempt, forgiven, max_attempts, timeout_ms, backoff, run_at, \
          expires_at, dispatched_at, worker_id, cancel_requested_at, created_at, started_at, finished_at, schedule, tags, \
-         metadata, payload, result, last_error, progress, progress_note FROM tasks \
+         metadata, payload, result, last_error, progress, progress_note, unique_key FROM tasks \
          WHERE id IN ({}) AND OCTET_LENGTH(payload) + COALESCE(OCTET_LENGTH(result), 0) <= ?",
         marks(ids)
     )

@@ -4,12 +4,14 @@ import json
 import os
 import re
 import urllib.request
+import uuid
 
 import schemathesis
 from hypothesis import strategies as st
 
 URL = os.environ["TASKRUNNERX_URL"]
 KEY = os.environ["TASKRUNNERX_API_KEY"]
+KEY_FORM = re.compile("[!#-~][!-~]{0,254}|\".+\"")
 DURATION = re.compile("[0-9]+(ms|s)")
 
 # A duration's units in words of the interface; no longer than any field takes, none that keeps a request waiting.
@@ -26,7 +28,7 @@ def before_load_schema(context, raw_schema):
         types = json.load(answer)["task_types"]
     submission = raw_schema["components"]["schemas"]["Submission"]
     submission["properties"]["name"] = {"enum": [one["name"] for one in types]}
-    submission["allOf"] = [
+    submission["allOf"] += [
         {
             "if": {"required": ["name"], "properties": {"name": {"const": one["name"]}}},
             "then": {"required": ["payload"], "properties": {"payload": one["schema"]}},
@@ -69,12 +71,18 @@ def order(backoff):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Two things more: a backoff's base is not above its max, which JSON Schema has no word for; and a worker may wait a
-    minute for a task, which here it would for each of hundreds of claims."""
+    """Three things that JSON Schema has no word for: a backoff's base is not above its max, an Idempotency-Key goes with
+    one body only, and nobody here has a minute to wait in each of hundreds of calls that may."""
     for submission in submissions(case.body):
         order(submission.get("backoff"))
-    wait = case.body.get("wait") if isinstance(case.body, dict) else None
-    if isinstance(wait, str) and DURATION.fullmatch(wait):
-        case.body["wait"] = "50ms"
-    elif isinstance(wait, (int, float)) and 0.05 < wait <= 60:
-        case.body["wait"] = 0.05
+    for place in (case.body, case.query):
+        wait = place.get("wait") if isinstance(place, dict) else None
+        if isinstance(wait, str) and DURATION.fullmatch(wait):
+            place["wait"] = "50ms"
+        elif isinstance(wait, (int, float)) and 0.05 < wait <= 60:
+            place["wait"] = 0.05
+    headers = case.headers if case.headers is not None else {}
+    if "wait=" in str(headers.get("Prefer", "")):
+        headers["Prefer"] = "wait=0"
+    if KEY_FORM.fullmatch(str(headers.get("Idempotency-Key", ""))):
+        headers["Idempotency-Key"] = uuid.uuid4().hex
