@@ -3,11 +3,15 @@
 //! loopback are refused, so that no web page can reach it through a browser (DNS rebinding).
 
 use super::problem::Problem;
-use actix_web::dev::ServiceRequest;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use super::routes::{Listed, Needs};
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, ORIGIN};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use sha2::{Digest, Sha256};
+use std::future::{Ready, ready};
 use std::net::IpAddr;
+use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 /// The rules of this process.
@@ -15,9 +19,38 @@ use subtle::ConstantTimeEq;
 pub struct Access {
     /// SHA-256 of the bootstrap key. None: loopback only.
     key: Option<[u8; 32]>,
-    /// Whether `/metrics` wants the key too.
+    /// Whether `/metrics` wants a key too.
     metrics_need_key: bool,
 }
+
+/// Who asks. A handler takes it as an argument.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    actor: Arc<str>,
+}
+
+impl Caller {
+    /// Who that is, for what is kept of who did what.
+    pub(super) fn actor(&self) -> &str {
+        &self.actor
+    }
+
+    fn named(actor: &str) -> Self {
+        Self { actor: actor.into() }
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        // There behind `Access::check`; whoever came another way is nobody.
+        ready(request.extensions().get().cloned().ok_or_else(|| Problem::unauthorized(NO_KEY)))
+    }
+}
+
+const NO_KEY: &str = "a key is needed: Authorization: Bearer <key>";
 
 impl Access {
     /// With this key, or with none.
@@ -26,44 +59,41 @@ impl Access {
         Self { key: key.map(hash), metrics_need_key }
     }
 
-    /// Who has asked, as far as is known: one key is like another.
-    pub(super) fn actor(&self) -> &'static str {
-        if self.key.is_some() { "key" } else { "local" }
-    }
-
-    /// Whether this request may be answered.
-    pub(super) fn check(&self, request: &ServiceRequest) -> Result<(), Problem> {
-        let open = match request.path() {
-            "/livez" | "/readyz" | "/health" => true,
-            "/metrics" => !self.metrics_need_key,
-            _ => false,
-        };
-        if open {
-            return Ok(());
+    /// Who asks for this route (None: for a path that is none), where they may.
+    pub(super) fn check(&self, request: &ServiceRequest, route: Option<&Listed>) -> Result<Option<Caller>, Problem> {
+        let method = request.method();
+        match route.map(|route| route.needs(method)) {
+            Some(Some(Needs::Nothing)) => return Ok(None),
+            Some(Some(Needs::MetricsKey)) if !self.metrics_need_key => return Ok(None),
+            // The methods of a route are in the specification, which is open.
+            Some(None) if method == Method::OPTIONS && self.key.is_some() => return Ok(None),
+            _ => {}
         }
-        let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         match &self.key {
             Some(key) => {
-                let given = header(AUTHORIZATION).and_then(bearer);
-                let given =
-                    given.ok_or_else(|| Problem::unauthorized("a key is needed: Authorization: Bearer <key>"))?;
+                let given = header(request, AUTHORIZATION).and_then(bearer);
+                let given = given.ok_or_else(|| Problem::unauthorized(NO_KEY))?;
                 // Hashes of equal length, compared in constant time.
                 let right: bool = hash(given).ct_eq(key).into();
-                if right { Ok(()) } else { Err(Problem::unauthorized("this key is not valid")) }
+                if right { Ok(Some(Caller::named("key"))) } else { Err(Problem::unauthorized("this key is not valid")) }
             }
             None => {
-                let host = header(HOST).is_some_and(|host| is_loopback(without_port(host)));
-                let origin = header(ORIGIN).is_none_or(|origin| {
+                let host = header(request, HOST).is_some_and(|host| is_loopback(without_port(host)));
+                let origin = header(request, ORIGIN).is_none_or(|origin| {
                     origin.split_once("://").is_some_and(|(_, host)| is_loopback(without_port(host)))
                 });
                 if host && origin {
-                    return Ok(());
+                    return Ok(Some(Caller::named("local")));
                 }
                 let detail = "without API keys only requests to and from this machine are accepted; set TASKRUNNERX_API_KEY to serve others";
                 Err(Problem::new(StatusCode::FORBIDDEN, detail))
             }
         }
     }
+}
+
+fn header(request: &ServiceRequest, name: HeaderName) -> Option<&str> {
+    request.headers().get(name)?.to_str().ok()
 }
 
 fn hash(key: &str) -> [u8; 32] {
@@ -88,6 +118,7 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::routes;
     use super::*;
     use actix_web::test::TestRequest;
 
@@ -96,7 +127,8 @@ mod tests {
         for (name, value) in headers {
             request = request.insert_header((*name, *value));
         }
-        access.check(&request.to_srv_request()).is_ok()
+        let route = routes::listed().into_iter().find(|route| route.path == path);
+        access.check(&request.to_srv_request(), route.as_ref()).is_ok()
     }
 
     #[test]

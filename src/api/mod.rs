@@ -5,9 +5,14 @@
 //! is there: until the services are up every route of `/api` answers 503.
 
 mod access;
+mod believed;
 mod body;
+mod compression;
 mod depths;
+mod etag;
 mod events;
+mod explain;
+mod failures;
 mod health;
 mod idempotency;
 mod journal;
@@ -18,14 +23,21 @@ mod problem;
 mod pull;
 mod queues;
 mod request;
+mod routes;
+mod selection;
 mod serving;
 mod sse;
+mod stats;
 mod task_json;
 mod task_types;
 mod tasks;
+mod verbs;
+mod waiting;
+mod workers;
 
 pub use access::Access;
 pub use health::{Health, monitor};
+pub use routes::{Described, reference};
 #[doc(hidden)]
 pub use task_json::to_json;
 
@@ -34,18 +46,23 @@ use crate::lifecycle::follow::Follow;
 use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::pull::Desk;
 use crate::lifecycle::submit::{Defaults, Submitter};
+use crate::lifecycle::wait::Waits;
+use crate::store::tasks::Recent;
 use crate::stream::MoveFeed;
+use crate::task::WorkerId;
 use crate::telemetry::Metrics;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, guard, web};
+use actix_web::{App, HttpServer, web};
+use believed::Believed;
 use depths::Depths;
 use problem::Problem;
 use serving::Serving;
 use sse::Streams;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// A body may be this much larger than the largest payload: the other fields, and white space.
@@ -60,6 +77,9 @@ const STOP_SECONDS: u64 = 10;
 /// Streams of events that clients may have open at once.
 const MAX_STREAMS: usize = 1000;
 
+/// Requests that may wait for tasks to end at once.
+pub const MAX_WAITS: usize = 5000;
+
 /// What the routes of `/api` work with, once the process has started.
 #[derive(Debug)]
 pub struct Services {
@@ -69,7 +89,8 @@ pub struct Services {
     pub desk: Desk,
     pub follow: Follow,
     pub moves: MoveFeed,
-    /// Streams of events end when it is cancelled.
+    pub waits: Waits,
+    /// Streams of events and waits end when it is cancelled.
     pub stop: CancellationToken,
     pub defaults: Defaults,
     /// `limits.payload`, in bytes.
@@ -100,7 +121,11 @@ pub struct State {
     services: Option<OnceLock<Services>>,
     serving: Serving,
     depths: Depths,
+    busy: Believed<HashMap<WorkerId, u64>>,
+    recent: Believed<Recent>,
     streams: Streams,
+    /// When the process was.
+    began: Instant,
 }
 
 impl State {
@@ -109,8 +134,18 @@ impl State {
     pub fn new(metrics: Metrics, health: Arc<Health>, access: Access, api: bool) -> Self {
         let services = api.then(OnceLock::new);
         let streams = Streams::new(MAX_STREAMS, metrics.event_streams.clone());
-        let (serving, depths) = (Serving::default(), Depths::default());
-        Self { metrics, health, access, services, serving, depths, streams }
+        Self {
+            metrics,
+            health,
+            access,
+            services,
+            serving: Serving::default(),
+            depths: Depths::default(),
+            busy: Believed::default(),
+            recent: Believed::default(),
+            streams,
+            began: Instant::now(),
+        }
     }
 
     /// Opens the routes of `/api`.
@@ -136,7 +171,7 @@ pub fn server(bind: SocketAddr, workers: usize, state: Arc<State>) -> std::io::R
         App::new()
             .app_data(data.clone())
             .wrap(from_fn(request::observe))
-            .configure(routes)
+            .configure(routes::configure)
             .default_service(web::to(problem::not_found))
     })
     .workers(workers)
@@ -150,68 +185,4 @@ pub fn server(bind: SocketAddr, workers: usize, state: Arc<State>) -> std::io::R
     .bind(bind)?;
     let addresses = server.addrs();
     Ok((server.run(), addresses))
-}
-
-fn routes(config: &mut web::ServiceConfig) {
-    // HEAD is what load balancers probe with; the server leaves the body out.
-    let get = || web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
-    let only_get = || web::to(|| problem::method_not_allowed("GET, HEAD"));
-    let only_post = || web::to(|| problem::method_not_allowed("POST"));
-    config
-        .service(web::resource("/livez").route(get().to(ops::livez)).default_service(only_get()))
-        .service(web::resource("/readyz").route(get().to(ops::readyz)).default_service(only_get()))
-        .service(web::resource("/health").route(get().to(ops::health)).default_service(only_get()))
-        .service(web::resource("/metrics").route(get().to(ops::metrics)).default_service(only_get()))
-        .service(
-            web::resource("/api/tasks")
-                .route(get().to(listing::list))
-                .route(web::post().to(tasks::submit))
-                .default_service(web::to(|| problem::method_not_allowed("GET, HEAD, POST"))),
-        )
-        .service(
-            web::resource("/api/tasks/bulk").route(web::post().to(tasks::submit_bulk)).default_service(only_post()),
-        )
-        .service(web::resource("/api/tasks/{id}").route(get().to(tasks::get)).default_service(only_get()))
-        .service(
-            web::resource("/api/tasks/{id}/cancel").route(web::post().to(tasks::cancel)).default_service(only_post()),
-        )
-        .service(web::resource("/api/task-types").route(get().to(task_types::list)).default_service(only_get()))
-        .service(
-            web::resource("/api/tasks/{id}/complete")
-                .route(web::post().to(pull::complete))
-                .default_service(only_post()),
-        )
-        .service(web::resource("/api/tasks/{id}/fail").route(web::post().to(pull::fail)).default_service(only_post()))
-        .service(web::resource("/api/workers/claim").route(web::post().to(pull::claim)).default_service(only_post()))
-        .service(
-            web::resource("/api/workers/{id}/heartbeat")
-                .route(web::post().to(pull::heartbeat))
-                .default_service(only_post()),
-        )
-        .service(
-            web::resource("/api/tasks/{id}/attempts").route(get().to(journal::attempts)).default_service(only_get()),
-        )
-        .service(web::resource("/api/tasks/{id}/logs").route(get().to(journal::logs)).default_service(only_get()))
-        .service(
-            web::resource("/api/tasks/{id}/events")
-                .route(web::get().to(events::of_task))
-                .default_service(web::to(|| problem::method_not_allowed("GET"))),
-        )
-        .service(
-            web::resource("/api/events")
-                .route(web::get().to(moves::of_all))
-                .default_service(web::to(|| problem::method_not_allowed("GET"))),
-        )
-        .service(web::resource("/api/queues").route(get().to(queues::list)).default_service(only_get()))
-        .service(web::resource("/api/queues/{queue}").route(get().to(queues::get)).default_service(only_get()))
-        .service(
-            web::resource("/api/queues/{queue}/pause")
-                .route(web::post().to(queues::pause))
-                .default_service(only_post()),
-        )
-        .service(
-            web::resource("/api/queues/{queue}/resume")
-                .route(web::post().to(queues::resume))
-                .default_service(only_post()),
-        );
 }

@@ -1,5 +1,6 @@
 //! `GET /api/queues`, `GET /api/queues/{q}`, `POST /api/queues/{q}/pause` and `…/resume`.
 
+use super::access::Caller;
 use super::problem::Problem;
 use super::task_json::Time;
 use super::{BODY_SLACK, State, body};
@@ -108,6 +109,7 @@ pub(super) async fn get(state: Data<State>, queue: Path<String>) -> Result<HttpR
 /// Pauses a queue, also one that is paused and one that is not there yet: 200 with the queue.
 pub(super) async fn pause(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     queue: Path<String>,
     payload: Payload,
@@ -122,7 +124,7 @@ pub(super) async fn pause(
             count => Err(format!("has {count} characters; takes at most {MAX_REASON}")),
         }),
         resume_in: fields.take("resume_in", |text| submission::bounded(text, Duration::from_millis(1), duration::MAX)),
-        by: state.access.actor().to_owned(),
+        by: caller.actor().to_owned(),
     };
     no_faults(fields)?;
     match pause::pause(&services.tools, &services.submitter, &queue, asked).await {
@@ -138,6 +140,7 @@ pub(super) async fn pause(
 /// Resumes a queue, also one that is not paused: 200 with the queue.
 pub(super) async fn resume(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     queue: Path<String>,
     payload: Payload,
@@ -146,7 +149,7 @@ pub(super) async fn resume(
     let queue = parse_name(&queue)?;
     let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
     no_faults(Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?)?;
-    match pause::resume(&services.tools, &queue, state.access.actor()).await? {
+    match pause::resume(&services.tools, &queue, caller.actor()).await? {
         Some(row) => answer(&state, row, HASTE).await,
         None => Err(no_such_queue(&queue)),
     }

@@ -1,9 +1,11 @@
 //! Around every request: who may ask, its id, its metrics, its log line.
 
-use super::{State, problem};
+use super::{State, compression, problem, routes};
+use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::Method;
+use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use std::sync::LazyLock;
@@ -24,9 +26,11 @@ pub(super) async fn observe(
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let began = Instant::now();
     let id = request_id(&request);
-    let answered = match state.access.check(&request) {
+    let route = routes::of(&request);
+    let checked = state.access.check(&request, route);
+    let answered = match checked.map(|caller| caller.map(|caller| request.extensions_mut().insert(caller))) {
         Err(problem) => Ok(request.error_response(problem)),
-        Ok(()) if tracing::enabled!(tracing::Level::DEBUG) => {
+        Ok(_) if tracing::enabled!(tracing::Level::DEBUG) => {
             let span = tracing::debug_span!(
                 "request",
                 request.id = id.to_str().unwrap_or_default(),
@@ -36,7 +40,7 @@ pub(super) async fn observe(
             );
             next.call(request).instrument(span).await.map(ServiceResponse::map_into_boxed_body)
         }
-        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
+        Ok(_) => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
     };
     let mut response = answered?;
     let seconds = began.elapsed();
@@ -48,12 +52,12 @@ pub(super) async fn observe(
         tracing::error!(request.id = id, http.method = %request.method(), http.path = request.path(), error = cause, "a request failed");
     }
     // A bounded set: the patterns of routes, the methods that exist.
-    let route = request.match_pattern().unwrap_or_else(|| "other".to_owned());
+    let route = route.map_or("other", |route| route.path);
     let method = request.method().as_str();
     let method =
         if ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"].contains(&method) { method } else { "other" };
-    state.metrics.http_requests.with_label_values(&[method, &route, status.as_str()]).inc();
-    state.metrics.http_seconds.with_label_values(&[method, &route]).observe(seconds.as_secs_f64());
+    state.metrics.http_requests.with_label_values(&[method, route, status.as_str()]).inc();
+    state.metrics.http_seconds.with_label_values(&[method, route]).observe(seconds.as_secs_f64());
     tracing::debug!(
         request.id = id.to_str().unwrap_or_default(),
         http.status = status.as_u16(),
@@ -61,7 +65,16 @@ pub(super) async fn observe(
         "request answered"
     );
     response.headers_mut().insert(REQUEST_ID, id);
-    Ok(response)
+    if is_read(response.request().method()) && !response.headers().contains_key(CACHE_CONTROL) {
+        // It says how things are now.
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    compression::compressed(response).await
+}
+
+/// Others' answers nobody keeps unless he is told to.
+fn is_read(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
 }
 
 /// Milliseconds with three decimals.

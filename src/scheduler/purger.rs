@@ -25,6 +25,7 @@ pub(super) async fn run(parts: &Parts, stop: &CancellationToken) {
         }
         let pass = async {
             let tasks = purge::pass(&parts.tools.store, retention, PAUSE).await?;
+            purge::groups(&parts.tools.store, PAUSE).await?;
             let fires = parts.tools.store.purge_fires(parts.retain_fires).await?;
             let keys = purge::pass_keys(&parts.tools.store, PAUSE).await?;
             Ok::<_, crate::store::StoreError>((tasks, fires, keys))

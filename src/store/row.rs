@@ -91,6 +91,13 @@ pub(super) struct TaskRow {
     unique_key: Option<String>,
 }
 
+impl TaskRow {
+    /// Whether it became eligible at this instant, and has not ended since.
+    pub(super) fn became_eligible(&self, at: Timestamp) -> bool {
+        utc(self.run_at) == at && Status::parse(&self.status).is_some_and(|status| !status.is_terminal())
+    }
+}
+
 /// The SQL types of a [`TaskRow`]'s columns, in their order.
 pub(super) type TaskSql = (
     Binary,

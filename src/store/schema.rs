@@ -60,6 +60,24 @@ diesel::table! {
 }
 
 diesel::table! {
+    task_failures (task_id) {
+        task_id -> Binary,
+        fingerprint -> Unsigned<Bigint>,
+        queue -> Text,
+        failed_at -> Datetime,
+    }
+}
+
+diesel::table! {
+    failure_groups (fingerprint) {
+        fingerprint -> Unsigned<Bigint>,
+        name -> Text,
+        message -> Text,
+        first_seen -> Datetime,
+    }
+}
+
+diesel::table! {
     task_keys (hash) {
         hash -> Binary,
         request_hash -> Nullable<Binary>,

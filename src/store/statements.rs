@@ -2,7 +2,8 @@
 
 use super::sql::{SIZES, Texts};
 use super::tasks::{
-    cancel, claim, dispatch, finish, history, hold, insert, journal, keys, pull, purge, purge_keys, read, rescue,
+    cancel, choose, claim, dispatch, failures, finish, history, hold, insert, journal, keys, pull, purge, purge_keys,
+    read, rescue, retry, run, standing, totals,
 };
 use super::{queues, schedules};
 
@@ -39,14 +40,23 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         claim { CLAIM, STANDING, EXPIRE, PAYLOADS }
         finish { COMPLETE, COMPLETE_WITH, RETRY, REQUEUE, END, CANCEL_ASKED, OWNERS, HISTORY }
         cancel { CANCEL }
+        choose { LIVE, OF_KIND, CEILING, ENDED, LOOK, LOCK, KINDS }
+        retry { AGAIN }
+        run { DUE_NOW }
+        failures {
+            FAILED, INSERT_FAILURES, INSERT_GROUPS, FORGET, GROUPS, COUNT, COUNT_IN, NEWEST, NEWEST_IN, IN_USE, LOCK_GROUP,
+            DROP_GROUP
+        }
         rescue { OF_WORKER, ORPHANS, BY_ID }
         pull { AVAILABLE, NAMES, SET_ASIDE, ASIDE, NEXT_LANE, PUT_BACK, ATTEMPTS, HELD_FOR, OVERDUE, OUTCOME }
         hold { HOLD, HELD_HEAD, TURN, FLYING, LET_GO, GONE }
-        purge { WALK, PURGE, PURGE_HISTORY, PURGE_LOGS }
+        purge { WALK, STILL, PURGE, PURGE_HISTORY, PURGE_LOGS }
         purge_keys { WALK_KEYS, PURGE_KEYS }
         journal { ADD, PROGRESS, LINES, LINES_OF, PULSES, TAILS }
         history { ATTEMPTS }
         read { DEPTH, SMALL }
+        standing { SPOT, AHEAD }
+        totals { BUSY, RECENT }
         schedules { DUE, NEXT }
         queues { QUEUE, RESUME }
     )

@@ -6,6 +6,7 @@ mod cancel;
 mod claim;
 mod contention;
 mod dispatch;
+mod failures;
 mod finish;
 mod hold;
 mod insert;
@@ -19,6 +20,7 @@ mod pull;
 mod purge;
 mod schedules;
 mod stream;
+mod verbs;
 mod workers;
 
 use crate::harness::{World, eventually};

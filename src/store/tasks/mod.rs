@@ -1,8 +1,11 @@
 //! The tasks table, one file a verb, in the order of a task's life.
 
 pub(super) mod cancel;
+pub(super) mod choose;
 pub(super) mod claim;
+pub(super) mod delete;
 pub(super) mod dispatch;
+pub(super) mod failures;
 pub(super) mod finish;
 pub(super) mod history;
 pub(super) mod hold;
@@ -15,10 +18,17 @@ pub(super) mod purge;
 pub(super) mod purge_keys;
 pub(super) mod read;
 pub(super) mod rescue;
+pub(super) mod retry;
+pub(super) mod run;
+pub(super) mod standing;
+pub(super) mod totals;
 
 pub use cancel::CancelAsked;
+pub use choose::{Batch, Candidates, Found, Selection};
 pub use claim::{Claim, LostClaim};
+pub use delete::DeleteStep;
 pub use dispatch::{MAX_ENTRY_PAYLOAD, Outlook, Waiting};
+pub use failures::{FailureGroup, GroupFilter, GroupPlace, MAX_COUNT};
 pub use finish::{Applied, Finish, Record};
 pub use history::PastAttempt;
 pub use insert::Insert;
@@ -31,6 +41,9 @@ pub use purge::{PurgeStep, Retention};
 pub use purge_keys::{KeyPlace, PurgeKeysStep};
 pub use read::{Depth, Filter, Page};
 pub use rescue::Held;
+pub use retry::{Asked, Ways};
+pub use standing::{MAX_AHEAD, Spot, Stand};
+pub use totals::Recent;
 
 /// Where a row stands in the `agenda` index. The migration explains the column.
 pub(super) mod lane {

@@ -276,12 +276,12 @@ impl Filter {
 }
 
 /// The smallest id that was made after this instant's millisecond.
-fn id_after(at: Timestamp) -> Uuid {
+pub(super) fn id_after(at: Timestamp) -> Uuid {
     first_id(at.checked_add_signed(chrono::TimeDelta::milliseconds(1)).unwrap_or(at))
 }
 
 /// The smallest id of this millisecond.
-fn first_id(at: Timestamp) -> Uuid {
+pub(super) fn first_id(at: Timestamp) -> Uuid {
     let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
     Uuid::from_u128(u128::from(millis) << 80)
 }
