@@ -67,6 +67,9 @@ fn answer(id: TaskId, verdict: Verdict, only: &str) -> Result<HttpResponse, Prob
         Verdict::Refused(task) => {
             Err(Problem::new(StatusCode::CONFLICT, format!("task {id} is {}; {only}", task.status)))
         }
+        Verdict::KeyHeld { holder } => {
+            Err(Problem::new(StatusCode::CONFLICT, format!("the unique key of task {id} is held by task {holder}")))
+        }
         Verdict::Unknown => Err(no_such_task(id)),
     }
 }
