@@ -1,6 +1,6 @@
 //! `POST /api/tasks`, `POST /api/tasks/bulk`, `GET /api/tasks/{id}` and `POST /api/tasks/{id}/cancel`.
 
-use super::access::Caller;
+use super::caller::Caller;
 use super::caller::Caller;
 use super::openapi::{BulkSubmission, IdempotencyKey, IfNoneMatch, Prefer, Submission, TaskPath, Wait};
 use super::problem::Problem;
