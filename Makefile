@@ -55,3 +55,7 @@ chaos: setup ## Break everything for half an hour, and see that no promise is br
 .PHONY: docs
 docs: ## Build the documentation of the code, target/doc/taskrunnerx
 	cargo doc --no-deps --locked
+
+.PHONY: reference
+reference: ## Write docs/reference anew, from the code
+	UPDATE=1 cargo test --locked --test it reference::

@@ -32,6 +32,9 @@ have_redis() { have redis-server || have valkey-server; }
 # For the chaos tests, where one scheduler's clock is an hour ahead.
 have_faketime() { have faketime; }
 
+# For the test of the documents, which runs what they show: the backup among it.
+have_dump() { have mariadb-dump || have mysqldump; }
+
 # What is missing, in the words of whoever would look for it.
 missing() {
     have cc || echo "a C compiler"
@@ -39,6 +42,9 @@ missing() {
     have_database || echo "MariaDB or MySQL (the server's programs)"
     have_redis || echo "Redis or Valkey (the server's program)"
     have_faketime || echo "faketime (for the tests)"
+    have jq || echo "jq (for the tests)"
+    have python3 || echo "python3 (for the tests)"
+    have_dump || echo "mariadb-dump or mysqldump (for the tests)"
 }
 
 # The first of these packages that apt knows, if any.
@@ -64,6 +70,9 @@ packages() {
     fi
     have_redis || known_to_apt redis-server valkey-server
     have_faketime || echo faketime
+    have jq || echo jq
+    have python3 || echo python3
+    have_dump || known_to_apt mariadb-client mysql-client
 }
 
 as_root() {
@@ -129,9 +138,9 @@ install_missing() {
         return 0
     fi
     fail "install them and start again; the servers need not be running:
-  Fedora:  sudo dnf install gcc curl mariadb-server valkey libfaketime
-  Arch:    sudo pacman -S gcc curl mariadb valkey libfaketime
-  macOS:   xcode-select --install; brew install mariadb redis libfaketime"
+  Fedora:  sudo dnf install gcc curl mariadb-server valkey libfaketime jq python3
+  Arch:    sudo pacman -S gcc curl mariadb valkey libfaketime jq python
+  macOS:   xcode-select --install; brew install mariadb redis libfaketime jq python3"
 }
 
 # rust-version of Cargo.toml against the compiler's own. Rust is not installed from here: which

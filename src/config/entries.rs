@@ -61,6 +61,7 @@ impl<'a> Entry<'a> {
         form: &F,
     ) -> Option<F::Value> {
         self.known.push(key);
+        layers.asks(&self.path, key, form);
         let given = Given::Typed(self.table.get(key)?.clone());
         let path = format!("{}.{key}", self.path);
         self.take(layers, path, form, &given, &given.shown())
@@ -75,6 +76,7 @@ impl<'a> Entry<'a> {
         form: &F,
     ) -> Option<F::Value> {
         self.known.push(key);
+        layers.asks(&self.path, key, form);
         let path = format!("{}.{key}", self.path);
         let given = match layers.filled(self.table.get(key)?) {
             Ok(filled) => Given::Typed(filled),
