@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod access;
 mod bench;
 mod bulk;
 mod cancel;
@@ -26,6 +27,7 @@ mod explain_task;
 mod failures;
 mod faults;
 mod guards;
+mod hostile;
 mod http;
 mod idempotency;
 mod journal;
