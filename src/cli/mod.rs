@@ -83,7 +83,7 @@ enum Command {
     /// Check everything that can be set up wrongly, and say what to do about it
     Doctor(doctor::Args),
     /// Submit a task to a running server, and wait for its result if asked
-    Submit(submit::Args),
+    Submit(Box<submit::Args>),
     /// Look at tasks of a running server, and cancel, retry, run or delete them
     Tasks(tasks::Args),
     /// Look at queues, pause and resume them
@@ -170,7 +170,7 @@ async fn route(command: Command, config: Option<PathBuf>, registry: Registry) ->
         Command::Migrate(args) => migrate::run(args, config).await,
         Command::Config(args) => show_config::run(&args, config, registry),
         Command::Doctor(args) => doctor::run(&args, config, registry).await,
-        Command::Submit(args) => submit::run(args).await,
+        Command::Submit(args) => submit::run(*args).await,
         Command::Tasks(args) => tasks::run(args).await,
         Command::Queues(args) => queues::run(args).await,
         Command::Workers(args) => workers::run(args).await,
