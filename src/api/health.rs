@@ -149,6 +149,11 @@ impl Health {
         }
     }
 
+    /// The process's roles.
+    pub(super) fn roles(&self) -> Vec<&'static str> {
+        self.seen().roles
+    }
+
     pub(super) fn report(&self) -> Report {
         let Seen { phase, roles, database, redis } = self.seen();
         let process = match phase {

@@ -3,8 +3,13 @@
 use super::State;
 use super::problem::Problem;
 use actix_web::HttpResponse;
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_TYPE, LOCATION};
 use actix_web::web::Data;
+
+/// To the documentation, for whoever opens the address in a browser.
+pub(super) async fn root() -> HttpResponse {
+    HttpResponse::TemporaryRedirect().insert_header((LOCATION, "/docs")).finish()
+}
 
 /// The process answers.
 pub(super) async fn livez() -> HttpResponse {

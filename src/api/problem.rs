@@ -61,9 +61,7 @@ impl Problem {
 
     /// The unique key at this place is held, and there is no task to answer with.
     pub(super) fn gone_holder(pointer: &str, error: &SubmitError) -> Self {
-        let errors = vec![Fault::at(pointer, error)];
-        let detail = format!("the unique key {error}; nothing was accepted");
-        Self { errors, ..Self::new(StatusCode::GONE, detail) }
+        Self::new(StatusCode::GONE, format!("#{pointer} {error}; nothing was accepted"))
     }
 
     pub(super) fn unauthorized(detail: &str) -> Self {

@@ -1,10 +1,11 @@
 //! Around every request: who may ask, its id, its metrics, its log line.
 
-use super::{State, problem, routes};
+use super::{State, compression, problem, routes};
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::Method;
+use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use std::sync::LazyLock;
@@ -64,7 +65,16 @@ pub(super) async fn observe(
         "request answered"
     );
     response.headers_mut().insert(REQUEST_ID, id);
-    Ok(response)
+    if is_read(response.request().method()) && !response.headers().contains_key(CACHE_CONTROL) {
+        // It says how things are now.
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    compression::compressed(response).await
+}
+
+/// Others' answers nobody keeps unless he is told to.
+fn is_read(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
 }
 
 /// Milliseconds with three decimals.

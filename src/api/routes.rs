@@ -4,7 +4,9 @@
 //! request before anything else is done with it, and as what the specification has to describe.
 
 use super::problem;
-use super::{events, failures, journal, listing, moves, ops, pull, queues, task_types, tasks, verbs};
+use super::{
+    events, explain, failures, journal, listing, moves, ops, pull, queues, stats, task_types, tasks, verbs, workers,
+};
 use crate::task::Scope;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
@@ -60,6 +62,7 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     const WORK: Needs = Needs::Scope(Scope::Work);
     const OPERATE: Needs = Needs::Scope(Scope::Operate);
 
+    at("/", vec![get(Needs::Nothing, to(ops::root))]);
     at("/livez", vec![get(Needs::Nothing, to(ops::livez))]);
     at("/readyz", vec![get(Needs::Nothing, to(ops::readyz))]);
     at("/health", vec![get(Needs::Nothing, to(ops::health))]);
@@ -73,12 +76,14 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     at("/api/tasks/{id}/attempts", vec![get(READ, to(journal::attempts))]);
     at("/api/tasks/{id}/logs", vec![get(READ, to(journal::logs))]);
     at("/api/tasks/{id}/events", vec![stream(READ, to(events::of_task))]);
+    at("/api/tasks/{id}/explain", vec![get(READ, to(explain::explain))]);
     at("/api/tasks/{id}/cancel", vec![post(OPERATE, to(tasks::cancel))]);
     at("/api/tasks/{id}/retry", vec![post(OPERATE, to(verbs::retry))]);
     at("/api/tasks/{id}/run", vec![post(OPERATE, to(verbs::run))]);
     at("/api/tasks/{id}/complete", vec![post(WORK, to(pull::complete))]);
     at("/api/tasks/{id}/fail", vec![post(WORK, to(pull::fail))]);
 
+    at("/api/workers", vec![get(READ, to(workers::list))]);
     at("/api/workers/claim", vec![post(WORK, to(pull::claim))]);
     at("/api/workers/{id}/heartbeat", vec![post(WORK, to(pull::heartbeat))]);
 
@@ -88,6 +93,7 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     at("/api/queues/{queue}/resume", vec![post(OPERATE, to(queues::resume))]);
 
     at("/api/failures", vec![get(READ, to(failures::list))]);
+    at("/api/stats", vec![get(READ, to(stats::stats))]);
     at("/api/task-types", vec![get(READ, to(task_types::list))]);
     at("/api/events", vec![stream(READ, to(moves::of_all))]);
 }

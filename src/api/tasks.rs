@@ -3,14 +3,14 @@
 use super::access::Caller;
 use super::problem::Problem;
 use super::task_json::TaskJson;
-use super::{BODY_SLACK, Services, State, body, idempotency};
+use super::{BODY_SLACK, Services, State, body, etag, idempotency, waiting};
 use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit::{self, Receipt, SubmitError};
 use crate::store::tasks::Idempotency;
 use crate::task::fields::Fields;
 use crate::task::{Fault, NewTask, TaskId, submission};
 use actix_web::http::StatusCode;
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, LOCATION};
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use std::sync::Arc;
@@ -36,9 +36,15 @@ pub(super) async fn submit(
     let [task] = receipt.tasks.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
     tracing::Span::current().record("task.id", tracing::field::display(task.id));
     let warnings = warnings(&state, services, &task.queue).await;
-    Ok(answer(&receipt)
-        .insert_header((LOCATION, format!("/api/tasks/{}", task.id)))
-        .json(TaskJson::new(task, warnings)))
+    let mut answer = answer(&receipt);
+    answer.insert_header((LOCATION, format!("/api/tasks/{}", task.id)));
+    if let Some(seconds) = waiting::preferred(request.headers())
+        && let Some(ended) = waiting::end_of_accepted(services, task, seconds).await
+    {
+        answer.insert_header((waiting::PREFERENCE_APPLIED, format!("wait={seconds}")));
+        return Ok(answer.json(TaskJson::new(ended.as_ref().unwrap_or(task), warnings)));
+    }
+    Ok(answer.json(TaskJson::new(task, warnings)))
 }
 
 /// Without a key, nobody is asked about any.
@@ -139,15 +145,26 @@ async fn warnings(state: &State, services: &Services, queue: &str) -> Vec<String
     vec![format!("no live worker serves the queue {queue}; the task waits until one does")]
 }
 
-/// One task.
-pub(super) async fn get(state: Data<State>, id: Path<String>) -> Result<HttpResponse, Problem> {
+/// One task; with `?wait=` when it has ended, or the wait has. 304 where the client has it as it is.
+pub(super) async fn get(state: Data<State>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
+    let wait = waiting::asked(&request)?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
-    match services.lookup.task(id).await? {
-        Some(task) => Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new()))),
-        None => Err(no_such_task(id)),
+    let mut task = services.lookup.task(id).await?.ok_or_else(|| no_such_task(id))?;
+    if let Some(wait) = wait
+        && !task.status.is_terminal()
+    {
+        let waiter = services.waits.begin(id).map_err(|full| Problem::unavailable(full.to_string()))?;
+        task = waiting::end_of(services, id, waiter, wait).await?.ok_or_else(|| no_such_task(id))?;
     }
+    let tag = etag::of(&task);
+    // To be kept, but asked for again each time.
+    let headers = [(ETAG, tag.clone()), (CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))];
+    let known = etag::is_known(request.headers(), &tag);
+    let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    headers.into_iter().for_each(|header| _ = answer.insert_header(header));
+    Ok(if known { answer.finish() } else { answer.json(TaskJson::new(&task, Vec::new())) })
 }
 
 /// Stops a task: 200 when it is cancelled, 202 when it runs and its worker has yet to end it,

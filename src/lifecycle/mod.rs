@@ -9,8 +9,8 @@
 //!
 //! `retry`, `run` and `delete` are what operators do to one task by hand, `bulk` cancels and retries many.
 //! `pull` is claim and finish for workers outside. `pause` is the verb of a queue: it stops what comes between submit
-//! and dispatch. [`lookup`] reads tasks for whoever asks, [`follow`] for whoever watches one. [`journal`] keeps what
-//! attempts say.
+//! and dispatch. [`lookup`] reads tasks for whoever asks, [`follow`] for whoever watches one; [`wait`] is
+//! for whoever waits for a task's end. [`journal`] keeps what attempts say.
 //!
 //! Each verb knows the store and the stream, and none knows the services that call it: which
 //! process runs them, and when, is the business of `api`, `worker` and `scheduler`.
@@ -60,6 +60,7 @@ pub mod claim;
 pub mod delete;
 pub mod dispatch;
 pub mod execute;
+pub mod explain;
 pub mod finish;
 pub mod fire;
 pub mod follow;
@@ -72,3 +73,4 @@ pub mod rescue;
 pub mod retry;
 pub mod run;
 pub mod submit;
+pub mod wait;

@@ -3,7 +3,7 @@
 use super::sql::{SIZES, Texts};
 use super::tasks::{
     cancel, choose, claim, dispatch, failures, finish, history, hold, insert, journal, keys, pull, purge, purge_keys,
-    read, rescue, retry, run,
+    read, rescue, retry, run, standing, totals,
 };
 use super::{queues, schedules};
 
@@ -55,6 +55,8 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         journal { ADD, PROGRESS, LINES, LINES_OF, PULSES, TAILS }
         history { ATTEMPTS }
         read { DEPTH, SMALL }
+        standing { SPOT, AHEAD }
+        totals { BUSY, RECENT }
         schedules { DUE, NEXT }
         queues { QUEUE, RESUME }
     )

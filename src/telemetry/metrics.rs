@@ -51,6 +51,7 @@ pub struct Metrics {
     pub tasks_undispatched: IntCounter,
     pub task_log_lines: IntCounterVec,
     pub event_streams: IntGauge,
+    pub waiting_requests: IntGauge,
     pub store_batch_rows: HistogramVec,
     pub store_seconds: HistogramVec,
     pub store_errors: IntCounterVec,
@@ -154,6 +155,7 @@ impl Metrics {
                 &["outcome"],
             )?,
             event_streams: m.gauge("event_streams", "Streams of events that clients have open (api)")?,
+            waiting_requests: m.gauge("waiting_requests", "Requests that wait for a task to end (api)")?,
             store_batch_rows: m.histograms(
                 "store_batch_rows",
                 "Rows in one batch (all roles)",

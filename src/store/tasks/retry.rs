@@ -63,8 +63,7 @@ impl Store {
             let ways = Arc::clone(&ways);
             async move {
                 conn.transaction(async |conn| {
-                    let mut rows = choose::found(conn, &LOCK, &[id]).await?;
-                    rows.retain(|row| matches!(row.status, Status::Failed | Status::Cancelled));
+                    let rows = choose::found(conn, &LOCK, &[id]).await?;
                     let changed = !again(conn, rows, &ways, clock).await?.is_empty();
                     asked(conn, id, changed, (tries > 0).then_some(clock)).await
                 })
@@ -102,8 +101,7 @@ impl Store {
                 }
                 let changed = conn
                     .transaction(async |conn| {
-                        let mut rows = choose::meant(conn, &LOCK, &matched, &selection).await?;
-                        rows.retain(|row| matches!(row.status, Status::Failed | Status::Cancelled));
+                        let rows = choose::meant(conn, &LOCK, &matched, &selection).await?;
                         let clock = now(conn).await?;
                         again(conn, rows, &ways, clock).await
                     })
@@ -122,8 +120,9 @@ pub(super) async fn matched(conn: &mut Connection, ids: &[TaskId], selection: &S
     Ok(choose::meant(conn, &LOOK, ids, selection).await?.into_iter().map(|found| found.id).collect())
 }
 
-/// Queues tasks whose rows are locked; gives those that it has queued.
-async fn again(conn: &mut Connection, rows: Vec<Found>, ways: &Ways, clock: Timestamp) -> QueryResult<Vec<Found>> {
+/// Queues those of the tasks that may be, whose rows are locked; gives them.
+async fn again(conn: &mut Connection, mut rows: Vec<Found>, ways: &Ways, clock: Timestamp) -> QueryResult<Vec<Found>> {
+    rows.retain(|row| matches!(row.status, Status::Failed | Status::Cancelled));
     // Here a task that has a unique key takes it again, under its row's lock. One whose key another task holds leaves
     // `rows`: it stays as it is.
     let mut lanes: BTreeMap<u64, Vec<Bind<'_>>> = BTreeMap::new();
