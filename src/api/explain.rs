@@ -1,10 +1,11 @@
 //! `GET /api/tasks/{id}/explain`: why a task does not run, or what became of it, in words and in fields.
 
 use super::State;
+use super::caller::Caller;
 use super::journal::no_parameters;
 use super::problem::Problem;
 use super::task_json::Time;
-use super::tasks::{no_such_task, parse_id};
+use super::tasks::{no_such_task, parse_id, visible};
 use crate::lifecycle::explain::{self, Cause, Explanation, Fields, Next};
 use crate::task::duration;
 use actix_web::HttpResponse;
@@ -168,12 +169,16 @@ impl From<Explanation> for ExplanationJson {
 /// Explains a task.
 pub(super) async fn explain(
     state: Data<State>,
+    caller: Caller,
     id: Path<String>,
     query: Query<Vec<(String, String)>>,
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
     no_parameters(&query)?;
+    if caller.is_restricted() {
+        visible(services, &caller, id).await?;
+    }
     let found = explain::explain(&services.tools, &services.lookup, id).await?.ok_or_else(|| no_such_task(id))?;
     Ok(HttpResponse::Ok().json(ExplanationJson::from(found)))
 }

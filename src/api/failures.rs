@@ -1,12 +1,13 @@
 //! `GET /api/failures`: failed tasks by the kind of their failure.
 
-use super::State;
+use super::caller::Caller;
 use super::journal::faults;
 use super::listing::{named, several};
 use super::problem::Problem;
 use super::task_json::{Id, Time};
+use super::{Services, State};
 use crate::store::tasks::{FailureGroup, GroupFilter, GroupPlace, MAX_COUNT};
-use crate::task::{Fingerprint, Timestamp, name};
+use crate::task::{Fingerprint, Timestamp, fingerprint, name};
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
 
@@ -54,12 +55,33 @@ impl From<FailureGroup> for FailureJson {
 }
 
 /// A page of the kinds of failures, newest kinds first.
-pub(super) async fn list(state: Data<State>, query: Query<Vec<(String, String)>>) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(
+    state: Data<State>,
+    caller: Caller,
+    query: Query<Vec<(String, String)>>,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
-    let Asked { filter, limit, from } = Asked::read(&query)?;
-    let (groups, next) = services.tools.store.failure_groups(filter, from, limit).await?;
+    let Asked { mut filter, limit, from } = Asked::read(&query)?;
+    if !caller.narrow_to(&mut filter.queues, &mut filter.names) {
+        return Ok(HttpResponse::Ok().json(FailuresJson { failures: Vec::new(), next_cursor: None }));
+    }
+    let (mut groups, next) = services.tools.store.failure_groups(filter, from, limit).await?;
+    if caller.is_restricted() {
+        say_own_errors(services, &mut groups).await?;
+    }
     let failures = groups.into_iter().map(FailureJson::from).collect();
     Ok(HttpResponse::Ok().json(FailuresJson { failures, next_cursor: next.map(cursor) }))
+}
+
+/// A kind's message is of its first task, which may be in a queue that is not there for the caller: one of those that
+/// are says its own.
+async fn say_own_errors(services: &Services, groups: &mut [FailureGroup]) -> Result<(), Problem> {
+    for group in groups {
+        let Some(newest) = group.task_ids.first() else { continue };
+        let error = services.lookup.task(*newest).await?.and_then(|task| task.last_error);
+        group.message = fingerprint::sample(error.as_deref().unwrap_or_default());
+    }
+    Ok(())
 }
 
 #[derive(Debug, PartialEq)]

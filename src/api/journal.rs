@@ -1,9 +1,10 @@
 //! `GET /api/tasks/{id}/attempts` and `GET /api/tasks/{id}/logs`: what became of a task's attempts, and what they said.
 
 use super::State;
+use super::caller::Caller;
 use super::problem::Problem;
 use super::task_json::{Id, Time};
-use super::tasks::{no_such_task, parse_id};
+use super::tasks::{no_such_task, parse_id, visible};
 use crate::store::tasks::{LogLine, LogPlace, PastAttempt};
 use crate::task::{Fault, Outcome, Status, Task, name};
 use actix_web::HttpResponse;
@@ -70,6 +71,7 @@ fn latest(task: &Task) -> Option<AttemptJson> {
 /// A task's attempts, oldest first.
 pub(super) async fn attempts(
     state: Data<State>,
+    caller: Caller,
     id: Path<String>,
     query: Query<Vec<(String, String)>>,
 ) -> Result<HttpResponse, Problem> {
@@ -77,7 +79,7 @@ pub(super) async fn attempts(
     let id = parse_id(&id)?;
     no_parameters(&query)?;
     // The row first: an attempt that ends meanwhile is then in the history, and one that begins is not missed.
-    let task = services.lookup.task(id).await?.ok_or_else(|| no_such_task(id))?;
+    let task = visible(services, &caller, id).await?;
     let mut attempts: Vec<AttemptJson> =
         services.tools.store.history(id).await?.into_iter().map(AttemptJson::from).collect();
     if let Some(latest) = latest(&task)
@@ -110,13 +112,16 @@ impl<'a> LogJson<'a> {
 /// A page of a task's log, oldest first.
 pub(super) async fn logs(
     state: Data<State>,
+    caller: Caller,
     id: Path<String>,
     query: Query<Vec<(String, String)>>,
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
     let Asked { attempt, limit, after } = Asked::read(&query)?;
-    if services.follow.pulse(id).await?.is_none() {
+    if caller.is_restricted() {
+        visible(services, &caller, id).await?;
+    } else if services.follow.pulse(id).await?.is_none() {
         return Err(no_such_task(id));
     }
     let mut lines = services.tools.store.lines(id, attempt, after, limit + 1).await?;

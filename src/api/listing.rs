@@ -1,6 +1,7 @@
 //! `GET /api/tasks`: filters, pages, the cursor.
 
 use super::State;
+use super::caller::Caller;
 use super::problem::Problem;
 use super::task_json::TaskJson;
 use crate::store::tasks::Filter;
@@ -27,9 +28,16 @@ struct PageJson<'a> {
 }
 
 /// A page of tasks, newest first.
-pub(super) async fn list(state: Data<State>, query: Query<Vec<(String, String)>>) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(
+    state: Data<State>,
+    caller: Caller,
+    query: Query<Vec<(String, String)>>,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
-    let asked = Asked::read(&query)?;
+    let mut asked = Asked::read(&query)?;
+    if !caller.narrow(&mut asked.filter) {
+        return Ok(HttpResponse::Ok().json(PageJson { tasks: Vec::new(), next_cursor: None }));
+    }
     let page = services.tools.store.list(asked.filter, asked.before, asked.limit).await?;
     let tasks = page.tasks.iter().map(|task| TaskJson::new(task, Vec::new())).collect();
     Ok(HttpResponse::Ok().json(PageJson { tasks, next_cursor: page.next.map(cursor) }))

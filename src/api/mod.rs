@@ -7,6 +7,7 @@
 mod access;
 mod believed;
 mod body;
+mod caller;
 mod compression;
 mod depths;
 mod etag;
@@ -16,12 +17,16 @@ mod failures;
 mod health;
 mod idempotency;
 mod journal;
+mod keyring;
+mod keys;
 mod listing;
 mod moves;
 mod ops;
+mod pace;
 mod problem;
 mod pull;
 mod queues;
+mod refusals;
 mod request;
 mod routes;
 mod selection;
@@ -35,7 +40,7 @@ mod verbs;
 mod waiting;
 mod workers;
 
-pub use access::Access;
+pub use access::{Access, Rules};
 pub use health::{Health, monitor};
 pub use routes::{Described, reference};
 #[doc(hidden)]

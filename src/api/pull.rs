@@ -1,10 +1,11 @@
 //! `POST /api/workers/claim`, `POST /api/workers/{id}/heartbeat`, `POST /api/tasks/{id}/complete` and `…/fail`:
 //! workers outside, in any language.
 
+use super::caller::Caller;
 use super::problem::Problem;
 use super::queues::no_faults;
 use super::task_json::{TaskJson, Time};
-use super::tasks::{no_such_task, parse_id};
+use super::tasks::{no_such_task, parse_id, visible};
 use super::{BODY_SLACK, Services, State, body};
 use crate::lifecycle::pull::{Ask, Given, Named, PullError, Reported};
 use crate::task::fields::{Fields, got};
@@ -67,7 +68,12 @@ struct HeardJson {
 }
 
 /// Claims tasks and waits for the first one: 200, also without any; 409 for a worker without a lease.
-pub(super) async fn claim(state: Data<State>, request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn claim(
+    state: Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let bytes = body::read(&request, payload, BODY_SLACK).await?;
     let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
@@ -75,10 +81,17 @@ pub(super) async fn claim(state: Data<State>, request: HttpRequest, payload: Pay
         worker: fields.take("worker_id", id),
         host: request.peer_addr().map_or_else(|| SOMEWHERE.to_owned(), |address| address.ip().to_string()),
         queues: queues(&mut fields),
+        names: caller.names().map(<[String]>::to_vec),
         max: fields.number("max", 1..=MAX_TASKS).unwrap_or(1),
         wait: fields.take("wait", |text| submission::bounded(text, Duration::ZERO, MAX_WAIT)).unwrap_or_default(),
     };
     no_faults(fields)?;
+    let places = ask.queues.iter().enumerate();
+    let outside = places.filter_map(|(n, queue)| caller.outside_queue(queue, &format!("/queues/{n}")));
+    let outside: Vec<Fault> = outside.collect();
+    if !outside.is_empty() {
+        return Err(Problem::restricted(outside));
+    }
     let Given { worker, lease, tasks } = services.desk.claim(ask).await?;
     Ok(HttpResponse::Ok().json(GivenJson {
         worker_id: worker.to_string(),
@@ -90,6 +103,7 @@ pub(super) async fn claim(state: Data<State>, request: HttpRequest, payload: Pay
 /// A worker lives: 200 with what it should know of the attempts it names; 409 without a lease.
 pub(super) async fn heartbeat(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     worker: Path<String>,
     payload: Payload,
@@ -103,7 +117,7 @@ pub(super) async fn heartbeat(
     let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
     let named = named(&mut fields);
     no_faults(fields)?;
-    let heard = services.desk.heartbeat(worker, &named).await?;
+    let heard = services.desk.heartbeat(worker, &named, |queue, name| caller.sees(queue, name)).await?;
     let texts = |ids: Vec<TaskId>| ids.into_iter().map(|id| id.to_string()).collect();
     Ok(HttpResponse::Ok().json(HeardJson { cancel: texts(heard.cancel), lost: texts(heard.lost) }))
 }
@@ -111,6 +125,7 @@ pub(super) async fn heartbeat(
 /// An attempt succeeded: 200 with the task, 409 if it is no longer the worker's.
 pub(super) async fn complete(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     task: Path<String>,
     payload: Payload,
@@ -129,12 +144,13 @@ pub(super) async fn complete(
         }
     });
     no_faults(fields)?;
-    report(services, task, whose, Outcome::Success(result)).await
+    report(services, &caller, task, whose, Outcome::Success(result)).await
 }
 
 /// An attempt failed: as for `complete`. The task is tried again if it may be, and the error is not permanent.
 pub(super) async fn fail(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     task: Path<String>,
     payload: Payload,
@@ -151,18 +167,23 @@ pub(super) async fn fail(
     let permanent = fields.take("permanent", flag).unwrap_or(false);
     no_faults(fields)?;
     let error = error.unwrap_or_default();
-    report(services, task, whose, if permanent { Outcome::Permanent(error) } else { Outcome::Retryable(error) }).await
+    let outcome = if permanent { Outcome::Permanent(error) } else { Outcome::Retryable(error) };
+    report(services, &caller, task, whose, outcome).await
 }
 
 /// Records an outcome and answers with the task as it is then.
 async fn report(
     services: &Services,
+    caller: &Caller,
     task: TaskId,
     whose: Option<(WorkerId, u32)>,
     outcome: Outcome,
 ) -> Result<HttpResponse, Problem> {
     tracing::Span::current().record("task.id", tracing::field::display(task));
     let Some((worker, attempt)) = whose else { return Err(Problem::internal(&"faults were passed over")) };
+    if caller.is_restricted() {
+        visible(services, caller, task).await?;
+    }
     match services.desk.report(task, worker, attempt, &outcome).await? {
         Reported::Recorded => {}
         Reported::Unknown => return Err(no_such_task(task)),

@@ -1,6 +1,6 @@
 //! `GET /api/queues`, `GET /api/queues/{q}`, `POST /api/queues/{q}/pause` and `…/resume`.
 
-use super::access::Caller;
+use super::caller::Caller;
 use super::problem::Problem;
 use super::task_json::Time;
 use super::{BODY_SLACK, State, body};
@@ -88,8 +88,9 @@ async fn answer(state: &State, row: QueueRow, patience: Duration) -> Result<Http
 }
 
 /// Every queue, in order of their names.
-pub(super) async fn list(state: Data<State>) -> Result<HttpResponse, Problem> {
-    let rows = state.services()?.tools.store.queue_rows().await?;
+pub(super) async fn list(state: Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
+    let mut rows = state.services()?.tools.store.queue_rows().await?;
+    rows.retain(|row| caller.sees_queue(&row.name));
     let until = Instant::now() + PATIENCE;
     let looks = join_all(rows.into_iter().map(|row| look(&state, row, until))).await;
     let queues = looks.into_iter().collect::<Result<_, _>>()?;
@@ -97,9 +98,12 @@ pub(super) async fn list(state: Data<State>) -> Result<HttpResponse, Problem> {
 }
 
 /// One queue.
-pub(super) async fn get(state: Data<State>, queue: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn get(state: Data<State>, caller: Caller, queue: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let queue = parse_name(&queue)?;
+    if !caller.sees_queue(&queue) {
+        return Err(no_such_queue(&queue));
+    }
     match services.tools.store.queue_row(Arc::clone(&queue)).await? {
         Some(row) => answer(&state, row, PATIENCE).await,
         None => Err(no_such_queue(&queue)),
@@ -116,6 +120,7 @@ pub(super) async fn pause(
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let queue = parse_name(&queue)?;
+    caller.owns_queue(&queue)?;
     let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
     let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
     let asked = NewPause {
@@ -147,6 +152,7 @@ pub(super) async fn resume(
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let queue = parse_name(&queue)?;
+    caller.owns_queue(&queue)?;
     let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
     no_faults(Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?)?;
     match pause::resume(&services.tools, &queue, caller.actor()).await? {

@@ -1,11 +1,13 @@
 //! Around every request: who may ask, its id, its metrics, its log line.
 
+use super::access::Checked;
+use super::refusals::Refusal;
 use super::{State, compression, problem, routes};
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use std::sync::LazyLock;
@@ -27,8 +29,9 @@ pub(super) async fn observe(
     let began = Instant::now();
     let id = request_id(&request);
     let route = routes::of(&request);
-    let checked = state.access.check(&request, route);
-    let answered = match checked.map(|caller| caller.map(|caller| request.extensions_mut().insert(caller))) {
+    let Checked { caller, standing } = state.access.check(&request, route).await;
+    let judged = caller.is_err();
+    let answered = match caller.map(|caller| caller.map(|caller| request.extensions_mut().insert(caller))) {
         Err(problem) => Ok(request.error_response(problem)),
         Ok(_) if tracing::enabled!(tracing::Level::DEBUG) => {
             let span = tracing::debug_span!(
@@ -45,6 +48,9 @@ pub(super) async fn observe(
     let mut response = answered?;
     let seconds = began.elapsed();
     let status = response.status();
+    if status == StatusCode::FORBIDDEN && !judged {
+        state.access.refusals.count(Refusal::Restricted);
+    }
     let request = response.request();
     problem::answered(status, request.path());
     if let Some(cause) = response.response().error().and_then(problem::cause) {
@@ -65,6 +71,9 @@ pub(super) async fn observe(
         "request answered"
     );
     response.headers_mut().insert(REQUEST_ID, id);
+    if let Some(standing) = standing {
+        standing.tell(response.headers_mut());
+    }
     if is_read(response.request().method()) && !response.headers().contains_key(CACHE_CONTROL) {
         // It says how things are now.
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

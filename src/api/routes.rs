@@ -5,7 +5,8 @@
 
 use super::problem;
 use super::{
-    events, explain, failures, journal, listing, moves, ops, pull, queues, stats, task_types, tasks, verbs, workers,
+    events, explain, failures, journal, keys, listing, moves, ops, pull, queues, stats, task_types, tasks, verbs,
+    workers,
 };
 use crate::task::Scope;
 use actix_web::dev::ServiceRequest;
@@ -61,6 +62,7 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     const SUBMIT: Needs = Needs::Scope(Scope::Submit);
     const WORK: Needs = Needs::Scope(Scope::Work);
     const OPERATE: Needs = Needs::Scope(Scope::Operate);
+    const ADMIN: Needs = Needs::Scope(Scope::Admin);
 
     at("/", vec![get(Needs::Nothing, to(ops::root))]);
     at("/livez", vec![get(Needs::Nothing, to(ops::livez))]);
@@ -96,6 +98,10 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     at("/api/stats", vec![get(READ, to(stats::stats))]);
     at("/api/task-types", vec![get(READ, to(task_types::list))]);
     at("/api/events", vec![stream(READ, to(moves::of_all))]);
+
+    at("/api/keys", vec![get(ADMIN, to(keys::list)), post(ADMIN, to(keys::create))]);
+    at("/api/keys/{id}", vec![delete(ADMIN, to(keys::revoke))]);
+    at("/api/keys/{id}/rotate", vec![post(ADMIN, to(keys::rotate))]);
 }
 
 /// A route as the table has it.

@@ -4,6 +4,7 @@
 //! not be counted in time is null.
 
 use super::State;
+use super::caller::Caller;
 use super::journal::no_parameters;
 use super::problem::Problem;
 use super::task_json::Time;
@@ -102,11 +103,17 @@ struct ProcessJson {
     uptime: String,
 }
 
-/// The totals.
-pub(super) async fn stats(state: Data<State>, query: Query<Vec<(String, String)>>) -> Result<HttpResponse, Problem> {
+/// The totals; for a restricted caller those of its queues, and null where they are of all tasks together.
+pub(super) async fn stats(
+    state: Data<State>,
+    caller: Caller,
+    query: Query<Vec<(String, String)>>,
+) -> Result<HttpResponse, Problem> {
     let store = &state.services()?.tools.store;
     no_parameters(&query)?;
-    let (queues, roster) = tokio::try_join!(store.queue_rows(), store.roster())?;
+    let (mut queues, mut roster) = tokio::try_join!(store.queue_rows(), store.roster())?;
+    queues.retain(|queue| caller.sees_queue(&queue.name));
+    roster.workers.retain(|row| caller.sees_worker(&row.queue_names()));
     let until = Instant::now() + PATIENCE;
     let counts = join_all(queues.iter().map(|queue| state.depths.of(store, &queue.name, until)));
     let recent = {
@@ -114,7 +121,11 @@ pub(super) async fn stats(state: Data<State>, query: Query<Vec<(String, String)>
         state.recent.get(PATIENCE, async move { store.recent().await })
     };
     let (counts, recent, busy) = tokio::join!(counts, recent, busy(&state));
+    let whole = !caller.is_restricted();
+    let (recent, busy) = (recent.filter(|_| whole), busy?.filter(|_| whole));
+    // A queue's depth is of all types.
     let depths: Option<Vec<Depth>> = counts.into_iter().collect();
+    let depths = depths.filter(|_| caller.names().is_none());
     let oldest = depths.as_ref().and_then(|depths| depths.iter().filter_map(|depth| depth.oldest_us).max());
     let total = |depths: Vec<Depth>| LiveJson {
         scheduled: depths.iter().map(|depth| depth.scheduled).sum(),
@@ -126,7 +137,7 @@ pub(super) async fn stats(state: Data<State>, query: Query<Vec<(String, String)>
         oldest_age: oldest.map(|us| duration::format(Duration::from_micros(us))),
         recent: recent.map(RecentJson::from),
         queues: QueuesJson { total: queues.len(), paused: queues.iter().filter(|queue| queue.pause.is_some()).count() },
-        workers: WorkersJson::new(&roster, busy?.as_ref()),
+        workers: WorkersJson::new(&roster, busy.as_ref()),
         process: ProcessJson {
             version: env!("CARGO_PKG_VERSION"),
             roles: state.health.roles(),

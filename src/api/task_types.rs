@@ -1,6 +1,7 @@
 //! `GET /api/task-types`: what can be submitted, and what a submission that says little gets.
 
 use super::State;
+use super::caller::Caller;
 use super::problem::Problem;
 use crate::executor::TaskType;
 use crate::lifecycle::submit::{DEFAULT_QUEUE, Defaults};
@@ -50,10 +51,11 @@ impl<'a> TaskTypeJson<'a> {
 }
 
 /// Every task type, by name.
-pub(super) async fn list(state: Data<State>) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(state: Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let types = services.tools.registry.all();
-    let task_types = types.iter().map(|one| TaskTypeJson::new(one, &services.defaults)).collect::<Result<_, _>>();
+    let seen = types.iter().filter(|one| caller.sees_name(&one.name));
+    let task_types = seen.map(|one| TaskTypeJson::new(one, &services.defaults)).collect::<Result<_, _>>();
     let task_types = task_types.map_err(|error| Problem::internal(&error))?;
     Ok(HttpResponse::Ok().json(TaskTypesJson { task_types }))
 }

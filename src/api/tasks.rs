@@ -1,6 +1,6 @@
 //! `POST /api/tasks`, `POST /api/tasks/bulk`, `GET /api/tasks/{id}` and `POST /api/tasks/{id}/cancel`.
 
-use super::access::Caller;
+use super::caller::Caller;
 use super::problem::Problem;
 use super::task_json::TaskJson;
 use super::{BODY_SLACK, Services, State, body, etag, idempotency, waiting};
@@ -8,7 +8,7 @@ use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit::{self, Receipt, SubmitError};
 use crate::store::tasks::Idempotency;
 use crate::task::fields::Fields;
-use crate::task::{Fault, NewTask, TaskId, submission};
+use crate::task::{Fault, NewTask, Task, TaskId, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, LOCATION};
 use actix_web::web::{Data, Path, Payload};
@@ -31,9 +31,14 @@ pub(super) async fn submit(
         Refused::Unreadable(error) => body::unreadable(&error),
         Refused::Faults(faults) => Problem::invalid(faults),
     })?;
-    let key = idempotency::of(&request, caller.actor(), &bytes, services.retain_keys)?;
+    let outside = caller.outside(&task.queue, &task.name, "");
+    if !outside.is_empty() {
+        return Err(Problem::restricted(outside));
+    }
+    let key = idempotency::of(&request, caller.identity(), &bytes, services.retain_keys)?;
     let receipt = submit_tasks(services, vec![task], key).await?;
     let [task] = receipt.tasks.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
+    see_all(&caller, &receipt, |_| "/unique_key".to_owned())?;
     tracing::Span::current().record("task.id", tracing::field::display(task.id));
     let warnings = warnings(&state, services, &task.queue).await;
     let mut answer = answer(&receipt);
@@ -58,6 +63,15 @@ async fn submit_tasks(
     }
     let tasks = services.submitter.submit(tasks).await?;
     Ok(Receipt { created: tasks.len(), tasks, repeated: false })
+}
+
+/// A unique key is its task type's, whatever the queue: 409 where one is held by a task that is not there for this
+/// caller.
+fn see_all(caller: &Caller, receipt: &Receipt, place: impl Fn(usize) -> String) -> Result<(), Problem> {
+    let places = receipt.tasks.iter().enumerate().filter(|(_, task)| !caller.sees(&task.queue, &task.name));
+    let held = "is held by a task outside of what this key may see";
+    let errors: Vec<Fault> = places.take(MAX_FAULTS).map(|(n, _)| Fault::at(&place(n), held)).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Problem::held_outside(errors, receipt.created)) }
 }
 
 /// 201 where something was made; a repeated request's answer says that it is one.
@@ -101,8 +115,14 @@ pub(super) async fn submit_bulk(
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
     }
+    let places = tasks.iter().enumerate();
+    let mut outside = places.flat_map(|(n, task)| caller.outside(&task.queue, &task.name, &format!("/tasks/{n}")));
+    let outside: Vec<Fault> = outside.by_ref().take(MAX_FAULTS).collect();
+    if !outside.is_empty() {
+        return Err(Problem::restricted(outside));
+    }
     let queues: Vec<Arc<str>> = tasks.iter().map(|task| Arc::clone(&task.queue)).collect();
-    let key = idempotency::of(&request, caller.actor(), &bytes, services.retain_keys)?;
+    let key = idempotency::of(&request, caller.identity(), &bytes, services.retain_keys)?;
     let receipt = submit_tasks(services, tasks, key).await.map_err(|error| match &error {
         SubmitError::TooManyQueues { queue, .. } => {
             let n = queues.iter().position(|named| named == queue).unwrap_or(0);
@@ -111,6 +131,7 @@ pub(super) async fn submit_bulk(
         SubmitError::HolderGone { index, .. } => Problem::gone_holder(&format!("/tasks/{index}/unique_key"), &error),
         _ => error.into(),
     })?;
+    see_all(&caller, &receipt, |n| format!("/tasks/{n}/unique_key"))?;
     let mut answers = Vec::with_capacity(receipt.tasks.len());
     for task in &receipt.tasks {
         answers.push(TaskJson::new(task, warnings(&state, services, &task.queue).await));
@@ -146,12 +167,17 @@ async fn warnings(state: &State, services: &Services, queue: &str) -> Vec<String
 }
 
 /// One task; with `?wait=` when it has ended, or the wait has. 304 where the client has it as it is.
-pub(super) async fn get(state: Data<State>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn get(
+    state: Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
     let wait = waiting::asked(&request)?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
-    let mut task = services.lookup.task(id).await?.ok_or_else(|| no_such_task(id))?;
+    let mut task = visible(services, &caller, id).await?;
     if let Some(wait) = wait
         && !task.status.is_terminal()
     {
@@ -167,12 +193,21 @@ pub(super) async fn get(state: Data<State>, request: HttpRequest, id: Path<Strin
     Ok(if known { answer.finish() } else { answer.json(TaskJson::new(&task, Vec::new())) })
 }
 
+/// A task that is there for this caller. Its queue and its type never change: what may be seen now may be so later.
+pub(super) async fn visible(services: &Services, caller: &Caller, id: TaskId) -> Result<Task, Problem> {
+    let task = services.lookup.task(id).await?;
+    task.filter(|task| caller.sees(&task.queue, &task.name)).ok_or_else(|| no_such_task(id))
+}
+
 /// Stops a task: 200 when it is cancelled, 202 when it runs and its worker has yet to end it,
 /// 409 when it has completed or failed.
-pub(super) async fn cancel(state: Data<State>, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn cancel(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
+    if caller.is_restricted() {
+        visible(services, &caller, id).await?;
+    }
     match cancel::cancel(&services.tools, id).await? {
         Cancellation::Cancelled(task) => Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new()))),
         Cancellation::Requested(task) => Ok(HttpResponse::Accepted().json(TaskJson::new(&task, Vec::new()))),

@@ -1,10 +1,11 @@
 //! What operators do to tasks: `POST /api/tasks/{id}/retry` and `/run`, `DELETE /api/tasks/{id}`, and
 //! `POST /api/tasks/cancel` and `/retry` for many at once.
 
+use super::caller::Caller;
 use super::problem::Problem;
 use super::selection::{self, Refused};
 use super::task_json::TaskJson;
-use super::tasks::{no_such_task, parse_id};
+use super::tasks::{no_such_task, parse_id, visible};
 use super::{BODY_SLACK, State, body};
 use crate::lifecycle::bulk::{self, BUDGET, Verb};
 use crate::lifecycle::delete::{self, Deletion};
@@ -19,17 +20,23 @@ use actix_web::{HttpRequest, HttpResponse};
 const MAX_BODY: usize = 4 * BODY_SLACK;
 
 /// Queues a task again: 200 with the task, 409 unless it has failed or was cancelled.
-pub(super) async fn retry(state: Data<State>, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn retry(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
     let (services, id) = (state.services()?, parse_id(&id)?);
     tracing::Span::current().record("task.id", tracing::field::display(id));
+    if caller.is_restricted() {
+        visible(services, &caller, id).await?;
+    }
     let verdict = retry::retry(&services.tools, id).await?;
     answer(id, verdict, "only a task that has failed or was cancelled can be retried")
 }
 
 /// Makes a task due: 200 with the task, 409 unless it is scheduled.
-pub(super) async fn run(state: Data<State>, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn run(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
     let (services, id) = (state.services()?, parse_id(&id)?);
     tracing::Span::current().record("task.id", tracing::field::display(id));
+    if caller.is_restricted() {
+        visible(services, &caller, id).await?;
+    }
     let verdict = run::run(&services.tools, id).await?;
     answer(id, verdict, "only one that is scheduled can be made due")
 }
@@ -45,9 +52,12 @@ fn answer(id: TaskId, verdict: Verdict, only: &str) -> Result<HttpResponse, Prob
 }
 
 /// Deletes a task with its attempts and its log: 204, 409 unless it has ended.
-pub(super) async fn delete(state: Data<State>, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn delete(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
     let (services, id) = (state.services()?, parse_id(&id)?);
     tracing::Span::current().record("task.id", tracing::field::display(id));
+    if caller.is_restricted() {
+        visible(services, &caller, id).await?;
+    }
     match delete::delete(&services.tools, id).await? {
         Deletion::Deleted => Ok(HttpResponse::NoContent().finish()),
         Deletion::Lives(status) => Err(Problem::new(
@@ -71,29 +81,41 @@ struct DoneJson {
 /// Cancels many tasks: 202 with their numbers.
 pub(super) async fn cancel_many(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    many(&state, &request, payload, Verb::Cancel).await
+    many(&state, &caller, &request, payload, Verb::Cancel).await
 }
 
 /// Queues many tasks again: 202 with their numbers.
 pub(super) async fn retry_many(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    many(&state, &request, payload, Verb::Retry).await
+    many(&state, &caller, &request, payload, Verb::Retry).await
 }
 
-async fn many(state: &State, request: &HttpRequest, payload: Payload, verb: Verb) -> Result<HttpResponse, Problem> {
+async fn many(
+    state: &State,
+    caller: &Caller,
+    request: &HttpRequest,
+    payload: Payload,
+    verb: Verb,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let bytes = body::read(request, payload, MAX_BODY).await?;
-    let ask = selection::read(verb, body::text(&bytes)?).map_err(|refused| match refused {
+    let mut ask = selection::read(verb, body::text(&bytes)?).map_err(|refused| match refused {
         Refused::Unreadable(error) => body::unreadable(&error),
         Refused::Faults(faults) => Problem::invalid(faults),
     })?;
     let dry_run = ask.dry_run;
+    if !caller.narrow(&mut ask.selection.filter) {
+        let nothing = DoneJson { matched: 0, changed: 0, dry_run, complete: true, next_cursor: None };
+        return Ok(HttpResponse::Accepted().json(nothing));
+    }
     let done = bulk::bulk(&services.tools, ask, BUDGET).await?;
     Ok(HttpResponse::Accepted().json(DoneJson {
         matched: done.matched,

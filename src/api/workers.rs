@@ -1,6 +1,7 @@
 //! `GET /api/workers`: who is there, what each serves, and how much of it is taken.
 
 use super::State;
+use super::caller::Caller;
 use super::problem::Problem;
 use super::task_json::{Id, Time};
 use crate::store::roster::WorkerRow;
@@ -16,6 +17,8 @@ const MAX_LIMIT: u64 = 1000;
 /// Tells a cursor from other text.
 const CURSOR_PREFIX: &str = "w1.";
 const KNOWN: &str = "limit, cursor";
+/// In place of a queue's name.
+pub(super) const EVERY: &str = "*";
 /// How long a reader waits for the count of what runs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -71,7 +74,11 @@ impl WorkerJson {
 }
 
 /// A page of the workers, those that began first before the others.
-pub(super) async fn list(state: Data<State>, query: Query<Vec<(String, String)>>) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(
+    state: Data<State>,
+    caller: Caller,
+    query: Query<Vec<(String, String)>>,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let Asked { limit, after } = Asked::read(&query)?;
     let mut roster = services.tools.store.roster_after(after, limit + 1).await?;
@@ -79,8 +86,15 @@ pub(super) async fn list(state: Data<State>, query: Query<Vec<(String, String)>>
     let more = roster.workers.len() > whole;
     roster.workers.truncate(whole);
     let next_cursor = roster.workers.last().filter(|_| more).map(|last| format!("{CURSOR_PREFIX}{}", last.id));
-    let busy = busy(&state).await?;
-    let workers = roster.workers.into_iter().map(|row| WorkerJson::new(row, roster.now, busy.as_ref())).collect();
+    // What they run besides is none of a restricted caller's business.
+    let busy = if caller.is_restricted() { None } else { busy(&state).await? };
+    roster.workers.retain(|row| caller.sees_worker(&row.queue_names()));
+    let workers = roster.workers.into_iter().map(|row| {
+        let mut worker = WorkerJson::new(row, roster.now, busy.as_ref());
+        worker.queues.retain(|queue| queue == EVERY || caller.sees_queue(queue));
+        worker
+    });
+    let workers = workers.collect();
     Ok(HttpResponse::Ok().json(WorkersJson { workers, next_cursor }))
 }
 

@@ -10,7 +10,7 @@
 //! `retry`, `run` and `delete` are what operators do to one task by hand, `bulk` cancels and retries many.
 //! `pull` is claim and finish for workers outside. `pause` is the verb of a queue: it stops what comes between submit
 //! and dispatch. [`lookup`] reads tasks for whoever asks, [`follow`] for whoever watches one; [`wait`] is
-//! for whoever waits for a task's end. [`journal`] keeps what attempts say.
+//! for whoever waits for a task's end. [`journal`] keeps what attempts say. [`access`] is about keys, not tasks.
 //!
 //! Each verb knows the store and the stream, and none knows the services that call it: which
 //! process runs them, and when, is the business of `api`, `worker` and `scheduler`.
@@ -54,6 +54,7 @@ impl Tools {
     }
 }
 
+pub mod access;
 pub mod bulk;
 pub mod cancel;
 pub mod claim;

@@ -61,6 +61,7 @@ pub struct Metrics {
     pub schedule_lag: prometheus::Gauge,
     pub http_requests: IntCounterVec,
     pub http_seconds: HistogramVec,
+    pub http_refused: IntCounterVec,
 }
 
 /// Collects what is registered, so that each metric stands in one expression.
@@ -196,6 +197,11 @@ impl Metrics {
                 "Time to answer a request (all roles)",
                 &["method", "route"],
                 CALL_BUCKETS,
+            )?,
+            http_refused: m.counters(
+                "http_refused_total",
+                "Requests refused for who asks; kind is no_key, bad_key, expired_key, foreign, scope, restricted or rate (all roles)",
+                &["kind"],
             )?,
             described: m.described.take().into(),
             registry,

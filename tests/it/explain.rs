@@ -74,6 +74,13 @@ async fn fill(world: &World) -> mysql_async::Conn {
         "INSERT INTO task_logs (task_id, attempt, seq, at, line) \
          SELECT task_id, attempt, n, NOW(6), 'said' FROM task_attempts, (SELECT 1 n UNION ALL SELECT 2) numbers"
             .to_owned(),
+        // A thousand that are live, and ten times as many that are not.
+        format!(
+            "INSERT INTO api_keys (id, name, hash, scopes, created_at, created_by, revoked_at) \
+             SELECT UNHEX(LPAD(HEX(n), 32, '0')), 'key', UNHEX(SHA2(n, 256)), '[\"read\"]', NOW(6), 'test', \
+             IF(n % 10 = 0, NULL, NOW(6)) \
+             FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d n FROM {digits} a, {digits} b, {digits} c, {digits} d) numbers"
+        ),
         // Half of what has failed is of one kind.
         "INSERT INTO task_failures (task_id, fingerprint, queue, failed_at) \
          SELECT id, IF(attempt + CRC32(id) % 2 = 1, 7, CRC32(id) % 1000), queue, finished_at FROM tasks WHERE status = 'failed'"
@@ -85,7 +92,7 @@ async fn fill(world: &World) -> mysql_async::Conn {
         "INSERT INTO task_keys (hash, request_hash, task_id, expires_at) \
          SELECT UNHEX(SHA2(HEX(id), 256)), IF(status IN ('queued', 'completed'), NULL, UNHEX(SHA2('body', 256))), id, created_at FROM tasks"
             .to_owned(),
-        "ANALYZE TABLE tasks, task_attempts, task_logs, task_failures, failure_groups, task_keys, queues, workers, schedules"
+        "ANALYZE TABLE tasks, task_attempts, task_logs, task_failures, failure_groups, task_keys, queues, workers, schedules, api_keys"
             .to_owned(),
     ] {
         sql.query_drop(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
@@ -232,6 +239,10 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
         ("rescue::ORPHANS", by_agenda(vec!["1000".into()])),
         ("rescue::BY_ID", by_id(none(), none())),
         ("pull::AVAILABLE", by_agenda(vec![queue(), queue(), "100".into()])),
+        (
+            "pull::AVAILABLE_OF",
+            by_agenda([vec![queue(), queue()], vec![text("noop"); ids.len()], vec!["100".into()]].concat()),
+        ),
         ("pull::NAMES", by_id(none(), none())),
         ("pull::SET_ASIDE", by_id(none(), none())),
         ("pull::ASIDE", by_agenda(vec![queue(), "4".into(), "1".into(), "1".into(), ids[0].clone(), "1000".into()])),
@@ -326,6 +337,8 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
         ),
         ("queues::QUEUE", Plan { values: vec![queue()], table: "queues", key: "PRIMARY", rows: 1 }),
         ("queues::RESUME", Plan { values: vec![queue()], table: "queues", key: "PRIMARY", rows: 1 }),
+        ("api_keys::LIVE", Plan { values: none(), table: "api_keys", key: "live", rows: 1000 }),
+        ("api_keys::USED", Plan { values: ids.to_vec(), table: "api_keys", key: "PRIMARY", rows: n }),
         // Everything in the future is in its range: the LIMIT ends it after one.
         ("schedules::NEXT", Plan { values: vec!["NOW(6)".into()], table: "schedules", key: "due", rows: 10_000 }),
     ])
@@ -536,8 +549,18 @@ async fn no_call_reads_more_rows_than_it_is_bounded_to() {
     bounded!(4 * FLIGHT + 100, store.orphans(1_000)).unwrap();
     bounded!(2 * (WAITING + BACKLOG + FLIGHT + ASIDE) + 100, store.depth(Arc::clone(&queue))).unwrap();
     // Of several queues the head of each.
-    let heads = bounded!(500, store.available(vec![Arc::clone(&queue), "q2".into(), "none".into()], 100)).unwrap();
+    let heads =
+        bounded!(500, store.available(vec![Arc::clone(&queue), "q2".into(), "none".into()], None, 100)).unwrap();
     assert_eq!(heads.iter().map(Vec::len).collect::<Vec<_>>(), [100, 0, 0]);
+    // Of some types too, however many others stand before them.
+    for (name, found) in [("noop", 100), ("rare", 0)] {
+        let names = Some(vec![name.to_owned(), "other".to_owned()]);
+        let (keyed, _) = reads(&store).await;
+        let heads = store.available(vec![Arc::clone(&queue)], names, 100).await.unwrap();
+        // The rows of the inner list are no table's.
+        assert!(reads(&store).await.0 - keyed <= 10_200);
+        assert_eq!(heads[0].len(), found);
+    }
     let aside = bounded!(1_100, store.aside(Arc::clone(&queue), Place::default(), 1_000)).unwrap();
     let rest = bounded!(1_100, store.aside(Arc::clone(&queue), aside.next.unwrap(), 1_001)).unwrap();
     assert_eq!((aside.tasks.len(), rest.tasks.len(), rest.next), (1_000, 1_000, None));

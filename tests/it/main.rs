@@ -14,6 +14,7 @@
 
 mod harness;
 
+mod access;
 mod bench;
 mod bulk;
 mod cancel;
@@ -22,10 +23,11 @@ mod command_line;
 mod docs;
 mod doctor;
 mod explain;
-mod failures;
 mod explain_task;
+mod failures;
 mod faults;
 mod guards;
+mod hostile;
 mod http;
 mod idempotency;
 mod journal;
@@ -42,7 +44,7 @@ mod schedules;
 mod schema;
 mod task_types;
 mod tasks_command;
-mod verbs;
 mod terminal;
+mod verbs;
 mod wait;
 mod waiting;
