@@ -68,6 +68,7 @@ const DOES: &[(&str, &str)] = &[
     ("retention.completed", "How long completed tasks are kept"),
     ("retention.failed", "How long failed and cancelled tasks are kept"),
     ("retention.fires", "How long it is kept what schedules have fired"),
+    ("retention.idempotency", "How long a repeated request with an `Idempotency-Key` is answered with its first tasks"),
     ("limits.payload", "The largest payload of a task"),
     (
         "limits.result",

@@ -78,6 +78,7 @@ documents! {
     commands_and_calls: "docs/how-to/commands-and-calls.md",
     delays: "docs/how-to/delays.md",
     failures: "docs/how-to/failures.md",
+    idempotency: "docs/how-to/idempotency.md",
     many: "docs/how-to/many.md",
     metrics: "docs/how-to/metrics.md",
     pausing: "docs/how-to/pausing.md",
