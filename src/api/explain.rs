@@ -80,6 +80,8 @@ struct FieldsJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     slots: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     worker_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
@@ -115,6 +117,7 @@ impl From<Fields> for FieldsJson {
             limit,
             workers,
             slots,
+            task_id,
             worker_id,
             host,
             lease_until,
@@ -142,6 +145,7 @@ impl From<Fields> for FieldsJson {
             limit,
             workers,
             slots,
+            task_id,
             worker_id,
             host,
             lease_until: lease_until.map(Time),
