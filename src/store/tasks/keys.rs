@@ -73,7 +73,10 @@ impl Standing {
 
     /// The first of its tasks.
     pub(super) fn holder(&self) -> TaskId {
-        self.tasks.iter().next().copied().unwrap_or(TaskId(Uuid::nil()))
+        match self.tasks.as_slice() {
+            [first, ..] => *first,
+            [] => TaskId(Uuid::nil()), // unreachable: a row has at least one
+        }
     }
 }
 
