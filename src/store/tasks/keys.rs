@@ -73,10 +73,7 @@ impl Standing {
 
     /// The first of its tasks.
     pub(super) fn holder(&self) -> TaskId {
-        match self.tasks.as_slice() {
-            [first, ..] => *first,
-            [] => TaskId(Uuid::nil()), // unreachable: a row has at least one
-        }
+        self.tasks.as_slice().first().copied().unwrap_or(TaskId(Uuid::nil()))
     }
 }
 
