@@ -196,10 +196,13 @@ What is refused or fails is answered as [RFC 9457](https://www.rfc-editor.org/rf
 | 403 | the key may not do this; without any key, the request did not come from this machine |
 | 404 | there is no such route, or no such task, queue or worker |
 | 405 | the route does not take this method; `Allow` has those that it does |
-| 409 | the state that it is in does not allow it |
+| 409 | the state that it is in does not allow it, or a request with the same `Idempotency-Key` is under way |
+| 408 | the body did not come in time |
+| 410 | the task that holds this `Idempotency-Key` or `unique_key` is there no longer |
 | 413 | the body is larger than the limit |
 | 415 | the body is not `application/json` |
 | 422 | the input was understood and is wrong |
+| 429 | the key has sent more requests than its limit lets it; `Retry-After` says when to go on |
 | 500 | a fault of the program. The answer says nothing but its `x-request-id`, under which the log says the rest |
 | 503 | the database cannot be reached, or the process is starting or stopping; `Retry-After` says when to try again |
 ";
