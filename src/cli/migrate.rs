@@ -62,7 +62,7 @@ async fn status(store: &Store) -> Result<(), Failure> {
     }
 }
 
-fn failure(error: MigrateError) -> Failure {
+pub(super) fn failure(error: MigrateError) -> Failure {
     let code = match &error {
         MigrateError::Store(e) if e.is_transient() => EXIT_UNREACHABLE,
         _ => 1,

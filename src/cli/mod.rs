@@ -2,6 +2,7 @@
 //!
 //! `serve` and `dev` go to [`daemon`]; client commands go to a server by [`crate::client`]; the rest is done here.
 
+mod apikey;
 mod bench;
 mod confirm;
 mod connection;
@@ -51,6 +52,7 @@ const EXIT_INTERRUPTED: u8 = 130;
   taskrunnerx dev                                    try it: private servers, everything in one process
   taskrunnerx serve --role all                       one host
   taskrunnerx serve --role api --bind 10.0.0.5:8000  one role of several
+  taskrunnerx apikey create ops --scope admin        the first key, before the server listens to others
   taskrunnerx doctor                                 what is wrong, and what to do about it
   taskrunnerx submit echo '{\"hello\": \"world\"}' --wait  run a task and print its result
   taskrunnerx tasks list --status failed             what has failed
@@ -82,8 +84,10 @@ enum Command {
     Config(show_config::Args),
     /// Check everything that can be set up wrongly, and say what to do about it
     Doctor(doctor::Args),
+    /// Make, list, rotate and revoke API keys, directly on the database
+    Apikey(apikey::Args),
     /// Submit a task to a running server, and wait for its result if asked
-    Submit(submit::Args),
+    Submit(Box<submit::Args>),
     /// Look at tasks of a running server, and cancel, retry, run or delete them
     Tasks(tasks::Args),
     /// Look at queues, pause and resume them
@@ -170,7 +174,8 @@ async fn route(command: Command, config: Option<PathBuf>, registry: Registry) ->
         Command::Migrate(args) => migrate::run(args, config).await,
         Command::Config(args) => show_config::run(&args, config, registry),
         Command::Doctor(args) => doctor::run(&args, config, registry).await,
-        Command::Submit(args) => submit::run(args).await,
+        Command::Apikey(args) => apikey::run(args, config).await,
+        Command::Submit(args) => submit::run(*args).await,
         Command::Tasks(args) => tasks::run(args).await,
         Command::Queues(args) => queues::run(args).await,
         Command::Workers(args) => workers::run(args).await,

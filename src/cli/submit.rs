@@ -11,7 +11,7 @@ use crate::task::submission::MAX_ATTEMPTS;
 use crate::task::{Status, TaskId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 /// Submit a task to a running server, and wait for its result if asked
@@ -81,10 +81,10 @@ struct Options {
     /// A JSON object that is kept with it
     #[arg(long, value_name = "JSON", value_parser = values::json)]
     metadata: Option<Box<RawValue>>,
-    /// While a task with this key waits or runs, a submission gives that one
+    /// While a task of this type with this key waits or runs, a submission gives that one
     #[arg(long, value_name = "KEY")]
     unique_key: Option<String>,
-    /// Hold the key for this time, however the task goes
+    /// Hold the key for this long after the submission, also when the task has ended before
     #[arg(long, value_name = "DURATION", value_parser = values::span, requires = "unique_key")]
     unique_for: Option<Span>,
 }
@@ -158,7 +158,10 @@ struct Accepted {
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let Args { name, payload, options, idempotency_key, wait, json, connection } = args;
-    let payload = payload.map(read_payload).transpose().map_err(|fault| Failure::with_code(EXIT_USAGE, fault))?;
+    let payload = match payload {
+        Some(given) => Some(read_payload(given).await.map_err(|fault| Failure::with_code(EXIT_USAGE, fault))?),
+        None => None,
+    };
     let submission = options.submission(&name, payload.as_deref());
     let body = serde_json::to_vec(&submission).map_err(Failure::new)?;
     let client = connection.client()?;
@@ -174,21 +177,16 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-fn read_payload(given: String) -> Result<Box<RawValue>, String> {
-    let text = match given.as_str() {
-        "-" => {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .map_err(|error| format!("PAYLOAD: cannot read standard input: {error}"))?;
-            text
+async fn read_payload(given: String) -> Result<Box<RawValue>, String> {
+    let text = match given.strip_prefix('@') {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("PAYLOAD: cannot read {path}: {error}"))?,
+        None if given == "-" => {
+            // Off the runtime: Ctrl-C must end it while somebody types.
+            let read = tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin())).await;
+            let read = read.map_err(std::io::Error::other).and_then(|read| read);
+            read.map_err(|error| format!("PAYLOAD: cannot read standard input: {error}"))?
         }
-        given => match given.strip_prefix('@') {
-            None => given.to_owned(),
-            Some(path) => {
-                std::fs::read_to_string(path).map_err(|error| format!("PAYLOAD: cannot read {path}: {error}"))?
-            }
-        },
+        None => given,
     };
     values::json(&text).map_err(|fault| format!("PAYLOAD: {fault}"))
 }
@@ -277,7 +275,7 @@ mod tests {
 
     fn body(words: &[&str]) -> String {
         let args = parsed(words).unwrap();
-        let payload = args.payload.map(|given| read_payload(given).unwrap());
+        let payload = args.payload.map(|given| values::json(&given).unwrap());
         let submission = args.options.submission(&args.name, payload.as_deref());
         serde_json::to_string(&submission).unwrap()
     }
@@ -306,8 +304,8 @@ mod tests {
         assert_eq!((args.payload.as_deref(), args.wait), (Some("7"), Some(None)));
     }
 
-    #[test]
-    fn slips_are_faults_of_usage() {
+    #[tokio::test]
+    async fn slips_are_faults_of_usage() {
         let wrong: [&[&str]; 8] = [
             &[],
             &["a b"],
@@ -321,7 +319,7 @@ mod tests {
         for words in wrong {
             assert_eq!(parsed(words).unwrap_err().exit_code(), 2, "{words:?}");
         }
-        assert!(read_payload("@/no/such/file".to_owned()).unwrap_err().contains("/no/such/file"));
-        assert!(read_payload("hello".to_owned()).unwrap_err().contains("Quote it for the shell"));
+        assert!(read_payload("@/no/such/file".to_owned()).await.unwrap_err().contains("/no/such/file"));
+        assert!(read_payload("hello".to_owned()).await.unwrap_err().contains("Quote it for the shell"));
     }
 }

@@ -58,6 +58,18 @@ impl Terminal {
         eventually(&format!("{text:?} on the terminal"), async || self.shown().contains(text).then_some(())).await;
     }
 
+    /// Waits until it has heard that it wants to know of Ctrl-C itself.
+    pub(crate) async fn until_it_minds_ctrl_c(&self) {
+        let status = format!("/proc/{}/status", self.child.id());
+        eventually("it has a handler for SIGINT", async || {
+            let text = std::fs::read_to_string(&status).ok()?;
+            let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+            let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+            (caught & 0b10 != 0).then_some(())
+        })
+        .await;
+    }
+
     pub(crate) fn press(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }

@@ -3,7 +3,7 @@
 use crate::cli::connection::Connection;
 use crate::cli::table::{Cell, Tone, details};
 use crate::cli::terminal::{Style, harmless, say};
-use crate::cli::{Failure, fields};
+use crate::cli::{Failure, fields, words};
 use crate::task::TaskId;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -31,6 +31,14 @@ struct Explanation {
     summary: String,
     #[serde(default)]
     causes: Vec<Cause>,
+    next: Option<Next>,
+}
+
+/// What comes by itself.
+#[derive(Debug, Deserialize)]
+struct Next {
+    at: Option<String>,
+    detail: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -53,7 +61,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn shown(explanation: &Explanation, style: Style) -> String {
-    let Explanation { status, summary, causes } = explanation;
+    let Explanation { status, summary, causes, next } = explanation;
     let head = style.paint(Tone::of_status(status).code(), status);
     let mut text = format!("{head}: {}", harmless(summary));
     for Cause { code, detail, fields } in causes {
@@ -67,6 +75,10 @@ fn shown(explanation: &Explanation, style: Style) -> String {
             text.push_str(&format!("\n  {line}"));
         }
     }
+    if let Some(Next { at, detail }) = next {
+        let at = at.as_deref().map_or(String::new(), |at| format!(" (at {})", words::time(at)));
+        text.push_str(&format!("\n\n{}: {}{at}", style.paint("1", "next"), harmless(detail)));
+    }
     text
 }
 
@@ -77,11 +89,12 @@ mod tests {
     #[test]
     fn each_cause_is_told_with_its_fields() {
         let json = r#"{"status": "queued", "summary": "its queue is paused", "causes": [{"code": "paused",
-            "detail": "the queue mail is paused", "queue": "mail", "by": "ops", "resume_at": null}]}"#;
+            "detail": "the queue mail is paused", "queue": "mail", "by": "ops", "resume_at": null}], "next": {"at": "2026-11-25T10:00:00.5Z", "detail": "it resumes"}}"#;
         let text = shown(&serde_json::from_str(json).unwrap(), Style::PLAIN);
         assert_eq!(
             text,
-            "queued: its queue is paused\n\npaused: the queue mail is paused\n  by     ops\n  queue  mail"
+            "queued: its queue is paused\n\npaused: the queue mail is paused\n  by     ops\n  queue  mail\n\n\
+             next: it resumes (at 2026-11-25T10:00:00Z)"
         );
     }
 }

@@ -7,12 +7,13 @@ use crate::cli::terminal::{Style, harmless, say, say_aside};
 use crate::cli::words;
 use crate::client::{Client, ClientError, Event, Moved, TaskFilter};
 
+const TITLES: [&str; 6] = ["AT", "STATUS", "ATTEMPT", "ID", "NAME", "QUEUE"];
+
 /// Shows each move until it is interrupted, or the server is away for too long.
 pub(super) async fn run(client: &Client, filter: &TaskFilter, json: bool) -> Result<(), Failure> {
     let style = Style::detect();
     if !json {
-        say(&style
-            .paint("1", &line("AT", "STATUS", "ATTEMPT", "ID", "NAME", "QUEUE", Style { colour: false, ..style })));
+        say(&style.paint("1", &line(TITLES, Style { colour: false, ..style })));
     }
     let mut reached = false;
     let mut failed = 0;
@@ -53,7 +54,7 @@ fn show(event: &Event, json: bool, style: Style) {
         "move" if json => say(&event.data.replace(['\n', '\r'], " ")),
         "move" => {
             if let Ok(Moved { id, name, queue, status, attempt, at }) = serde_json::from_str(&event.data) {
-                say(&line(&words::time(&at), &status, &attempt.to_string(), &id, &name, &queue, style));
+                say(&line([&words::time(&at), &status, &attempt.to_string(), &id, &name, &queue], style));
             }
         }
         "missed" => say_aside("some moves were missed: there were more than could be told"),
@@ -62,14 +63,10 @@ fn show(event: &Event, json: bool, style: Style) {
 }
 
 /// Columns as wide as what is usual: the next line is not known yet.
-fn line(at: &str, status: &str, attempt: &str, id: &str, name: &str, queue: &str, style: Style) -> String {
-    let status = style.paint(Tone::of_status(status).code(), &format!("{status:9}"));
-    harmless_line(&format!("{at:20}  {status}  {attempt:>7}  {id:36}  {name:20}  {queue}"), style)
-}
-
-/// Names come from the server and are checked there; a proxy's words are not.
-fn harmless_line(text: &str, style: Style) -> String {
-    if style.colour { text.to_owned() } else { harmless(text) }
+fn line(fields: [&str; 6], style: Style) -> String {
+    let [at, status, attempt, id, name, queue] = fields.map(harmless);
+    let status = style.paint(Tone::of_status(&status).code(), &format!("{status:9}"));
+    format!("{at:20}  {status}  {attempt:>7}  {id:36}  {name:20}  {queue}")
 }
 
 #[cfg(test)]
@@ -79,8 +76,8 @@ mod tests {
     #[test]
     fn a_move_is_a_line_under_its_titles() {
         let id = "0190163d-8694-739b-aea5-966c26f8ad91";
-        let titles = line("AT", "STATUS", "ATTEMPT", "ID", "NAME", "QUEUE", Style::PLAIN);
-        let moved = line("2026-11-25T10:00:00Z", "completed", "1", id, "noop", "default", Style::PLAIN);
+        let titles = line(TITLES, Style::PLAIN);
+        let moved = line(["2026-11-25T10:00:00Z", "completed", "1", id, "noop", "default"], Style::PLAIN);
         for (title, value) in [("STATUS", "completed"), ("ID", id), ("NAME", "noop"), ("QUEUE", "default")] {
             assert_eq!(titles.find(title), moved.find(value), "{titles}\n{moved}");
         }

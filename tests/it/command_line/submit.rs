@@ -109,3 +109,28 @@ async fn a_cancelled_task_is_a_wait_that_failed() {
     assert_eq!((code, &*text), (1, ""), "{errors}");
     assert!(errors.contains("is cancelled"), "{errors}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_make_a_submission_count_once() {
+    let world = World::new().await;
+    let api = world.daemon("api").ready().await;
+    for args in [["--idempotency-key", "order-17"], ["--unique-key", "the report"]] {
+        let submission = [&["submit", "echo", "7"][..], &args].concat();
+        let (code, first, errors) = run(&api, &submission).await;
+        assert_eq!(code, 0, "{errors}");
+        let (code, second, errors) = run(&api, &submission).await;
+        assert_eq!((code, &second), (0, &first), "{errors}");
+        assert!(
+            errors.starts_with(&format!("an earlier submission counts: task {} is queued", first.trim())),
+            "{errors}"
+        );
+        let other = [&["submit", "echo", "8"][..], &args].concat();
+        let (code, text, errors) = run(&api, &other).await;
+        match args[0] {
+            // The key is of a request, and this is another one.
+            "--idempotency-key" => assert_eq!((code, &*text), (1, ""), "{errors}"),
+            _ => assert_eq!((code, &text), (0, &first), "{errors}"),
+        }
+    }
+    assert_eq!(api.get("/api/tasks").await.1["tasks"].as_array().unwrap().len(), 2);
+}

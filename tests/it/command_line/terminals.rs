@@ -55,4 +55,10 @@ async fn submit_says_what_was_accepted_and_ctrl_c_leaves_the_terminal_as_it_was(
     eventually("it follows", async || (api.metric("taskrunnerx_event_streams").await >= 1.0).then_some(())).await;
     following.press("\u{3}");
     assert_eq!(following.ended().await.0, 130);
+
+    // What is typed is waited for no longer.
+    let mut typing = Terminal::run(&["submit", "echo", "-", "--url", &api.url], 100, &[]);
+    typing.until_it_minds_ctrl_c().await;
+    typing.press("{\"half\": \u{3}");
+    assert_eq!(typing.ended().await.0, 130);
 }
