@@ -1,6 +1,9 @@
 //! `docs/reference/`: made from the code, and compared with it. `make reference` writes it anew.
 
+mod answers;
+
 use crate::harness::{DaemonBuilder, root};
+use answers::ANSWERS;
 use std::fmt::Write as _;
 use taskrunnerx::telemetry::Metrics;
 use taskrunnerx::{api, config};
@@ -156,14 +159,21 @@ JSON in and out. Times are RFC 3339 in UTC; durations are texts such as `\"250ms
 ## Routes
 
 `admin` includes `operate`, `operate` includes `submit` and `read`; `work` and `submit` stand alone. Every GET that is no stream also
-answers HEAD, and every route OPTIONS.
+answers HEAD, and every route answers OPTIONS with the methods that it takes. Lists have pages: `next_cursor` is the `cursor` of the next one, or `null`.
 
-| method | path | scope |
+`/metrics` wants a key of any scope where `metrics.require_key` is set.
+
+| call | scope | answer |
 |---|---|---|
 "
     .to_owned();
     for route in api::reference() {
-        writeln!(page, "| {} | {} | {} |", route.method, code(route.path), route.scope.unwrap_or("none")).unwrap();
+        let call = format!("{} {}", route.method, route.path);
+        let (_, answer) = ANSWERS
+            .iter()
+            .find(|(known, _)| *known == call)
+            .unwrap_or_else(|| panic!("tests/it/reference/answers.rs does not say what {call} answers"));
+        writeln!(page, "| {} | {} | {answer} |", code(&call), route.scope.unwrap_or("none")).unwrap();
     }
     page.push_str(PROBLEMS);
     is_current("api.md", &page);
