@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks what building, testing and `taskrunnerx dev` need, and installs what is missing where
-# apt can. Safe to repeat: when everything is there it changes nothing and says nothing.
+# apt can; with --tests, what only the tests want too. Safe to repeat: when everything is there it changes nothing and says nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -158,5 +158,25 @@ check_rust() {
     fi
 }
 
+# What tries the API in every way that its specification allows, and in others (tests/it/openapi.rs). Only the tests
+# want it, and they say what to do where it is not there: so nothing stops here for it.
+schemathesis_version=4.32.5
+install_schemathesis() {
+    local venv=target/tools/schemathesis log=target/tools/schemathesis.log
+    [ "$(cat "$venv/installed" 2>/dev/null)" != "$schemathesis_version" ] || return 0
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null && have apt-get; then
+        (apt_install python3 python3-venv) || true
+    fi
+    say "installing schemathesis $schemathesis_version into $venv, for the tests of the API"
+    mkdir -p target/tools
+    if python3 -m venv --clear "$venv" >"$log" 2>&1 &&
+        timeout 300 "$venv/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$schemathesis_version" >>"$log" 2>&1; then
+        echo "$schemathesis_version" >"$venv/installed"
+    else
+        say "that failed (no network, or no python3-venv?); all but the tests of the API works without: $log"
+    fi
+}
+
 install_missing
 check_rust
+[ "${1:-}" != --tests ] || install_schemathesis

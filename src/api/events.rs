@@ -11,6 +11,7 @@
 
 use super::caller::Caller;
 use super::journal::{self, LogJson, no_parameters};
+use super::openapi::{LastEvent, TaskPath};
 use super::problem::Problem;
 use super::sse::{self, KEEP_ALIVE, Place, STILL_HERE};
 use super::task_json::TaskJson;
@@ -37,6 +38,16 @@ const AWAY: Duration = Duration::from_secs(1);
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Streams a task's events.
+#[utoipa::path(
+    get, path = "/api/tasks/{id}/events", tag = "Events", operation_id = "streamTask",
+    summary = "Follow a task",
+    description = "Server-sent events. `task`: the task, at first as it is, then at each change of its status, attempt or progress; `log`: each line of its log, with an id from which a client may go on. The last event is the task as it ended.",
+    params(TaskPath, LastEvent),
+    responses((
+        status = 200, description = "The stream. It ends with the task.", content_type = "text/event-stream", body = String,
+        example = json!("event: log\nid: l1.1.1764000000000000\ndata: {\"attempt\":1,\"at\":\"2030-01-31T12:00:00.021345Z\",\"line\":\"pass 2 of 5\"}\n\n")
+    ))
+)]
 pub(super) async fn of_task(
     state: Data<State>,
     caller: Caller,

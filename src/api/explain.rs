@@ -3,6 +3,7 @@
 use super::State;
 use super::caller::Caller;
 use super::journal::no_parameters;
+use super::openapi::{Span, StatusWord, TaskPath};
 use super::problem::Problem;
 use super::task_json::Time;
 use super::tasks::{no_such_task, parse_id, visible};
@@ -11,25 +12,31 @@ use crate::task::duration;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, Query};
 
-#[derive(serde::Serialize)]
-struct ExplanationJson {
+/// Why a task does not run, or what became of it.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Explanation)]
+pub(super) struct ExplanationJson {
+    #[schema(value_type = StatusWord)]
     status: &'static str,
     /// One sentence: the cause that matters most.
     summary: String,
+    /// The one that matters most comes first.
     causes: Vec<CauseJson>,
     /// Null: nothing will happen by itself, or nobody knows.
     next: Option<NextJson>,
 }
 
 /// What comes next, and when, where that is known.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = NextStep)]
 struct NextJson {
     at: Option<Time>,
     detail: String,
 }
 
 /// One cause. Behind `detail` stand the fields that its code has.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Cause)]
 struct CauseJson {
     code: &'static str,
     detail: String,
@@ -37,7 +44,9 @@ struct CauseJson {
     fields: FieldsJson,
 }
 
-#[derive(serde::Serialize)]
+/// What a cause's sentence says, for programs: those of these that its code has.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = CauseFields)]
 struct FieldsJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<Time>,
@@ -45,8 +54,10 @@ struct FieldsJson {
     until: Option<Time>,
     /// From now until then.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Span>)]
     r#in: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Span>)]
     took: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<String>,
@@ -80,6 +91,8 @@ struct FieldsJson {
     workers: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     slots: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     worker_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +129,7 @@ impl From<Fields> for FieldsJson {
             limit,
             workers,
             slots,
+            task_id,
             worker_id,
             host,
             lease_until,
@@ -143,6 +157,7 @@ impl From<Fields> for FieldsJson {
             limit,
             workers,
             slots,
+            task_id,
             worker_id,
             host,
             lease_until: lease_until.map(Time),
@@ -167,6 +182,13 @@ impl From<Explanation> for ExplanationJson {
 }
 
 /// Explains a task.
+#[utoipa::path(
+    get, path = "/api/tasks/{id}/explain", tag = "Tasks", operation_id = "explainTask",
+    summary = "Explain a task",
+    description = "Why it does not run (it is delayed, it waits behind others, its queue is paused, no worker serves it, it backs off after an error), or what became of it; in words and in fields.",
+    params(TaskPath),
+    responses((status = 200, description = "The explanation.", body = ExplanationJson))
+)]
 pub(super) async fn explain(
     state: Data<State>,
     caller: Caller,

@@ -2,6 +2,7 @@
 
 use super::State;
 use super::caller::Caller;
+use super::openapi::{LogFilter, TaskPath};
 use super::problem::Problem;
 use super::task_json::{Id, Time};
 use super::tasks::{no_such_task, parse_id, visible};
@@ -10,18 +11,24 @@ use crate::task::{Fault, Outcome, Status, Task, name};
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, Query};
 
-const DEFAULT_LIMIT: u32 = 200;
-const MAX_LIMIT: u32 = 1000;
+pub(super) const DEFAULT_LIMIT: u32 = 200;
+pub(super) const MAX_LIMIT: u32 = 1000;
 /// Tells a cursor from other text.
 const CURSOR_PREFIX: &str = "l1.";
+/// What a cursor looks like: the prefix, an attempt, the line's number.
+pub(super) const CURSOR: &str = r"^l1\.[0-9]{1,9}\.[0-9]{1,18}$";
 const KNOWN: &str = "attempt, limit, cursor";
 
-#[derive(serde::Serialize)]
-struct AttemptsJson {
+/// A task's attempts, oldest first.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Attempts)]
+pub(super) struct AttemptsJson {
     attempts: Vec<AttemptJson>,
 }
 
-#[derive(serde::Serialize)]
+/// One attempt.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Attempt)]
 struct AttemptJson {
     attempt: u32,
     worker_id: Option<Id>,
@@ -69,6 +76,12 @@ fn latest(task: &Task) -> Option<AttemptJson> {
 }
 
 /// A task's attempts, oldest first.
+#[utoipa::path(
+    get, path = "/api/tasks/{id}/attempts", tag = "Tasks", operation_id = "listAttempts",
+    summary = "List a task's attempts",
+    params(TaskPath),
+    responses((status = 200, description = "Its attempts, oldest first, with the one that runs.", body = AttemptsJson))
+)]
 pub(super) async fn attempts(
     state: Data<State>,
     caller: Caller,
@@ -90,13 +103,18 @@ pub(super) async fn attempts(
     Ok(HttpResponse::Ok().json(AttemptsJson { attempts }))
 }
 
-#[derive(serde::Serialize)]
-struct LogsJson<'a> {
+/// A page of a task's log, oldest first.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = LogPage)]
+pub(super) struct LogsJson<'a> {
     logs: Vec<LogJson<'a>>,
+    /// For the next page; null: this was the last.
     next_cursor: Option<String>,
 }
 
-#[derive(serde::Serialize)]
+/// A line of a task's log.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = LogLine)]
 pub(super) struct LogJson<'a> {
     attempt: u32,
     at: Time,
@@ -110,6 +128,12 @@ impl<'a> LogJson<'a> {
 }
 
 /// A page of a task's log, oldest first.
+#[utoipa::path(
+    get, path = "/api/tasks/{id}/logs", tag = "Tasks", operation_id = "listLogs",
+    summary = "Read a task's log",
+    params(TaskPath, LogFilter),
+    responses((status = 200, description = "A page of the log, oldest first.", body = LogsJson))
+)]
 pub(super) async fn logs(
     state: Data<State>,
     caller: Caller,

@@ -10,6 +10,7 @@ mod body;
 mod caller;
 mod compression;
 mod depths;
+mod docs;
 mod etag;
 mod events;
 mod explain;
@@ -21,6 +22,7 @@ mod keyring;
 mod keys;
 mod listing;
 mod moves;
+mod openapi;
 mod ops;
 mod pace;
 mod problem;
@@ -36,12 +38,15 @@ mod stats;
 mod task_json;
 mod task_types;
 mod tasks;
+mod unread;
 mod verbs;
 mod waiting;
 mod workers;
 
 pub use access::{Access, Rules};
 pub use health::{Health, monitor};
+#[doc(hidden)]
+pub use openapi::openapi_json;
 pub use routes::{Described, reference};
 #[doc(hidden)]
 pub use task_json::to_json;

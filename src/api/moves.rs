@@ -6,6 +6,7 @@
 use super::State;
 use super::caller::Caller;
 use super::listing::{named, several, status};
+use super::openapi::MoveFilter;
 use super::problem::Problem;
 use super::sse::{self, KEEP_ALIVE, Place, STILL_HERE};
 use super::task_json::{Id, Time};
@@ -36,6 +37,16 @@ struct MoveJson<'a> {
 }
 
 /// Streams moves.
+#[utoipa::path(
+    get, path = "/api/events", tag = "Events", operation_id = "streamMoves",
+    summary = "Follow everything",
+    description = "Server-sent events. `move`: a task has changed its status; `missed`: so many moves were not told, since the client was too slow. Nothing is kept: a client that was away has missed what came meanwhile.",
+    params(MoveFilter),
+    responses((
+        status = 200, description = "The stream. It does not end.", content_type = "text/event-stream", body = String,
+        example = json!("event: move\ndata: {\"id\":\"0190163d-8694-739b-aea5-966c26f8ad91\",\"name\":\"echo\",\"queue\":\"mail\",\"status\":\"running\",\"attempt\":1,\"at\":\"2030-01-31T12:00:00.021345Z\"}\n\n")
+    ))
+)]
 pub(super) async fn of_all(
     state: Data<State>,
     caller: Caller,

@@ -5,8 +5,8 @@
 
 use super::problem;
 use super::{
-    events, explain, failures, journal, keys, listing, moves, ops, pull, queues, stats, task_types, tasks, verbs,
-    workers,
+    docs, events, explain, failures, journal, keys, listing, moves, openapi, ops, pull, queues, stats, task_types,
+    tasks, verbs, workers,
 };
 use crate::task::Scope;
 use actix_web::dev::ServiceRequest;
@@ -69,6 +69,9 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     at("/readyz", vec![get(Needs::Nothing, to(ops::readyz))]);
     at("/health", vec![get(Needs::Nothing, to(ops::health))]);
     at("/metrics", vec![get(Needs::MetricsKey, to(ops::metrics))]);
+
+    at("/docs", vec![get(Needs::Nothing, to(docs::page))]);
+    at("/api/openapi.json", vec![get(Needs::Nothing, to(openapi::serve))]);
 
     at("/api/tasks", vec![get(READ, to(listing::list)), post(SUBMIT, to(tasks::submit))]);
     at("/api/tasks/bulk", vec![post(SUBMIT, to(tasks::submit_bulk))]);
@@ -164,6 +167,11 @@ pub(super) fn of(request: &ServiceRequest) -> Option<&'static Listed> {
 }
 
 impl Listed {
+    /// Whether its GET answers HEAD.
+    pub(super) fn takes_head(&self) -> bool {
+        self.allow.contains("HEAD")
+    }
+
     /// What a request by this method needs; None: the route does not take it.
     pub(super) fn needs(&self, method: &Method) -> Option<Needs> {
         let method = if method == Method::HEAD { &Method::GET } else { method };

@@ -6,6 +6,7 @@
 use super::State;
 use super::caller::Caller;
 use super::journal::no_parameters;
+use super::openapi::Span;
 use super::problem::Problem;
 use super::task_json::Time;
 use super::workers::{PATIENCE, busy};
@@ -19,11 +20,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-#[derive(serde::Serialize)]
-struct StatsJson {
+/// Totals over all queues and workers, and what this process is.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Stats)]
+pub(super) struct StatsJson {
     /// Live tasks; null where a queue of those could not be counted in time.
     tasks: Option<LiveJson>,
     /// For how long the oldest queued task has been eligible; null: none is queued, or as for `tasks`.
+    #[schema(value_type = Option<Span>)]
     oldest_age: Option<String>,
     recent: Option<RecentJson>,
     queues: QueuesJson,
@@ -31,7 +35,9 @@ struct StatsJson {
     process: ProcessJson,
 }
 
-#[derive(serde::Serialize)]
+/// Live tasks.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = LiveTasks)]
 struct LiveJson {
     scheduled: u64,
     queued: u64,
@@ -40,7 +46,8 @@ struct LiveJson {
 
 /// The newest tasks, by what has become of them: of those accepted since `since`, an hour ago or, where those were
 /// more than 10,000, later.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = RecentTasks)]
 struct RecentJson {
     since: Time,
     accepted: u64,
@@ -62,14 +69,17 @@ impl From<Recent> for RecentJson {
     }
 }
 
-#[derive(serde::Serialize)]
+/// How many queues.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = QueueTotals)]
 struct QueuesJson {
     total: usize,
     paused: usize,
 }
 
 /// Those whose lease holds.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = WorkerTotals)]
 struct WorkersJson {
     live: usize,
     processes: usize,
@@ -96,13 +106,22 @@ impl WorkersJson {
 }
 
 /// The process that was asked.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = ThisProcess)]
 struct ProcessJson {
     version: &'static str,
     roles: Vec<&'static str>,
+    #[schema(value_type = Span)]
     uptime: String,
 }
 
+/// The totals.
+#[utoipa::path(
+    get, path = "/api/stats", tag = "Queues", operation_id = "getStats",
+    summary = "Totals",
+    description = "Over all queues and workers, as counted within the last seconds; what could not be counted in time is null.",
+    responses((status = 200, description = "The totals.", body = StatsJson))
+)]
 /// The totals; for a restricted caller those of its queues, and null where they are of all tasks together.
 pub(super) async fn stats(
     state: Data<State>,

@@ -1,6 +1,7 @@
 //! `POST /api/tasks`, `POST /api/tasks/bulk`, `GET /api/tasks/{id}` and `POST /api/tasks/{id}/cancel`.
 
 use super::caller::Caller;
+use super::openapi::{BulkSubmission, IdempotencyKey, IfNoneMatch, Prefer, Submission, TaskPath, Wait};
 use super::problem::Problem;
 use super::task_json::TaskJson;
 use super::{BODY_SLACK, Services, State, body, etag, idempotency, waiting};
@@ -19,6 +20,32 @@ use std::sync::Arc;
 const MAX_FAULTS: usize = 100;
 
 /// Accepts a task: 201 when it is committed. 200 with the task that is there where a key says that it is.
+#[utoipa::path(
+    post, path = "/api/tasks", tag = "Tasks", operation_id = "submitTask",
+    summary = "Submit a task",
+    description = "The task is accepted when this is answered with 201: it is committed, and runs however often anything restarts. With an `Idempotency-Key` the request may be repeated: it is answered as the first time. With a `unique_key` that a task of this type holds, it is answered with that task.",
+    params(IdempotencyKey, Prefer),
+    request_body = Submission,
+    responses(
+        (
+            status = 201, description = "Accepted. It has `warnings` where no live worker serves its queue.", body = TaskJson,
+            headers(
+                ("Location" = String, description = "Where the task is: `/api/tasks/{id}`."),
+                ("Preference-Applied" = String, description = "`wait=N`: it was waited for, and this is the task as it was then."),
+            ),
+        ),
+        (
+            status = 200, description = "The task was there: it holds the `unique_key`, or this request was answered before.", body = TaskJson,
+            headers(
+                ("Location" = String, description = "Where the task is: `/api/tasks/{id}`."),
+                ("Preference-Applied" = String, description = "`wait=N`: it was waited for, and this is the task as it was then."),
+                ("Idempotency-Replayed" = String, description = "`true`: the `Idempotency-Key` was there."),
+            ),
+        ),
+        (status = 409, description = "The first request with this `Idempotency-Key` is in flight."),
+        (status = 410, description = "The first request's task, or the one that holds the `unique_key`, is purged."),
+    )
+)]
 pub(super) async fn submit(
     state: Data<State>,
     caller: Caller,
@@ -83,12 +110,30 @@ fn answer(receipt: &Receipt) -> HttpResponseBuilder {
     response
 }
 
-#[derive(serde::Serialize)]
-struct TasksJson<'a> {
+/// Tasks, in the order in which they were asked for.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Tasks)]
+pub(super) struct TasksJson<'a> {
     tasks: Vec<TaskJson<'a>>,
 }
 
 /// Accepts many tasks, all or none: 201 when they are committed, 200 when all of them were there already.
+#[utoipa::path(
+    post, path = "/api/tasks/bulk", tag = "Tasks", operation_id = "submitTasks",
+    summary = "Submit many tasks",
+    description = "All are accepted, or none: with one fault in one of them none is. Keys as for one task.",
+    params(IdempotencyKey),
+    request_body = BulkSubmission,
+    responses(
+        (status = 201, description = "All are accepted, or hold their `unique_key`.", body = TasksJson),
+        (
+            status = 200, description = "All were there: each holds its `unique_key`, or this request was answered before.", body = TasksJson,
+            headers(("Idempotency-Replayed" = String, description = "`true`: the `Idempotency-Key` was there.")),
+        ),
+        (status = 409, description = "The first request with this `Idempotency-Key` is in flight."),
+        (status = 410, description = "A task of the first request, or one that holds a `unique_key`, is purged."),
+    )
+)]
 pub(super) async fn submit_bulk(
     state: Data<State>,
     caller: Caller,
@@ -167,6 +212,21 @@ async fn warnings(state: &State, services: &Services, queue: &str) -> Vec<String
 }
 
 /// One task; with `?wait=` when it has ended, or the wait has. 304 where the client has it as it is.
+#[utoipa::path(
+    get, path = "/api/tasks/{id}", tag = "Tasks", operation_id = "getTask",
+    summary = "Get a task",
+    params(TaskPath, Wait, IfNoneMatch),
+    responses(
+        (
+            status = 200, description = "The task.", body = TaskJson,
+            headers(("ETag" = String, description = "What it is like; for `If-None-Match`.")),
+        ),
+        (
+            status = 304, description = "It is as the client has it.",
+            headers(("ETag" = String, description = "The same.")),
+        ),
+    )
+)]
 pub(super) async fn get(
     state: Data<State>,
     caller: Caller,
@@ -201,6 +261,16 @@ pub(super) async fn visible(services: &Services, caller: &Caller, id: TaskId) ->
 
 /// Stops a task: 200 when it is cancelled, 202 when it runs and its worker has yet to end it,
 /// 409 when it has completed or failed.
+#[utoipa::path(
+    post, path = "/api/tasks/{id}/cancel", tag = "Tasks", operation_id = "cancelTask",
+    summary = "Cancel a task",
+    params(TaskPath),
+    responses(
+        (status = 200, description = "It is cancelled, now or since earlier.", body = TaskJson),
+        (status = 202, description = "It runs, and its worker is told to end it.", body = TaskJson),
+        (status = 409, description = "It has completed or failed."),
+    )
+)]
 pub(super) async fn cancel(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;

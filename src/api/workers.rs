@@ -2,6 +2,7 @@
 
 use super::State;
 use super::caller::Caller;
+use super::openapi::WorkerFilter;
 use super::problem::Problem;
 use super::task_json::{Id, Time};
 use crate::store::roster::WorkerRow;
@@ -12,23 +13,30 @@ use actix_web::web::{Data, Query};
 use std::collections::HashMap;
 use std::time::Duration;
 
-const DEFAULT_LIMIT: u64 = 200;
-const MAX_LIMIT: u64 = 1000;
+pub(super) const DEFAULT_LIMIT: u64 = 200;
+pub(super) const MAX_LIMIT: u64 = 1000;
 /// Tells a cursor from other text.
 const CURSOR_PREFIX: &str = "w1.";
+/// What a cursor looks like: the prefix and an id.
+pub(super) const CURSOR: &str = r"^w1\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
 const KNOWN: &str = "limit, cursor";
 /// In place of a queue's name.
 pub(super) const EVERY: &str = "*";
 /// How long a reader waits for the count of what runs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-#[derive(serde::Serialize)]
-struct WorkersJson {
+/// A page of the workers, those that began first before the others.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Workers)]
+pub(super) struct WorkersJson {
     workers: Vec<WorkerJson>,
+    /// For the next page; null: this was the last.
     next_cursor: Option<String>,
 }
 
-#[derive(serde::Serialize)]
+/// A worker.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Worker)]
 struct WorkerJson {
     id: Id,
     host: String,
@@ -74,6 +82,13 @@ impl WorkerJson {
 }
 
 /// A page of the workers, those that began first before the others.
+#[utoipa::path(
+    get, path = "/api/workers", tag = "Workers", operation_id = "listWorkers",
+    summary = "List workers",
+    description = "The processes with the worker role, and the workers outside: what each serves, and how much of it is taken.",
+    params(WorkerFilter),
+    responses((status = 200, description = "A page of the workers, those that began first before the others.", body = WorkersJson))
+)]
 pub(super) async fn list(
     state: Data<State>,
     caller: Caller,

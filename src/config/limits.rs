@@ -7,7 +7,7 @@ const MIB: usize = 1_048_576;
 
 /// A row must fit into one packet to the database, of which MariaDB takes 16 MiB unless told.
 const MAX_VALUE: usize = 15 * MIB;
-const MAX_BULK: usize = 1_000;
+pub const MAX_BULK: usize = 1_000;
 const MAX_BULK_BODY: usize = 64 * MIB;
 const MAX_QUEUES: usize = 10_000;
 const MAX_RATE: u32 = 1_000_000;

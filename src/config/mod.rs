@@ -52,7 +52,7 @@ pub use environment::Environment;
 pub use error::{ConfigError, Effective, Fault, Warning};
 pub use executors::{Command, Executor};
 pub use http::{Endpoint, HttpCall, SigningKey};
-pub use limits::Limits;
+pub use limits::{Limits, MAX_BULK};
 pub use observe::{Log, LogFormat, Metrics};
 pub use process::Roles;
 pub use reach::{AllowPrivate, Http, Refused};

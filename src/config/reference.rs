@@ -68,6 +68,7 @@ const DOES: &[(&str, &str)] = &[
     ("retention.completed", "How long completed tasks are kept"),
     ("retention.failed", "How long failed and cancelled tasks are kept"),
     ("retention.fires", "How long it is kept what schedules have fired"),
+    ("retention.idempotency", "How long a repeated request with an `Idempotency-Key` is answered with its first tasks"),
     ("limits.payload", "The largest payload of a task"),
     (
         "limits.result",
@@ -76,6 +77,10 @@ const DOES: &[(&str, &str)] = &[
     ("limits.bulk", "Tasks in one bulk submission"),
     ("limits.bulk_body", "The largest body of a bulk submission"),
     ("limits.queues", "Queues that there may be"),
+    (
+        "limits.rate",
+        "Requests a second, and at once, that each key may send to this process; a key may have its own limit",
+    ),
     ("tls.cert", "Not supported: TLS to clients is left to a proxy in front. Setting it stops the start"),
     ("tls.key", "As `tls.cert`"),
     ("http.allow_private", "Addresses that are not public and may be called all the same by task types with `http`"),

@@ -251,6 +251,9 @@ async fn a_unique_key_is_held_through_its_tasks_life() {
     api.until(&first["id"], "cancelled").await;
     let second = api.submit(long.clone()).await;
     assert_ne!(second["id"], first["id"], "it is free");
+    let (code, answer) = api.post(&format!("/api/tasks/{}/retry", first["id"].as_str().unwrap()), &json!({})).await;
+    let held = format!("is held by task {}", second["id"].as_str().unwrap());
+    assert!(code == 409 && answer["detail"].as_str().unwrap().contains(&held), "{answer}");
     // Another type's key is another one.
     api.run(unique("nightly report ☾"), "completed").await;
     let metric = "taskrunnerx_tasks_submitted_total{name=\"sleep\",queue=\"default\"}";

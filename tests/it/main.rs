@@ -33,6 +33,7 @@ mod idempotency;
 mod journal;
 mod lifecycle;
 mod machine;
+mod openapi;
 mod process;
 mod pull;
 mod queues;

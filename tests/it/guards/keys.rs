@@ -5,13 +5,14 @@ use super::{Ground, MINUTE, key, noop, only};
 use crate::harness::eventually;
 use mysql_async::prelude::Queryable;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 use taskrunnerx::lifecycle::purge;
 use taskrunnerx::lifecycle::submit::Submitter;
-use taskrunnerx::store::tasks::{Entry, Holder, Idempotency, Insert, Keyed, KeyedGroup};
+use taskrunnerx::store::tasks::{Entry, Holder, Idempotency, Insert, Keyed, KeyedGroup, Selection, Ways};
 use taskrunnerx::store::{Store, StoreError};
 use taskrunnerx::stream::Gates;
-use taskrunnerx::task::{KeyHash, NewTask, RequestHash, TaskId, Unique};
+use taskrunnerx::task::{KeyHash, NewTask, RequestHash, TaskId, Unique, Way};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -336,6 +337,40 @@ async fn who_lives_again_takes_its_key_again_unless_another_has_it() {
     ground.sql.query_drop("UPDATE task_keys SET expires_at = NOW(6)").await.unwrap();
     assert_eq!(retake(&ground, first).await, None);
     assert_eq!(retake(&ground, second).await, None, "nobody has said yet that the first lives");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_by_hand_takes_the_unique_key_again_unless_another_task_holds_it() {
+    let mut ground = Ground::new().await;
+    let store = ground.store.clone();
+    let ways: Ways = Arc::new(|_| Way::Stream);
+    let first = made(&submit(&store, group(vec![unique("k")], None)).await);
+    ground.end(first).await;
+    let second = made(&submit(&store, group(vec![unique("k")], None)).await);
+    let plain = ground.insert(noop(), false, 1).await[0];
+    for id in [first, plain] {
+        ground.set(id, "status = 'failed', lane = 0").await;
+    }
+    let before = ground.row(first).await;
+    let asked = store.retry(first, Arc::clone(&ways)).await.unwrap().unwrap();
+    assert_eq!((asked.changed, asked.held_by), (false, Some(second)));
+    // Among many it is passed over.
+    let selection = Arc::new(Selection::default());
+    let many = vec![first, plain];
+    let batch = store.retry_chosen(many, Arc::clone(&selection), 2, false, Arc::clone(&ways)).await.unwrap();
+    assert_eq!((batch.matched.len(), only(batch.changed).id), (2, plain));
+    assert_eq!(ground.row(first).await, before);
+    // Both have ended: of the two one lives again.
+    ground.set(second, "status = 'cancelled', lane = 0").await;
+    let batch = store.retry_chosen(vec![first, second], selection, 2, false, Arc::clone(&ways)).await.unwrap();
+    let lives = only(batch.changed).id;
+    assert_eq!(submit(&store, group(vec![unique("k")], None)).await, held_by(lives));
+    let other = if lives == first { second } else { first };
+    assert_eq!(store.retry(other, Arc::clone(&ways)).await.unwrap().unwrap().held_by, Some(lives));
+    // Nobody has it any more: who lives again has it.
+    ground.sql.query_drop("DELETE FROM task_keys").await.unwrap();
+    assert!(store.retry(other, ways).await.unwrap().unwrap().changed);
+    assert_eq!(submit(&store, group(vec![unique("k")], None)).await, held_by(other));
 }
 
 #[tokio::test(flavor = "multi_thread")]
