@@ -1,7 +1,6 @@
 //! `GET /api/queues`, `GET /api/queues/{q}`, `POST /api/queues/{q}/pause` and `…/resume`.
 
 use super::caller::Caller;
-use super::caller::Caller;
 use super::openapi::{PauseRequest, QueuePath, ResumeRequest, Span};
 use super::problem::Problem;
 use super::task_json::{Id, Time};

@@ -1,7 +1,6 @@
 //! `POST /api/tasks`, `POST /api/tasks/bulk`, `GET /api/tasks/{id}` and `POST /api/tasks/{id}/cancel`.
 
 use super::caller::Caller;
-use super::caller::Caller;
 use super::openapi::{BulkSubmission, IdempotencyKey, IfNoneMatch, Prefer, Submission, TaskPath, Wait};
 use super::problem::Problem;
 use super::task_json::TaskJson;
