@@ -92,6 +92,8 @@ struct FieldsJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     slots: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     worker_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<String>,
@@ -127,6 +129,7 @@ impl From<Fields> for FieldsJson {
             limit,
             workers,
             slots,
+            task_id,
             worker_id,
             host,
             lease_until,
@@ -154,6 +157,7 @@ impl From<Fields> for FieldsJson {
             limit,
             workers,
             slots,
+            task_id,
             worker_id,
             host,
             lease_until: lease_until.map(Time),

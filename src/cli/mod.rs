@@ -2,6 +2,7 @@
 //!
 //! `serve` and `dev` go to [`daemon`]; client commands go to a server by [`crate::client`]; the rest is done here.
 
+mod apikey;
 mod bench;
 mod confirm;
 mod connection;
@@ -51,6 +52,7 @@ const EXIT_INTERRUPTED: u8 = 130;
   taskrunnerx dev                                    try it: private servers, everything in one process
   taskrunnerx serve --role all                       one host
   taskrunnerx serve --role api --bind 10.0.0.5:8000  one role of several
+  taskrunnerx apikey create ops --scope admin        the first key, before the server listens to others
   taskrunnerx doctor                                 what is wrong, and what to do about it
   taskrunnerx submit echo '{\"hello\": \"world\"}' --wait  run a task and print its result
   taskrunnerx tasks list --status failed             what has failed
@@ -82,6 +84,8 @@ enum Command {
     Config(show_config::Args),
     /// Check everything that can be set up wrongly, and say what to do about it
     Doctor(doctor::Args),
+    /// Make, list, rotate and revoke API keys, directly on the database
+    Apikey(apikey::Args),
     /// Submit a task to a running server, and wait for its result if asked
     Submit(Box<submit::Args>),
     /// Look at tasks of a running server, and cancel, retry, run or delete them
@@ -134,11 +138,11 @@ pub fn main(registry: Registry) -> ExitCode {
         _ => {}
     }
     let Cli { config, command } = Cli::parse();
-    let mut runtime = if matches!(command, Command::Serve(_) | Command::Dev(_)) {
-        tokio::runtime::Builder::new_multi_thread()
-    } else {
-        // Nothing is to be won by more; and `bench` leaves the rest of the machine to the server that it measures.
-        tokio::runtime::Builder::new_current_thread()
+    let mut runtime = match &command {
+        // It leaves the rest of the machine to the server that it measures, and wakes no other thread.
+        Command::Bench(_) => tokio::runtime::Builder::new_current_thread(),
+        // Migrations block one of its threads.
+        _ => tokio::runtime::Builder::new_multi_thread(),
     };
     let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
@@ -170,6 +174,7 @@ async fn route(command: Command, config: Option<PathBuf>, registry: Registry) ->
         Command::Migrate(args) => migrate::run(args, config).await,
         Command::Config(args) => show_config::run(&args, config, registry),
         Command::Doctor(args) => doctor::run(&args, config, registry).await,
+        Command::Apikey(args) => apikey::run(args, config).await,
         Command::Submit(args) => submit::run(*args).await,
         Command::Tasks(args) => tasks::run(args).await,
         Command::Queues(args) => queues::run(args).await,

@@ -77,6 +77,10 @@ const DOES: &[(&str, &str)] = &[
     ("limits.bulk", "Tasks in one bulk submission"),
     ("limits.bulk_body", "The largest body of a bulk submission"),
     ("limits.queues", "Queues that there may be"),
+    (
+        "limits.rate",
+        "Requests a second, and at once, that each key may send to this process; a key may have its own limit",
+    ),
     ("tls.cert", "Not supported: TLS to clients is left to a proxy in front. Setting it stops the start"),
     ("tls.key", "As `tls.cert`"),
     ("http.allow_private", "Addresses that are not public and may be called all the same by task types with `http`"),

@@ -16,7 +16,7 @@ use super::lookup::Lookup;
 use crate::store::StoreError;
 use crate::store::queues::QueueRow;
 use crate::store::roster::Roster;
-use crate::store::tasks::{PastAttempt, Stand};
+use crate::store::tasks::{Holder, PastAttempt, Stand};
 use crate::stream::StreamState;
 use crate::task::{Status, Task, TaskId, Timestamp, Way};
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub struct Facts {
     pub kind: Option<Kind>,
     /// Its latest attempt that did not simply succeed, where it waits for another one.
     pub last: Option<PastAttempt>,
+    /// Who holds its unique key, where it has ended and that is another task.
+    pub holder: Option<Holder>,
 }
 
 /// A task type, as far as it matters here.
@@ -68,14 +70,15 @@ pub async fn explain(tools: &Tools, lookup: &Lookup, id: TaskId) -> Result<Optio
 async fn gather(tools: &Tools, lookup: &Lookup, id: TaskId) -> Result<Option<Facts>, StoreError> {
     let Some((task, now, stand, ahead)) = place(tools, lookup, id).await? else { return Ok(None) };
     let queue = tools.store.queue_row(Arc::clone(&task.queue));
-    let (queue, roster, stream, kind, last) = tokio::try_join!(
+    let (queue, roster, stream, kind, last, holder) = tokio::try_join!(
         queue,
         tools.store.roster(),
         async { Ok(stream(tools, &task).await) },
         kind(tools, &task),
         last(tools, &task),
+        holder(tools, &task),
     )?;
-    Ok(Some(Facts { now, task, stand, ahead, queue, roster, stream, kind, last }))
+    Ok(Some(Facts { now, task, stand, ahead, queue, roster, stream, kind, last, holder }))
 }
 
 type Placed = (Task, Timestamp, Stand, Option<u64>);
@@ -122,6 +125,16 @@ async fn kind(tools: &Tools, task: &Task) -> Result<Option<Kind>, StoreError> {
 async fn last(tools: &Tools, task: &Task) -> Result<Option<PastAttempt>, StoreError> {
     match task.status {
         Status::Scheduled | Status::Queued if task.attempt > 0 => tools.store.latest_attempt(task.id).await,
+        _ => Ok(None),
+    }
+}
+
+async fn holder(tools: &Tools, task: &Task) -> Result<Option<Holder>, StoreError> {
+    match &task.unique_key {
+        Some(key) if task.status.is_terminal() => {
+            let holder = tools.store.unique_key_holder(&task.name, key).await?;
+            Ok(holder.filter(|holder| holder.id != task.id))
+        }
         _ => Ok(None),
     }
 }

@@ -1,5 +1,6 @@
 //! The command line's client commands, as a person and as a script use them: the real program against a real server.
 
+mod apikey;
 mod lists;
 mod manual;
 mod queues;

@@ -122,6 +122,15 @@ async fn what_has_run_says_how_it_ended_or_what_it_waits_for() {
     let end = &told["causes"][0];
     assert_eq!((codes(&told), &end["reason"], &end["error"]), (vec!["failed"], &json!("permanent"), &json!("never")));
 
+    // It had a key, which another task has taken.
+    let keyed = json!({"name": "fail", "payload": {"permanent": true}, "unique_key": "k"});
+    let before = api.run(keyed, "failed").await["id"].clone();
+    assert_eq!(codes(&explain(&api, &before).await), ["failed"]);
+    let later = json!({"name": "fail", "delay": "1h", "unique_key": "k"});
+    let after = api.submit(later).await["id"].clone();
+    let told = explain(&api, &before).await;
+    assert_eq!((codes(&told), &told["causes"][1]["task_id"]), (vec!["failed", "unique_key_held"], &after), "{told}");
+
     // Its one slot is taken: what comes then is behind the window.
     let busy = api.submit(json!({"name": "sleep", "queue": "q", "payload": {"ms": 600_000}, "timeout": "1h"})).await;
     api.until(&busy["id"], "running").await;

@@ -1,6 +1,9 @@
 //! `docs/reference/`: made from the code, and compared with it. `make reference` writes it anew.
 
+mod answers;
+
 use crate::harness::{DaemonBuilder, root};
+use answers::ANSWERS;
 use std::fmt::Write as _;
 use taskrunnerx::telemetry::Metrics;
 use taskrunnerx::{api, config};
@@ -156,14 +159,21 @@ JSON in and out. Times are RFC 3339 in UTC; durations are texts such as `\"250ms
 ## Routes
 
 `admin` includes `operate`, `operate` includes `submit` and `read`; `work` and `submit` stand alone. Every GET that is no stream also
-answers HEAD, and every route OPTIONS.
+answers HEAD, and every route answers OPTIONS with the methods that it takes. Lists have pages: `next_cursor` is the `cursor` of the next one, or `null`.
 
-| method | path | scope |
+`/metrics` wants a key of any scope where `metrics.require_key` is set.
+
+| call | scope | answer |
 |---|---|---|
 "
     .to_owned();
     for route in api::reference() {
-        writeln!(page, "| {} | {} | {} |", route.method, code(route.path), route.scope.unwrap_or("none")).unwrap();
+        let call = format!("{} {}", route.method, route.path);
+        let (_, answer) = ANSWERS
+            .iter()
+            .find(|(known, _)| *known == call)
+            .unwrap_or_else(|| panic!("tests/it/reference/answers.rs does not say what {call} answers"));
+        writeln!(page, "| {} | {} | {answer} |", code(&call), route.scope.unwrap_or("none")).unwrap();
     }
     page.push_str(PROBLEMS);
     is_current("api.md", &page);
@@ -196,10 +206,13 @@ What is refused or fails is answered as [RFC 9457](https://www.rfc-editor.org/rf
 | 403 | the key may not do this; without any key, the request did not come from this machine |
 | 404 | there is no such route, or no such task, queue or worker |
 | 405 | the route does not take this method; `Allow` has those that it does |
-| 409 | the state that it is in does not allow it |
+| 409 | the state that it is in does not allow it, or a request with the same `Idempotency-Key` is under way |
+| 408 | the body did not come in time |
+| 410 | the task that holds this `Idempotency-Key` or `unique_key` is there no longer |
 | 413 | the body is larger than the limit |
 | 415 | the body is not `application/json` |
 | 422 | the input was understood and is wrong |
+| 429 | the key has sent more requests than its limit lets it; `Retry-After` says when to go on |
 | 500 | a fault of the program. The answer says nothing but its `x-request-id`, under which the log says the rest |
 | 503 | the database cannot be reached, or the process is starting or stopping; `Retry-After` says when to try again |
 ";

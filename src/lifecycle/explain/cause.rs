@@ -44,11 +44,13 @@ pub enum Code {
     Cancelled,
     /// It was not started before it expired.
     Expired,
+    /// It has ended, and another task has its unique key: it cannot be retried.
+    UniqueKeyHeld,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Code; 19] = [
+    pub const ALL: [Code; 20] = [
         Code::Scheduled,
         Code::BackingOff,
         Code::HandedBack,
@@ -68,6 +70,7 @@ impl Code {
         Code::Failed,
         Code::Cancelled,
         Code::Expired,
+        Code::UniqueKeyHeld,
     ];
 
     /// The word over REST.
@@ -93,6 +96,7 @@ impl Code {
             Code::Failed => "failed",
             Code::Cancelled => "cancelled",
             Code::Expired => "expired",
+            Code::UniqueKeyHeld => "unique_key_held",
         }
     }
 }
@@ -141,6 +145,8 @@ pub struct Fields {
     /// Live workers that serve the queue, and their slots.
     pub workers: Option<u64>,
     pub slots: Option<u64>,
+    /// The other task.
+    pub task_id: Option<String>,
     pub worker_id: Option<String>,
     pub host: Option<String>,
     pub lease_until: Option<Timestamp>,

@@ -25,7 +25,7 @@ pub fn judge(facts: &Facts) -> Explanation {
         (Status::Queued, Stand::Until(due)) => waiting::handed_back(facts, due),
         (Status::Queued, _) => waiting::queued(facts),
         (Status::Running, _) => running::running(facts),
-        (Status::Completed | Status::Failed | Status::Cancelled, _) => (vec![ended::ended(facts)], None),
+        (Status::Completed | Status::Failed | Status::Cancelled, _) => (ended::ended(facts), None),
     };
     let begin = match task.status {
         Status::Scheduled => "The task is not due yet: ",

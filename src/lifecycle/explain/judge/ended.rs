@@ -5,7 +5,19 @@ use super::{error_words, time, words};
 use crate::task::decide::POISON_CRASHES;
 use crate::task::{Reason, Status};
 
-pub(super) fn ended(facts: &Facts) -> Cause {
+pub(super) fn ended(facts: &Facts) -> Vec<Cause> {
+    [how(facts)].into_iter().chain(held(facts)).collect()
+}
+
+/// Another task has its unique key.
+fn held(facts: &Facts) -> Option<Cause> {
+    let (holder, key) = (facts.holder?, facts.task.unique_key.as_deref().unwrap_or_default());
+    let detail = format!("its unique key {key} is held by task {} by now, so it cannot be retried", holder.id);
+    let fields = Fields { task_id: Some(holder.id.to_string()), ..Fields::default() };
+    Some(Cause::new(Code::UniqueKeyHeld, detail, fields))
+}
+
+fn how(facts: &Facts) -> Cause {
     let task = &facts.task;
     let spent = task.attempt.saturating_sub(task.forgiven);
     let took = match (task.started_at, task.finished_at) {

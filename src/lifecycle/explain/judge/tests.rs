@@ -2,7 +2,7 @@ use super::super::{Code, Explanation, Facts, Kind};
 use super::judge;
 use crate::store::queues::{Pause, QueueRow};
 use crate::store::roster::{Roster, WorkerRow};
-use crate::store::tasks::{MAX_AHEAD, PastAttempt, Stand};
+use crate::store::tasks::{Holder, MAX_AHEAD, PastAttempt, Stand};
 use crate::stream::StreamState;
 use crate::task::{Backoff, Reason, Status, Task, TaskId, Timestamp, Way, WorkerId};
 use chrono::TimeDelta;
@@ -59,11 +59,11 @@ fn task(status: Status) -> Task {
         schedule: None,
         tags: Vec::new(),
         metadata: None,
-        unique_key: None,
         result: None,
         last_error: None,
         progress: None,
         progress_note: None,
+        unique_key: None,
     }
 }
 
@@ -81,6 +81,7 @@ fn facts(status: Status, stand: Stand) -> Facts {
         stream: Ok(StreamState::default()),
         kind: Some(Kind { way: Way::Stream, limit: None }),
         last: None,
+        holder: None,
     }
 }
 
@@ -414,6 +415,17 @@ fn others() -> Vec<Case> {
             None,
         ),
         (Failed, Done, |f| f.task.reason = Some(Reason::Permanent), &["failed"], "no other attempt mends", None),
+        (
+            Failed,
+            Done,
+            |f| {
+                f.task.unique_key = Some("k".into());
+                f.holder = Some(Holder { id: f.task.id, until: now() });
+            },
+            &["failed", "unique_key_held"],
+            "it failed for good",
+            None,
+        ),
         (Failed, Done, |f| f.task.reason = Some(Reason::Timeout), &["failed"], "exceeded its timeout", None),
         (Failed, Done, |f| f.task.reason = Some(Reason::Poisoned), &["failed"], "3 workers died", None),
         (Cancelled, Done, |f| f.task.reason = Some(Reason::Cancelled), &["cancelled"], "before it had started", None),
