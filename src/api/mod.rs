@@ -38,6 +38,7 @@ mod stats;
 mod task_json;
 mod task_types;
 mod tasks;
+mod unread;
 mod verbs;
 mod waiting;
 mod workers;

@@ -2,7 +2,7 @@
 
 use super::access::Checked;
 use super::refusals::Refusal;
-use super::{State, compression, problem, routes};
+use super::{State, compression, problem, routes, unread};
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -23,12 +23,13 @@ const MAX_ID: usize = 64;
 /// reads it, which is at the level `debug`; a failure is logged here, with the request's id.
 pub(super) async fn observe(
     state: Data<State>,
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let began = Instant::now();
     let id = request_id(&request);
     let route = routes::of(&request);
+    let chunks = unread::watch(&mut request);
     let Checked { caller, standing } = state.access.check(&request, route).await;
     let judged = caller.is_err();
     let answered = match caller.map(|caller| caller.map(|caller| request.extensions_mut().insert(caller))) {
@@ -78,7 +79,7 @@ pub(super) async fn observe(
         // It says how things are now.
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    compression::compressed(response).await
+    Ok(unread::hang_up(compression::compressed(response).await?, chunks))
 }
 
 /// Others' answers nobody keeps unless he is told to.

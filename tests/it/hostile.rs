@@ -301,6 +301,9 @@ async fn who_sends_slowly_is_hung_up_on_and_holds_up_nobody() {
     let bodies = join_all((0..100).map(|_| trickle(body.clone(), b" ")));
     let chunks = format!("{POST}transfer-encoding: chunked\r\n\r\n");
     let chunks = join_all((0..100).map(|_| trickle(chunks.clone(), b"1\r\n \r\n")));
+    // Answered at once, and not read any further.
+    let refused = "POST /nothing HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
+    let refused = join_all((0..10).map(|_| trickle(refused.to_owned(), b"1\r\n \r\n")));
     let silent = join_all((0..100).map(|_| trickle(String::new(), b"")));
     let over = tokio::sync::Notify::new();
     let others = async {
@@ -316,15 +319,17 @@ async fn who_sends_slowly_is_hung_up_on_and_holds_up_nobody() {
         }
     };
     let all = async {
-        let all = tokio::join!(heads, bodies, chunks, silent);
+        let all = tokio::join!(heads, bodies, chunks, refused, silent);
         over.notify_one();
         all
     };
-    let ((heads, bodies, chunks, _silent), asked) = tokio::join!(all, others);
+    let ((heads, bodies, chunks, refused, silent), asked) = tokio::join!(all, others);
     assert!(asked > 10, "others were served {asked} times meanwhile");
     for answer in heads.iter().chain(&bodies).chain(&chunks) {
         assert_eq!(statuses(answer), [408], "{answer}");
     }
+    assert!(refused.iter().all(|answer| statuses(answer) == [404]), "{}", refused[0]);
+    assert!(silent.iter().all(|answer| statuses(answer) == [408] || answer.is_empty()), "{}", silent[0]);
     assert!(bodies[0].contains("came too slowly"), "{}", bodies[0]);
     assert!(memory(&daemon).await - before < SPARE_BYTES);
 }

@@ -59,7 +59,6 @@ fn task(status: Status) -> Task {
         schedule: None,
         tags: Vec::new(),
         metadata: None,
-        unique_key: None,
         result: None,
         last_error: None,
         progress: None,
