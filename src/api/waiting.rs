@@ -54,7 +54,9 @@ pub(super) fn asked(request: &HttpRequest) -> Result<Option<Duration>, Problem> 
 }
 
 fn span(value: &str) -> Result<Duration, String> {
-    let seconds = value.parse::<f64>().ok().and_then(|seconds| duration::from_seconds(seconds).ok());
+    // As it was written: a duration is rounded to the millisecond.
+    let within = |seconds: &f64| *seconds <= MOST.as_secs_f64();
+    let seconds = value.parse::<f64>().ok().filter(within).and_then(|seconds| duration::from_seconds(seconds).ok());
     let span = seconds.or_else(|| duration::parse(value).ok()).filter(|span| *span <= MOST);
     span.ok_or_else(|| got(&name::quoted(value), "seconds or a duration, at most 60s"))
 }

@@ -202,7 +202,7 @@ fn run(daemon: &Daemon, directory: &Path, long: bool) -> Value {
         .args(["-H", &format!("Authorization: Bearer {KEY}"), "--no-color", "--report", "json"])
         .arg(format!("--report-json-path={}", report.display()))
         .args(STREAMS.iter().flat_map(|path| ["--exclude-path", *path]))
-        .args(["--max-examples", if long { "500" } else { "8" }, "--seed", &seed]);
+        .args(["--max-examples", if long { "220" } else { "8" }, "--seed", &seed]);
     let output = command.output().unwrap();
     eprintln!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "its findings are above; SCHEMATHESIS_SEED={seed} repeats them");
