@@ -13,6 +13,7 @@ pub mod id;
 pub mod model;
 pub mod name;
 pub mod position;
+pub mod schedule;
 pub mod scope;
 pub mod state;
 pub mod submission;
