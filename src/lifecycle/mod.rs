@@ -66,4 +66,5 @@ pub mod pause;
 pub mod pull;
 pub mod purge;
 pub mod rescue;
+pub mod schedule;
 pub mod submit;

@@ -24,8 +24,8 @@ pub(super) async fn run(parts: &Parts, stop: &CancellationToken) {
             () = tokio::time::sleep(interval) => {}
         }
         let pass = async {
-            let tasks = purge::pass(&parts.tools.store, retention, PAUSE).await?;
-            let fires = parts.tools.store.purge_fires(parts.retain_fires).await?;
+            let tasks = purge::pass(&parts.firing.tools.store, retention, PAUSE).await?;
+            let fires = parts.firing.tools.store.purge_fires(parts.retain_fires).await?;
             Ok::<_, crate::store::StoreError>((tasks, fires))
         };
         let passed = tokio::select! {

@@ -24,10 +24,12 @@ pub(super) const SIZES: usize = 9;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bind<'a> {
     Id(Uuid),
+    OptId(Option<Uuid>),
     Text(&'a str),
     OptText(Option<&'a str>),
     Number(u64),
     Signed(i64),
+    OptSigned(Option<i64>),
     Fraction(f64),
     Time(NaiveDateTime),
     OptTime(Option<NaiveDateTime>),
@@ -58,10 +60,13 @@ impl<R> QueryFragment<Mysql> for Statement<'_, R> {
         for (piece, bind) in pieces.zip(&self.binds) {
             match bind {
                 Bind::Id(v) => out.push_bind_param::<Binary, [u8; 16]>(v.as_bytes())?,
+                Bind::OptId(Some(v)) => out.push_bind_param::<Binary, [u8; 16]>(v.as_bytes())?,
+                Bind::OptId(None) => out.push_bind_param::<Nullable<Binary>, Option<[u8; 16]>>(&None)?,
                 Bind::Text(v) => out.push_bind_param::<Text, str>(v)?,
                 Bind::OptText(v) => out.push_bind_param::<Nullable<Text>, Option<&str>>(v)?,
                 Bind::Number(v) => out.push_bind_param::<Unsigned<BigInt>, u64>(v)?,
                 Bind::Signed(v) => out.push_bind_param::<BigInt, i64>(v)?,
+                Bind::OptSigned(v) => out.push_bind_param::<Nullable<BigInt>, Option<i64>>(v)?,
                 Bind::Fraction(v) => out.push_bind_param::<Double, f64>(v)?,
                 Bind::Time(v) => out.push_bind_param::<Datetime, NaiveDateTime>(v)?,
                 Bind::OptTime(v) => out.push_bind_param::<Nullable<Datetime>, Option<NaiveDateTime>>(v)?,

@@ -43,7 +43,7 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         journal { ADD, PROGRESS, LINES, LINES_OF, PULSES, TAILS }
         history { ATTEMPTS }
         read { DEPTH, SMALL }
-        schedules { DUE, NEXT }
+        schedules { DUE, NEXT, AFTER, OVERDUE, WAITING, LEDGER }
         queues { QUEUE, RESUME }
     )
 }

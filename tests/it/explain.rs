@@ -61,8 +61,8 @@ async fn fill(world: &World) -> mysql_async::Conn {
          SELECT id, 1, NOW(6), 'error' FROM tasks WHERE status IN ('failed', 'completed')"
             .to_owned(),
         format!(
-            "INSERT INTO schedules (name, cron, timezone, task, managed_by, version, next_fire_at, created_at, updated_at) \
-             SELECT CONCAT('s', n), '0 0 * * * *', 'UTC', '{{}}', 'config', 1, NOW(6) + INTERVAL n - 100 SECOND, NOW(6), NOW(6) \
+            "INSERT INTO schedules (name, definition, managed_by, version, next_fire_at, created_at, updated_at) \
+             SELECT CONCAT('s', n), '{{}}', 'config', 1, NOW(6) + INTERVAL n - 100 SECOND, NOW(6), NOW(6) \
              FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d n FROM {digits} a, {digits} b, {digits} c, {digits} d) numbers"
         ),
         "INSERT INTO task_logs (task_id, attempt, seq, at, line) \
@@ -210,10 +210,25 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
             "schedules::DUE",
             Plan { values: vec!["NOW(6)".into(), "100".into()], table: "schedules", key: "due", rows: 500 },
         ),
+        (
+            "schedules::OVERDUE",
+            Plan { values: vec!["NOW(6)".into(), "100".into()], table: "schedules", key: "due", rows: 500 },
+        ),
+        ("schedules::WAITING", Plan { values: vec!["100".into()], table: "s", key: "waiting", rows: 10 }),
+        (
+            "schedules::LEDGER",
+            Plan {
+                values: vec!["'s1'".into(), "NOW(6)".into(), "100".into()],
+                table: "schedule_fires",
+                key: "PRIMARY",
+                rows: 1_000,
+            },
+        ),
         ("queues::QUEUE", Plan { values: vec![queue()], table: "queues", key: "PRIMARY", rows: 1 }),
         ("queues::RESUME", Plan { values: vec![queue()], table: "queues", key: "PRIMARY", rows: 1 }),
         // Everything in the future is in its range: the LIMIT ends it after one.
-        ("schedules::NEXT", Plan { values: vec!["NOW(6)".into()], table: "schedules", key: "due", rows: 10_000 }),
+        ("schedules::NEXT", Plan { values: vec![], table: "schedules", key: "due", rows: 10_000 }),
+        ("schedules::AFTER", Plan { values: vec!["NOW(6)".into()], table: "schedules", key: "due", rows: 10_000 }),
     ])
 }
 

@@ -101,7 +101,7 @@ async fn the_configuration_adds_changes_and_removes_its_schedules() {
         let mut scheduler = world.daemon("scheduler");
         scheduler.file(&text(cron));
         let mut scheduler = scheduler.ready().await;
-        let query = "SELECT version, cron, managed_by FROM schedules WHERE name = 'a'";
+        let query = "SELECT version, JSON_UNQUOTE(JSON_EXTRACT(definition, '$.cron')), managed_by FROM schedules WHERE name = 'a'";
         let row: (u32, String, String) = sql.query_first(query).await.unwrap().unwrap();
         assert_eq!((row.1.as_str(), row.2.as_str()), (cron, "config"));
         versions.push(row.0);

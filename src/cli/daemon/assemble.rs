@@ -3,11 +3,12 @@
 
 use super::DaemonError;
 use crate::api::{self, BulkLimits, Services, State};
-use crate::config::{Config, Executor, Queues, Roles, ScheduledTask, TaskConfig, TaskDefaults};
+use crate::config::{Config, Executor, Queues, Roles, ScheduleConfig, ScheduledTask, TaskConfig, TaskDefaults};
 use crate::executor::command::Command;
 use crate::executor::http::Calls;
 use crate::executor::{Defaults as TypeDefaults, Registry, Schema};
 use crate::lifecycle::Tools;
+use crate::lifecycle::fire::Firing;
 use crate::lifecycle::follow::Follow;
 use crate::lifecycle::journal::Keeper;
 use crate::lifecycle::lookup::Lookup;
@@ -17,8 +18,8 @@ use crate::scheduler::{self, ScheduleSpec};
 use crate::store::Store;
 use crate::store::tasks::Retention;
 use crate::stream::{Gates, MoveFeed, Outbox, Stream, Wakes};
-use crate::task::cron::Cron;
 use crate::task::duration;
+use crate::task::schedule::Definition;
 use crate::telemetry::Metrics;
 use crate::worker::{self, Served, Settings};
 use actix_web::dev::{Server, ServerHandle};
@@ -115,9 +116,7 @@ impl Running {
         }
         if config.roles.scheduler {
             let parts = scheduler::Parts {
-                tools,
-                defaults: defaults(config),
-                max_payload: config.limits.payload,
+                firing: Firing::new(tools, defaults(config), config.limits.payload),
                 retention: Retention { completed: config.retention.completed, failed: config.retention.failed },
                 retain_fires: config.retention.fires,
                 schedules,
@@ -305,29 +304,34 @@ fn schedules(config: &Config, registry: &Registry, faults: &mut Vec<String>) -> 
             let got = &schedule.task.name;
             faults.push(format!("schedules.{name}.task.name: {got} is no task type of this binary; it has {known}"));
         }
-        match (parse(&schedule.cron, &schedule.timezone), task_json(&schedule.task)) {
-            (Ok(cron), Ok(task)) => specs.push(ScheduleSpec { name: name.clone(), cron, task }),
-            (cron, task) => {
-                faults.extend(cron.err().map(|fault| format!("schedules.{name}.cron: {fault}")));
-                faults.extend(task.err().map(|fault| format!("schedules.{name}.task: {fault}")));
-            }
+        let read = schedule_json(schedule).map_err(|error| error.to_string());
+        match read.and_then(|text| Definition::from_json(&text, config.limits.payload)) {
+            Ok(read) => specs.push(ScheduleSpec { name: name.as_str().into(), read }),
+            Err(why) => faults.push(format!("schedules.{name}: {why}")),
         }
     }
     if let Some(expression) = &config.scheduler.heartbeat
-        && !specs.iter().any(|spec| spec.name == HEARTBEAT)
+        && !specs.iter().any(|spec| &*spec.name == HEARTBEAT)
     {
-        let task = format!(r#"{{"name":"{HEARTBEAT}"}}"#);
-        match parse(expression, "UTC") {
-            Ok(cron) => specs.push(ScheduleSpec { name: HEARTBEAT.to_owned(), cron, task }),
-            Err(fault) => faults.push(format!("scheduler.heartbeat: {fault}")),
+        let text = serde_json::json!({ "cron": expression, "timezone": "UTC", "task": { "name": HEARTBEAT } });
+        match Definition::from_json(&text.to_string(), config.limits.payload) {
+            Ok(read) => specs.push(ScheduleSpec { name: HEARTBEAT.into(), read }),
+            Err(why) => faults.push(format!("scheduler.heartbeat: {why}")),
         }
     }
     specs
 }
 
-fn parse(expression: &str, zone: &str) -> Result<Cron, String> {
-    Cron::parse(expression, zone)
-        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+/// A schedule in the shape in which it is put over REST.
+fn schedule_json(schedule: &ScheduleConfig) -> serde_json::Result<String> {
+    #[derive(serde::Serialize)]
+    struct Shape<'a> {
+        cron: &'a str,
+        timezone: &'a str,
+        task: Box<RawValue>,
+    }
+    let task = RawValue::from_string(task_json(&schedule.task)?)?;
+    serde_json::to_string(&Shape { cron: &schedule.cron, timezone: &schedule.timezone, task })
 }
 
 /// A schedule's task in the shape of a submission.
