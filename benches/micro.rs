@@ -54,6 +54,7 @@ fn task() -> Task {
         last_error: None,
         progress: None,
         progress_note: None,
+        unique_key: None,
     }
 }
 

@@ -163,7 +163,7 @@ impl Asked {
 }
 
 /// What is wrong with each parameter.
-fn faults(pairs: &[(String, String)], mut take: impl FnMut(&str, &str) -> Result<(), String>) -> Vec<Fault> {
+pub(super) fn faults(pairs: &[(String, String)], mut take: impl FnMut(&str, &str) -> Result<(), String>) -> Vec<Fault> {
     let fault = |(key, value): &(String, String)| {
         take(key, value).err().map(|detail| Fault { pointer: format!("?{key}"), detail })
     };

@@ -108,7 +108,7 @@ pub(super) fn named(word: &str, max: usize) -> Result<String, String> {
     Ok(word.to_owned())
 }
 
-fn instant(value: &str) -> Result<Timestamp, String> {
+pub(super) fn instant(value: &str) -> Result<Timestamp, String> {
     let takes = "a time as in RFC 3339, such as 2030-01-31T12:00:00Z";
     DateTime::parse_from_rfc3339(value)
         .map(|at| at.with_timezone(&Utc))

@@ -8,7 +8,9 @@ mod access;
 mod body;
 mod depths;
 mod events;
+mod failures;
 mod health;
+mod idempotency;
 mod journal;
 mod listing;
 mod moves;
@@ -18,11 +20,13 @@ mod pull;
 mod queues;
 mod request;
 mod routes;
+mod selection;
 mod serving;
 mod sse;
 mod task_json;
 mod task_types;
 mod tasks;
+mod verbs;
 
 pub use access::Access;
 pub use health::{Health, monitor};
@@ -77,6 +81,8 @@ pub struct Services {
     /// `limits.result`, in bytes.
     pub max_result: usize,
     pub bulk: BulkLimits,
+    /// `retention.idempotency`.
+    pub retain_keys: Duration,
 }
 
 /// What one bulk submission may hold.

@@ -59,6 +59,13 @@ impl Problem {
         Self { header: Some((RETRY_AFTER, RETRY_SECONDS)), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
 
+    /// The unique key at this place is held, and there is no task to answer with.
+    pub(super) fn gone_holder(pointer: &str, error: &SubmitError) -> Self {
+        let errors = vec![Fault::at(pointer, error)];
+        let detail = format!("the unique key {error}; nothing was accepted");
+        Self { errors, ..Self::new(StatusCode::GONE, detail) }
+    }
+
     pub(super) fn unauthorized(detail: &str) -> Self {
         Self { header: Some((WWW_AUTHENTICATE, "Bearer")), ..Self::new(StatusCode::UNAUTHORIZED, detail) }
     }
@@ -135,6 +142,13 @@ impl From<SubmitError> for Problem {
         match error {
             SubmitError::Store(error) => error.into(),
             SubmitError::TooManyQueues { .. } => Self::invalid(vec![Fault::at("/queue", &error)]),
+            SubmitError::HolderGone { .. } => Self::gone_holder("/unique_key", &error),
+            SubmitError::InFlight => Self {
+                header: Some((RETRY_AFTER, RETRY_SECONDS)),
+                ..Self::new(StatusCode::CONFLICT, error.to_string())
+            },
+            SubmitError::OtherRequest => Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
+            SubmitError::FirstGone(_) => Self::new(StatusCode::GONE, error.to_string()),
             SubmitError::Stopping => Self::unavailable("this process is stopping"),
         }
     }

@@ -4,7 +4,7 @@
 //! request before anything else is done with it, and as what the specification has to describe.
 
 use super::problem;
-use super::{events, journal, listing, moves, ops, pull, queues, task_types, tasks};
+use super::{events, failures, journal, listing, moves, ops, pull, queues, task_types, tasks, verbs};
 use crate::task::Scope;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
@@ -49,6 +49,10 @@ fn post(needs: Needs, route: Route) -> Verb {
     Verb { method: Method::POST, needs, head: false, route: route.guard(guard::Post()) }
 }
 
+fn delete(needs: Needs, route: Route) -> Verb {
+    Verb { method: Method::DELETE, needs, head: false, route: route.guard(guard::Delete()) }
+}
+
 /// Registers every route. A path with a fixed word comes before one with a parameter in its place.
 fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     const READ: Needs = Needs::Scope(Scope::Read);
@@ -63,11 +67,15 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
 
     at("/api/tasks", vec![get(READ, to(listing::list)), post(SUBMIT, to(tasks::submit))]);
     at("/api/tasks/bulk", vec![post(SUBMIT, to(tasks::submit_bulk))]);
-    at("/api/tasks/{id}", vec![get(READ, to(tasks::get))]);
+    at("/api/tasks/cancel", vec![post(OPERATE, to(verbs::cancel_many))]);
+    at("/api/tasks/retry", vec![post(OPERATE, to(verbs::retry_many))]);
+    at("/api/tasks/{id}", vec![get(READ, to(tasks::get)), delete(OPERATE, to(verbs::delete))]);
     at("/api/tasks/{id}/attempts", vec![get(READ, to(journal::attempts))]);
     at("/api/tasks/{id}/logs", vec![get(READ, to(journal::logs))]);
     at("/api/tasks/{id}/events", vec![stream(READ, to(events::of_task))]);
     at("/api/tasks/{id}/cancel", vec![post(OPERATE, to(tasks::cancel))]);
+    at("/api/tasks/{id}/retry", vec![post(OPERATE, to(verbs::retry))]);
+    at("/api/tasks/{id}/run", vec![post(OPERATE, to(verbs::run))]);
     at("/api/tasks/{id}/complete", vec![post(WORK, to(pull::complete))]);
     at("/api/tasks/{id}/fail", vec![post(WORK, to(pull::fail))]);
 
@@ -79,6 +87,7 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     at("/api/queues/{queue}/pause", vec![post(OPERATE, to(queues::pause))]);
     at("/api/queues/{queue}/resume", vec![post(OPERATE, to(queues::resume))]);
 
+    at("/api/failures", vec![get(READ, to(failures::list))]);
     at("/api/task-types", vec![get(READ, to(task_types::list))]);
     at("/api/events", vec![stream(READ, to(moves::of_all))]);
 }

@@ -33,6 +33,7 @@ pub(super) struct TaskJson<'a> {
     progress_note: Option<&'a str>,
     tags: &'a [String],
     metadata: Option<Raw<'a>>,
+    unique_key: Option<&'a str>,
     schedule: Option<&'a str>,
     cancel_requested_at: Option<Time>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -87,6 +88,7 @@ impl<'a> TaskJson<'a> {
             last_error,
             progress,
             progress_note,
+            unique_key,
         } = task;
         Self {
             id: Id(id.0),
@@ -112,6 +114,7 @@ impl<'a> TaskJson<'a> {
             progress_note: progress_note.as_deref(),
             tags,
             metadata: metadata.as_deref().map(Raw),
+            unique_key: unique_key.as_deref(),
             schedule: schedule.as_deref(),
             cancel_requested_at: cancel_requested_at.map(Time),
             warnings,

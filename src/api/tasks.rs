@@ -1,24 +1,27 @@
 //! `POST /api/tasks`, `POST /api/tasks/bulk`, `GET /api/tasks/{id}` and `POST /api/tasks/{id}/cancel`.
 
+use super::access::Caller;
 use super::problem::Problem;
 use super::task_json::TaskJson;
-use super::{BODY_SLACK, Services, State, body};
+use super::{BODY_SLACK, Services, State, body, idempotency};
 use crate::lifecycle::cancel::{self, Cancellation};
-use crate::lifecycle::submit::{self, SubmitError};
+use crate::lifecycle::submit::{self, Receipt, SubmitError};
+use crate::store::tasks::Idempotency;
 use crate::task::fields::Fields;
 use crate::task::{Fault, NewTask, TaskId, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use std::sync::Arc;
 
 /// A bulk submission with so many faults is not looked at any further: its answer stays short.
 const MAX_FAULTS: usize = 100;
 
-/// Accepts a task: 201 when it is committed.
+/// Accepts a task: 201 when it is committed. 200 with the task that is there where a key says that it is.
 pub(super) async fn submit(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -28,13 +31,36 @@ pub(super) async fn submit(
         Refused::Unreadable(error) => body::unreadable(&error),
         Refused::Faults(faults) => Problem::invalid(faults),
     })?;
-    let accepted = services.submitter.submit(vec![task]).await?;
-    let [task] = accepted.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
+    let key = idempotency::of(&request, caller.actor(), &bytes, services.retain_keys)?;
+    let receipt = submit_tasks(services, vec![task], key).await?;
+    let [task] = receipt.tasks.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
     tracing::Span::current().record("task.id", tracing::field::display(task.id));
     let warnings = warnings(&state, services, &task.queue).await;
-    Ok(HttpResponse::Created()
+    Ok(answer(&receipt)
         .insert_header((LOCATION, format!("/api/tasks/{}", task.id)))
         .json(TaskJson::new(task, warnings)))
+}
+
+/// Without a key, nobody is asked about any.
+async fn submit_tasks(
+    services: &Services,
+    tasks: Vec<NewTask>,
+    key: Option<Idempotency>,
+) -> Result<Receipt, SubmitError> {
+    if key.is_some() || tasks.iter().any(|task| task.unique.is_some()) {
+        return services.submitter.submit_keyed(tasks, key).await;
+    }
+    let tasks = services.submitter.submit(tasks).await?;
+    Ok(Receipt { created: tasks.len(), tasks, repeated: false })
+}
+
+/// 201 where something was made; a repeated request's answer says that it is one.
+fn answer(receipt: &Receipt) -> HttpResponseBuilder {
+    let mut response = if receipt.created > 0 { HttpResponse::Created() } else { HttpResponse::Ok() };
+    if receipt.repeated {
+        response.insert_header((idempotency::REPLAYED, "true"));
+    }
+    response
 }
 
 #[derive(serde::Serialize)]
@@ -42,9 +68,10 @@ struct TasksJson<'a> {
     tasks: Vec<TaskJson<'a>>,
 }
 
-/// Accepts many tasks, all or none: 201 when they are committed.
+/// Accepts many tasks, all or none: 201 when they are committed, 200 when all of them were there already.
 pub(super) async fn submit_bulk(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -69,18 +96,20 @@ pub(super) async fn submit_bulk(
         return Err(Problem::invalid(faults));
     }
     let queues: Vec<Arc<str>> = tasks.iter().map(|task| Arc::clone(&task.queue)).collect();
-    let tasks = services.submitter.submit(tasks).await.map_err(|error| match &error {
+    let key = idempotency::of(&request, caller.actor(), &bytes, services.retain_keys)?;
+    let receipt = submit_tasks(services, tasks, key).await.map_err(|error| match &error {
         SubmitError::TooManyQueues { queue, .. } => {
             let n = queues.iter().position(|named| named == queue).unwrap_or(0);
             Problem::invalid(vec![Fault::at(&format!("/tasks/{n}/queue"), &error)])
         }
+        SubmitError::HolderGone { index, .. } => Problem::gone_holder(&format!("/tasks/{index}/unique_key"), &error),
         _ => error.into(),
     })?;
-    let mut answers = Vec::with_capacity(tasks.len());
-    for task in &tasks {
+    let mut answers = Vec::with_capacity(receipt.tasks.len());
+    for task in &receipt.tasks {
         answers.push(TaskJson::new(task, warnings(&state, services, &task.queue).await));
     }
-    Ok(HttpResponse::Created().json(TasksJson { tasks: answers }))
+    Ok(answer(&receipt).json(TasksJson { tasks: answers }))
 }
 
 /// Why a submission was not admitted.

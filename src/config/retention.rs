@@ -18,6 +18,8 @@ pub struct Retention {
     pub failed: Duration,
     /// What schedules fired.
     pub fires: Duration,
+    /// Idempotency keys: the time in which a repeated request is answered with its first tasks.
+    pub idempotency: Duration,
 }
 
 pub(super) fn read(layers: &mut Layers) -> Retention {
@@ -26,5 +28,6 @@ pub(super) fn read(layers: &mut Layers) -> Retention {
         completed: days("retention.completed", 7),
         failed: days("retention.failed", 30),
         fires: days("retention.fires", 90),
+        idempotency: days("retention.idempotency", 1),
     }
 }

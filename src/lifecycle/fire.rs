@@ -187,6 +187,8 @@ impl Firing {
     ) -> Result<NewTask, Vec<Fault>> {
         let mut task = admit(submission.clone(), &self.tools.registry, &self.defaults)?;
         task.schedule = Some(Arc::clone(name));
+        // Its ledger row makes a fire count once; it holds no key.
+        task.unique = None;
         let delay = definition.delay(name, at);
         if !delay.is_zero() {
             task.when = When::At(at + TimeDelta::from_std(delay).unwrap_or_default());

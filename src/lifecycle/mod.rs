@@ -7,6 +7,7 @@
 //!                                                           purge: the end
 //! ```
 //!
+//! `retry`, `run` and `delete` are what operators do to one task by hand, `bulk` cancels and retries many.
 //! `pull` is claim and finish for workers outside. `pause` is the verb of a queue: it stops what comes between submit
 //! and dispatch. [`lookup`] reads tasks for whoever asks, [`follow`] for whoever watches one. [`journal`] keeps what
 //! attempts say.
@@ -53,8 +54,10 @@ impl Tools {
     }
 }
 
+pub mod bulk;
 pub mod cancel;
 pub mod claim;
+pub mod delete;
 pub mod dispatch;
 pub mod execute;
 pub mod finish;
@@ -66,5 +69,7 @@ pub mod pause;
 pub mod pull;
 pub mod purge;
 pub mod rescue;
+pub mod retry;
+pub mod run;
 pub mod schedule;
 pub mod submit;

@@ -3,6 +3,10 @@
 //!
 //! The answer waits for the commit and for nothing else: with Redis away it is the same.
 
+mod keyed;
+
+pub use keyed::Receipt;
+
 use super::Tools;
 use crate::executor::Registry;
 use crate::store::StoreError;
@@ -10,7 +14,8 @@ use crate::store::batcher::{BATCH_BYTES, Batcher, Bounds, Size};
 use crate::store::tasks::{Insert, MAX_ENTRY_PAYLOAD};
 use crate::stream::{Entry, Gates};
 use crate::task::name::quoted;
-use crate::task::{Backoff, Fault, NewTask, Status, Submission, Task, Way, When};
+use crate::task::{Backoff, Fault, NewTask, Status, Submission, Task, TaskId, Timestamp, Way, When};
+use keyed::{Flights, KeyedBatcher};
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -32,6 +37,18 @@ pub enum SubmitError {
     /// It would make one queue too many.
     #[error("the queue {queue:?} would be one more than limits.queues allows ({limit})")]
     TooManyQueues { queue: Arc<str>, limit: usize },
+    /// A submission with one of the keys has begun and not ended.
+    #[error("a submission with the same key is under way; the answer to it can be had by repeating this one")]
+    InFlight,
+    /// The idempotency key belongs to a request with another body.
+    #[error("this idempotency key was used for a request with another body")]
+    OtherRequest,
+    /// The idempotency key belongs to a request one of whose tasks is there no more.
+    #[error("the first request with this idempotency key was accepted; its task {0} is there no more")]
+    FirstGone(TaskId),
+    /// The unique key of the task at `index` is held by a task that is there no more.
+    #[error("is held{} by the task {id}, which is there no more", until.map(|until| format!(" until {}", until.to_rfc3339())).unwrap_or_default())]
+    HolderGone { index: usize, id: TaskId, until: Option<Timestamp> },
     /// The process is stopping.
     #[error("this process is stopping")]
     Stopping,
@@ -42,6 +59,7 @@ pub enum SubmitError {
 pub struct Submitter {
     shared: Arc<Shared>,
     batcher: Batcher<Vec<Insert>, Result<Vec<Task>, StoreError>>,
+    keyed: KeyedBatcher,
 }
 
 #[derive(Debug)]
@@ -51,6 +69,13 @@ struct Shared {
     /// The queues that are known to exist.
     queues: RwLock<HashSet<Arc<str>>>,
     max_queues: usize,
+    flights: Flights,
+}
+
+/// Tasks that may be handed in, and how large they are.
+struct Prepared {
+    group: Vec<Insert>,
+    size: Size,
 }
 
 impl Submitter {
@@ -59,7 +84,8 @@ impl Submitter {
     #[must_use]
     pub fn start(tools: Tools, gates: Gates, max_queues: usize) -> (Self, JoinSet<()>) {
         let inserter = tools.clone();
-        let (batcher, lanes) = Batcher::start(BOUNDS, move |batch| {
+        let (keyed, mut keyed_lanes) = keyed::start(tools.clone());
+        let (batcher, mut lanes) = Batcher::start(BOUNDS, move |batch| {
             let tools = inserter.clone();
             async move {
                 let answers = tools.store.insert_tasks(batch).await;
@@ -67,8 +93,9 @@ impl Submitter {
                 answers
             }
         });
-        let shared = Shared { tools, gates, queues: RwLock::default(), max_queues };
-        (Self { shared: Arc::new(shared), batcher }, lanes)
+        lanes.spawn(async move { while keyed_lanes.join_next().await.is_some() {} });
+        let shared = Shared { tools, gates, queues: RwLock::default(), max_queues, flights: Flights::default() };
+        (Self { shared: Arc::new(shared), batcher, keyed }, lanes)
     }
 
     /// Accepts these tasks, all or none: when this returns they are committed. In their order.
@@ -77,21 +104,9 @@ impl Submitter {
     /// When the database is away, or a queue would be one too many. After
     /// [`StoreError::Lost`] or [`StoreError::TimedOut`] they may have been accepted all the same.
     pub async fn submit(&self, tasks: Vec<NewTask>) -> Result<Vec<Task>, SubmitError> {
-        let shared = &*self.shared;
-        let mut size = Size { rows: tasks.len(), bytes: 0 };
-        let mut group = Vec::with_capacity(tasks.len());
-        for task in tasks {
-            shared.ensure_queue(&task.queue).await?;
-            let direct = task.when == When::Now && task.way == Way::Stream && shared.gates.pass(&task.queue);
-            let tags: usize = task.tags.iter().map(String::len).sum();
-            size.bytes += task.payload.len() + task.metadata.as_ref().map_or(0, |text| text.len()) + tags + ROW_BYTES;
-            group.push(Insert { task, direct });
-        }
+        let Prepared { group, size } = self.shared.prepare(tasks).await?;
         let tasks = self.batcher.submit(group, size).await.map_err(|_| SubmitError::Stopping)??;
-        for task in &tasks {
-            let name = shared.tools.registry.label(&task.name);
-            shared.tools.metrics.tasks_submitted.with_label_values(&[&*task.queue, name]).inc();
-        }
+        self.shared.count(tasks.iter());
         Ok(tasks)
     }
 }
@@ -113,6 +128,28 @@ impl Submitter {
 }
 
 impl Shared {
+    /// Makes sure of the queues, and asks their gates.
+    async fn prepare(&self, tasks: Vec<NewTask>) -> Result<Prepared, SubmitError> {
+        let mut size = Size { rows: tasks.len(), bytes: 0 };
+        let mut group = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            self.ensure_queue(&task.queue).await?;
+            let direct = task.when == When::Now && task.way == Way::Stream && self.gates.pass(&task.queue);
+            let tags: usize = task.tags.iter().map(String::len).sum();
+            size.bytes += task.payload.len() + task.metadata.as_ref().map_or(0, |text| text.len()) + tags + ROW_BYTES;
+            group.push(Insert { task, direct });
+        }
+        Ok(Prepared { group, size })
+    }
+
+    /// Counts what was accepted.
+    fn count<'a>(&self, tasks: impl Iterator<Item = &'a Task>) {
+        for task in tasks {
+            let name = self.tools.registry.label(&task.name);
+            self.tools.metrics.tasks_submitted.with_label_values(&[&*task.queue, name]).inc();
+        }
+    }
+
     async fn ensure_queue(&self, queue: &Arc<str>) -> Result<(), SubmitError> {
         let known = |queue: &Arc<str>| self.queues.read().unwrap_or_else(PoisonError::into_inner).contains(queue);
         if known(queue) {
@@ -189,8 +226,20 @@ pub const DEFAULT_QUEUE: &str = "default";
 /// When this program has no such task type, with a list of the known ones; else all that does not fit
 /// the type's schema.
 pub fn admit(submission: Submission, registry: &Registry, defaults: &Defaults) -> Result<NewTask, Vec<Fault>> {
-    let Submission { name, payload, queue, priority, when, timeout, max_attempts, backoff, expires_in, tags, metadata } =
-        submission;
+    let Submission {
+        name,
+        payload,
+        queue,
+        priority,
+        when,
+        timeout,
+        max_attempts,
+        backoff,
+        expires_in,
+        tags,
+        metadata,
+        unique,
+    } = submission;
     let Some(task_type) = registry.get(&name) else {
         let detail = format!("{} is not a known task type; known: {}", quoted(&name), registry.known());
         return Err(vec![Fault::at("/name", detail)]);
@@ -216,5 +265,6 @@ pub fn admit(submission: Submission, registry: &Registry, defaults: &Defaults) -
         schedule: None,
         tags,
         metadata: metadata.map(Arc::from),
+        unique,
     })
 }

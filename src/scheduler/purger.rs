@@ -25,18 +25,20 @@ pub(super) async fn run(parts: &Parts, stop: &CancellationToken) {
         }
         let pass = async {
             let tasks = purge::pass(&parts.firing.tools.store, retention, PAUSE).await?;
+            purge::groups(&parts.firing.tools.store, PAUSE).await?;
             let fires = parts.firing.tools.store.purge_fires(parts.retain_fires).await?;
-            Ok::<_, crate::store::StoreError>((tasks, fires))
+            let keys = purge::pass_keys(&parts.firing.tools.store, PAUSE).await?;
+            Ok::<_, crate::store::StoreError>((tasks, fires, keys))
         };
         let passed = tokio::select! {
             () = stop.cancelled() => return,
             passed = pass => passed,
         };
         match passed {
-            Ok((tasks, fires)) => {
+            Ok((tasks, fires, keys)) => {
                 trouble.succeeded();
-                if tasks + fires > 0 {
-                    tracing::info!(tasks, fires, "purged what was older than the retention");
+                if tasks + fires + keys > 0 {
+                    tracing::info!(tasks, fires, keys, "purged what was older than the retention");
                 }
             }
             Err(error) => trouble.failed(&error),

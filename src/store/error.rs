@@ -53,10 +53,11 @@ impl StoreError {
     }
 }
 
+const LOCK_WAIT: &str = "Lock wait timeout exceeded";
 /// Messages of a server that had to undo the statement because of other work (1213, 1205, 1020, 1614, 3572).
 const CONTENDED: [&str; 5] = [
     "Deadlock found",
-    "Lock wait timeout exceeded",
+    LOCK_WAIT,
     "Record has changed since last read",
     "transaction branch was rolled back: deadlock",
     "Statement aborted because lock(s) could not be acquired",
@@ -104,6 +105,8 @@ impl From<DieselError> for StoreError {
         match error {
             DieselError::DatabaseError(kind, info) => classify(&kind, info.message()),
             DieselError::SerializationError(e) => StoreError::Refused(e.to_string()),
+            // Undone by whoever does it, to begin anew.
+            DieselError::RollbackTransaction => StoreError::Contended("another transaction was faster".to_owned()),
             DieselError::BrokenTransactionManager => StoreError::Lost("a transaction broke off".to_owned()),
             other => StoreError::Unexpected(other.to_string()),
         }
@@ -123,6 +126,11 @@ impl From<Loss> for StoreError {
 /// that is larger than its `max_allowed_packet`, and the driver reports that as an I/O error.
 pub(super) fn closes(message: &str) -> bool {
     message.contains("acket too large") || message.contains("max_allowed_packet")
+}
+
+/// Whether a statement has waited for another transaction's lock for as long as one waits.
+pub(super) fn is_lock_wait(error: &DieselError) -> bool {
+    matches!(error, DieselError::DatabaseError(_, info) if info.message().contains(LOCK_WAIT))
 }
 
 fn classify(kind: &DatabaseErrorKind, message: &str) -> StoreError {

@@ -88,6 +88,14 @@ pub(super) struct TaskRow {
     last_error: Option<String>,
     progress: Option<f64>,
     progress_note: Option<String>,
+    unique_key: Option<String>,
+}
+
+impl TaskRow {
+    /// Whether it became eligible at this instant, and has not ended since.
+    pub(super) fn became_eligible(&self, at: Timestamp) -> bool {
+        utc(self.run_at) == at && Status::parse(&self.status).is_some_and(|status| !status.is_terminal())
+    }
 }
 
 /// The SQL types of a [`TaskRow`]'s columns, in their order.
@@ -118,6 +126,7 @@ pub(super) type TaskSql = (
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Double>,
+    Nullable<Text>,
     Nullable<Text>,
 );
 
@@ -163,6 +172,7 @@ impl TryFrom<TaskRow> for Task {
             last_error,
             progress,
             progress_note,
+            unique_key,
         } = row;
         let id = TaskId::from(id);
         let strange = |column, value: &str| StrangeRow { id, column, value: value.to_owned() };
@@ -203,6 +213,7 @@ impl TryFrom<TaskRow> for Task {
             last_error,
             progress,
             progress_note,
+            unique_key: unique_key.map(Into::into),
         })
     }
 }

@@ -33,6 +33,7 @@ diesel::table! {
         last_error -> Nullable<Text>,
         progress -> Nullable<Double>,
         progress_note -> Nullable<Text>,
+        unique_key -> Nullable<Text>,
     }
 }
 
@@ -55,6 +56,34 @@ diesel::table! {
         seq -> Unsigned<Bigint>,
         at -> Datetime,
         line -> Text,
+    }
+}
+
+diesel::table! {
+    task_failures (task_id) {
+        task_id -> Binary,
+        fingerprint -> Unsigned<Bigint>,
+        queue -> Text,
+        failed_at -> Datetime,
+    }
+}
+
+diesel::table! {
+    failure_groups (fingerprint) {
+        fingerprint -> Unsigned<Bigint>,
+        name -> Text,
+        message -> Text,
+        first_seen -> Datetime,
+    }
+}
+
+diesel::table! {
+    task_keys (hash) {
+        hash -> Binary,
+        request_hash -> Nullable<Binary>,
+        task_id -> Binary,
+        more_ids -> Nullable<Binary>,
+        expires_at -> Datetime,
     }
 }
 

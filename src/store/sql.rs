@@ -25,6 +25,8 @@ pub(super) const SIZES: usize = 9;
 pub(super) enum Bind<'a> {
     Id(Uuid),
     OptId(Option<Uuid>),
+    Bytes(&'a [u8]),
+    OptBytes(Option<&'a [u8]>),
     Text(&'a str),
     OptText(Option<&'a str>),
     Number(u64),
@@ -62,6 +64,8 @@ impl<R> QueryFragment<Mysql> for Statement<'_, R> {
                 Bind::Id(v) => out.push_bind_param::<Binary, [u8; 16]>(v.as_bytes())?,
                 Bind::OptId(Some(v)) => out.push_bind_param::<Binary, [u8; 16]>(v.as_bytes())?,
                 Bind::OptId(None) => out.push_bind_param::<Nullable<Binary>, Option<[u8; 16]>>(&None)?,
+                Bind::Bytes(v) => out.push_bind_param::<Binary, [u8]>(v)?,
+                Bind::OptBytes(v) => out.push_bind_param::<Nullable<Binary>, Option<&[u8]>>(v)?,
                 Bind::Text(v) => out.push_bind_param::<Text, str>(v)?,
                 Bind::OptText(v) => out.push_bind_param::<Nullable<Text>, Option<&str>>(v)?,
                 Bind::Number(v) => out.push_bind_param::<Unsigned<BigInt>, u64>(v)?,

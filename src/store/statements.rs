@@ -1,7 +1,10 @@
 //! The texts of the statements that run again and again, for the tests that look at their plans.
 
 use super::sql::{SIZES, Texts};
-use super::tasks::{cancel, claim, dispatch, finish, history, hold, insert, journal, pull, purge, read, rescue};
+use super::tasks::{
+    cancel, choose, claim, dispatch, failures, finish, history, hold, insert, journal, keys, pull, purge, purge_keys,
+    read, rescue, retry, run,
+};
 use super::{queues, schedules};
 
 /// A text of its own, or one for each batch size.
@@ -31,15 +34,24 @@ macro_rules! texts {
 #[must_use]
 pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
     texts!(rows:
-        insert { INSERT, INSERT_WITH, EXISTING }
+        insert { INSERT, INSERT_WITH, INSERT_UNIQUE, EXISTING }
+        keys { LOOK, LOCK, ADD, TAKE_OVER }
         dispatch { OUTLOOK, DUE, PROMOTE, HEAD, WAITING, STALE, UNDISPATCH, HAND_BACK }
         claim { CLAIM, STANDING, EXPIRE, PAYLOADS }
         finish { COMPLETE, COMPLETE_WITH, RETRY, REQUEUE, END, CANCEL_ASKED, OWNERS, HISTORY }
         cancel { CANCEL }
+        choose { LIVE, OF_KIND, CEILING, ENDED, LOOK, LOCK, KINDS }
+        retry { AGAIN }
+        run { DUE_NOW }
+        failures {
+            FAILED, INSERT_FAILURES, INSERT_GROUPS, FORGET, GROUPS, COUNT, COUNT_IN, NEWEST, NEWEST_IN, IN_USE, LOCK_GROUP,
+            DROP_GROUP
+        }
         rescue { OF_WORKER, ORPHANS, BY_ID }
         pull { AVAILABLE, NAMES, SET_ASIDE, ASIDE, NEXT_LANE, PUT_BACK, ATTEMPTS, HELD_FOR, OVERDUE, OUTCOME }
         hold { HOLD, HELD_HEAD, TURN, FLYING, LET_GO, GONE }
-        purge { WALK, PURGE, PURGE_HISTORY, PURGE_LOGS }
+        purge { WALK, STILL, PURGE, PURGE_HISTORY, PURGE_LOGS }
+        purge_keys { WALK_KEYS, PURGE_KEYS }
         journal { ADD, PROGRESS, LINES, LINES_OF, PULSES, TAILS }
         history { ATTEMPTS }
         read { DEPTH, SMALL }

@@ -123,6 +123,12 @@ impl<'a> Fields<'a> {
         Ok(Self { entries, faults, known: Vec::new() })
     }
 
+    /// Whether a field that nobody has taken yet stands there with a value.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|(key, value)| key == name && value.get() != "null")
+    }
+
     /// Takes a field as it was sent. JSON `null` counts as absent.
     pub fn raw(&mut self, name: &'static str) -> Option<&'a str> {
         self.raw_or_null(name).filter(|text| *text != "null")

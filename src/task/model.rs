@@ -1,6 +1,6 @@
 //! The task as the rest of the program sees it. Rows are the store's affair, JSON the API's.
 
-use super::{Backoff, Reason, Status, TaskId, WorkerId};
+use super::{Backoff, Reason, Status, TaskId, Unique, WorkerId};
 use chrono::{DateTime, Utc};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +55,7 @@ pub struct NewTask {
     pub tags: Vec<String>,
     /// A JSON object, byte for byte.
     pub metadata: Option<Arc<str>>,
+    pub unique: Option<Unique>,
 }
 
 /// A task as its row says.
@@ -91,6 +92,7 @@ pub struct Task {
     pub progress: Option<f64>,
     /// A word about it.
     pub progress_note: Option<String>,
+    pub unique_key: Option<Arc<str>>,
 }
 
 /// One attempt that a worker owns: what a handler needs to run it.

@@ -2,7 +2,7 @@
 
 use super::fields::{Fault, Fields, got, shown};
 use super::position::MAX_PRIORITY;
-use super::{Backoff, Timestamp, When, duration, name};
+use super::{Backoff, Timestamp, Unique, When, duration, key, name};
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -33,6 +33,7 @@ pub struct Submission {
     pub tags: Vec<String>,
     /// A JSON object, byte for byte.
     pub metadata: Option<String>,
+    pub unique: Option<Unique>,
 }
 
 /// Reads a submission. Faults come back beside what could be read, so that the caller can add
@@ -58,6 +59,7 @@ pub fn read(text: &str, max_payload: usize) -> Result<(Submission, Vec<Fault>), 
         expires_in: fields.take("expires_in", |text| bounded(text, Duration::from_millis(1), duration::MAX)),
         tags: tags(&mut fields),
         metadata: fields.take("metadata", metadata),
+        unique: unique(&mut fields),
         name: name.unwrap_or_default(),
     };
     let mut faults = fields.finish();
@@ -65,6 +67,16 @@ pub fn read(text: &str, max_payload: usize) -> Result<(Submission, Vec<Fault>), 
         faults.insert(0, Fault::at("/name", "is missing; it says which task type to run"));
     }
     Ok((submission, faults))
+}
+
+fn unique(fields: &mut Fields<'_>) -> Option<Unique> {
+    let named = fields.has("unique_key");
+    let key = fields.string("unique_key", key::check_unique);
+    let held_for = fields.take("unique_for", |text| bounded(text, Duration::from_millis(1), duration::MAX));
+    if held_for.is_some() && !named {
+        fields.fault("/unique_for", "goes with a unique_key, and there is none");
+    }
+    Some(Unique { key: key?.into(), held_for })
 }
 
 fn when(fields: &mut Fields<'_>) -> Option<When> {
@@ -170,7 +182,8 @@ mod tests {
         let payload = r#"{ "b":1.50,  "a": 12345678901234567890123, "a": "\u00e9" }"#;
         let text = format!(
             r#"{{"name": "echo", "payload": {payload}, "queue": "q", "priority": 9, "delay": "1h30m", "timeout": 1.5,
-               "max_attempts": 3, "backoff": "5s", "expires_in": "2h", "tags": ["a", "b"], "metadata": {{"k": [1]}}}}"#
+               "max_attempts": 3, "backoff": "5s", "expires_in": "2h", "tags": ["a", "b"], "metadata": {{"k": [1]}},
+               "unique_key": "order 17", "unique_for": "1h"}}"#
         );
         let (submission, faults) = read(&text, MAX).unwrap();
         assert_eq!(faults, []);
@@ -186,6 +199,7 @@ mod tests {
             expires_in: Some(Duration::from_secs(7200)),
             tags: vec!["a".into(), "b".into()],
             metadata: Some(r#"{"k": [1]}"#.into()),
+            unique: Some(Unique { key: "order 17".into(), held_for: Some(Duration::from_secs(3600)) }),
         };
         assert_eq!(submission, expected);
     }
@@ -200,7 +214,7 @@ mod tests {
     fn every_fault_is_reported_with_its_pointer() {
         let text = r#"{"name": 7, "queue": "a b", "priority": 10, "run_at": "tomorrow", "delay": "soon", "timeout": 0,
             "max_attempts": 0, "backoff": {"kind": "cubic", "base": -1}, "expires_in": "1x", "tags": ["ok", 1, "ok"],
-            "metadata": [], "colour": "red"}"#;
+            "metadata": [], "unique_key": "", "unique_for": 0, "colour": "red"}"#;
         let (_, faults) = read(text, MAX).unwrap();
         let pointers: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
         assert_eq!(
@@ -219,6 +233,8 @@ mod tests {
                 "#/tags/1",
                 "#/tags/2",
                 "#/metadata",
+                "#/unique_key",
+                "#/unique_for",
                 "#/colour"
             ]
         );
@@ -233,5 +249,13 @@ mod tests {
         let (_, faults) = read("{}", MAX).unwrap();
         assert_eq!(faults.len(), 1);
         assert_eq!(faults[0].pointer, "#/name");
+    }
+
+    #[test]
+    fn a_unique_key_needs_no_time_and_a_time_needs_a_key() {
+        let (submission, faults) = read(r#"{"name": "noop", "unique_key": "k"}"#, MAX).unwrap();
+        assert_eq!((submission.unique, faults), (Some(Unique { key: "k".into(), held_for: None }), vec![]));
+        let (_, faults) = read(r#"{"name": "noop", "unique_for": "1h"}"#, MAX).unwrap();
+        assert_eq!(faults.iter().map(|fault| fault.pointer.as_str()).collect::<Vec<_>>(), ["#/unique_for"]);
     }
 }

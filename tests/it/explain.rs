@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use taskrunnerx::store::Store;
 use taskrunnerx::store::statements::statements;
-use taskrunnerx::store::tasks::{Claim, Filter, Finish, Insert, LogPlace, Place, Record, Retention, Tail};
-use taskrunnerx::task::{Backoff, NewTask, Status, Task, TaskId, When, WorkerId, position};
+use taskrunnerx::store::tasks::{
+    Claim, Filter, Finish, GroupFilter, Insert, LogPlace, Place, Record, Retention, Selection, Tail, Ways,
+};
+use taskrunnerx::task::{Backoff, Fingerprint, NewTask, Status, Task, TaskId, When, WorkerId, position};
 
 const ROWS: u64 = 100_000;
 /// The queue that has everything: a backlog, a future, a stream.
@@ -20,6 +22,10 @@ const BACKLOG: u64 = 4_000;
 const FLIGHT: u64 = 800;
 /// Waiting for workers outside.
 const ASIDE: u64 = 2_000;
+/// Kinds of failures.
+const KINDS: u64 = 1_000;
+/// Behind every id.
+const LAST_ID: &str = "x'ffffffffffffffffffffffffffffffff'";
 /// Width of a priority's band of positions.
 const BAND: u64 = 1 << 53;
 /// The worker that every running task names, but for a few that name none.
@@ -68,7 +74,19 @@ async fn fill(world: &World) -> mysql_async::Conn {
         "INSERT INTO task_logs (task_id, attempt, seq, at, line) \
          SELECT task_id, attempt, n, NOW(6), 'said' FROM task_attempts, (SELECT 1 n UNION ALL SELECT 2) numbers"
             .to_owned(),
-        "ANALYZE TABLE tasks, task_attempts, task_logs, queues, workers, schedules".to_owned(),
+        // Half of what has failed is of one kind.
+        "INSERT INTO task_failures (task_id, fingerprint, queue, failed_at) \
+         SELECT id, IF(attempt + CRC32(id) % 2 = 1, 7, CRC32(id) % 1000), queue, finished_at FROM tasks WHERE status = 'failed'"
+            .to_owned(),
+        format!(
+            "INSERT INTO failure_groups (fingerprint, name, message, first_seen) SELECT a.d + 10 * b.d + 100 * c.d, 'noop', 'why', \
+             NOW(6) - INTERVAL a.d SECOND FROM {digits} a, {digits} b, {digits} c"
+        ),
+        "INSERT INTO task_keys (hash, request_hash, task_id, expires_at) \
+         SELECT UNHEX(SHA2(HEX(id), 256)), IF(lane = 0, NULL, UNHEX(SHA2('body', 256))), id, created_at FROM tasks"
+            .to_owned(),
+        "ANALYZE TABLE tasks, task_attempts, task_logs, task_failures, failure_groups, task_keys, queues, workers, schedules"
+            .to_owned(),
     ] {
         sql.query_drop(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
@@ -116,8 +134,17 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
         key: "PRIMARY",
         rows: 4,
     };
+    let failures =
+        |key: &'static str, values: Vec<String>, rows: u64| Plan { values, table: "task_failures", key, rows };
+    let of_queues = |limit: &str| [vec!["7".to_owned()], vec![queue(); ids.len()], vec![limit.to_owned()]].concat();
     let history =
         ids.iter().flat_map(|id| [time(), text("error"), text("why"), id.clone(), "1".to_owned(), worker()]).collect();
+    // The key of each task.
+    let hash = |id: &String| format!("UNHEX(SHA2(HEX({id}), 256))");
+    let by_hash = |before: Vec<String>| {
+        let values = [before, ids.iter().map(hash).collect()].concat();
+        Plan { values, table: "task_keys", key: "PRIMARY", rows: n }
+    };
     // Each band of the backlog, from where its first task stands.
     let band = |n: u64| [n * BAND + 1_700_000_000_000_000, (n + 1) * BAND - 1].map(|position| position.to_string());
     let head = [vec![queue()], (0..10).flat_map(band).collect(), vec![n.to_string()]].concat();
@@ -131,7 +158,63 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
         ("dispatch::STALE", by_agenda(vec![queue(), time(), "1000".into()])),
         ("dispatch::UNDISPATCH", by_id(none(), vec![time()])),
         ("dispatch::HAND_BACK", by_id(vec!["1".into()], none())),
-        ("cancel::CANCEL", Plan { values: vec![text("why"), ids[0].clone()], table: "tasks", key: "PRIMARY", rows: 1 }),
+        ("cancel::CANCEL", by_id(vec![text("why")], none())),
+        ("choose::LOOK", by_id(none(), none())),
+        ("choose::LOCK", by_id(none(), none())),
+        // All that lives in a queue, and nothing of what has ended.
+        (
+            "choose::LIVE",
+            Plan {
+                values: vec![queue(), "x'00'".into(), LAST_ID.into(), "1000".into()],
+                table: "tasks",
+                key: "agenda",
+                rows: 2 * (WAITING + BACKLOG + FLIGHT + ASIDE),
+            },
+        ),
+        // They walk from an id for as long as they say.
+        (
+            "choose::CEILING",
+            Plan { values: vec![ids[0].clone(), LAST_ID.into()], table: "tasks", key: "PRIMARY", rows: ROWS },
+        ),
+        (
+            "choose::ENDED",
+            Plan { values: vec![ids[0].clone(), LAST_ID.into()], table: "tasks", key: "PRIMARY", rows: ROWS },
+        ),
+        ("choose::KINDS", failures("PRIMARY", ids.to_vec(), n)),
+        (
+            "choose::OF_KIND",
+            failures("kind", vec!["7".into(), "x'00'".into(), LAST_ID.into(), "1000".into()], ROWS / 20),
+        ),
+        ("retry::AGAIN", by_id(vec![time(), "1".into(), "2".into()], none())),
+        (
+            "run::DUE_NOW",
+            Plan {
+                values: vec![time(), "1".into(), "2".into(), ids[0].clone()],
+                table: "tasks",
+                key: "PRIMARY",
+                rows: 1,
+            },
+        ),
+        ("failures::FAILED", by_id(none(), none())),
+        ("failures::FORGET", failures("PRIMARY", ids.to_vec(), n)),
+        (
+            "failures::GROUPS",
+            Plan {
+                values: vec![time(), time(), "7".into(), "1000".into()],
+                table: "failure_groups",
+                key: "newest",
+                rows: KINDS,
+            },
+        ),
+        // As many of a kind as there are, up to the limit.
+        ("failures::COUNT", failures("kind", vec!["7".into(), "100000".into()], ROWS / 20)),
+        ("failures::NEWEST", failures("kind", vec!["7".into(), "10".into()], ROWS / 20)),
+        ("failures::COUNT_IN", failures("kind", of_queues("100000"), ROWS / 20)),
+        ("failures::NEWEST_IN", failures("kind", of_queues("10"), ROWS / 20)),
+        ("failures::IN_USE", Plan { values: vec!["0".into(), "1000".into()], table: "g", key: "PRIMARY", rows: KINDS }),
+        ("failures::LOCK_GROUP", Plan { values: vec!["7".into()], table: "failure_groups", key: "PRIMARY", rows: 1 }),
+        ("failures::DROP_GROUP", Plan { values: vec!["7".into()], table: "failure_groups", key: "PRIMARY", rows: 1 }),
+        ("purge::STILL", by_id(none(), none())),
         ("claim::CLAIM", by_id(vec![worker()], vec!["0".into()])),
         ("claim::STANDING", by_id(none(), none())),
         ("claim::EXPIRE", by_id(none(), none())),
@@ -186,6 +269,17 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
             "purge::PURGE_LOGS",
             // As many lines as a task may have had.
             Plan { values: ids.to_vec(), table: "task_logs", key: "PRIMARY", rows: 4 * n },
+        ),
+        ("keys::LOOK", by_hash(none())),
+        ("keys::LOCK", by_hash(none())),
+        (
+            "keys::TAKE_OVER",
+            Plan {
+                values: vec!["NULL".into(), ids[0].clone(), "NULL".into(), time(), hash(&ids[0])],
+                table: "task_keys",
+                key: "PRIMARY",
+                rows: 1,
+            },
         ),
         ("journal::PROGRESS", by_id(cases(&["0.5", "'half'"]), owner())),
         ("journal::PULSES", by_id(none(), none())),
@@ -285,13 +379,18 @@ async fn every_statement_of_the_running_system_goes_by_its_index() {
         let mut plans = plans(&ids);
         for (name, text) in statements(size) {
             // An insert of values has no plan.
-            if name.starts_with("insert::INSERT") || name == "journal::ADD" {
+            if name.starts_with("insert::INSERT")
+                || name.starts_with("failures::INSERT")
+                || ["journal::ADD", "keys::ADD"].contains(&name)
+            {
                 continue;
             }
             let plan = plans.remove(name).unwrap_or_else(|| panic!("{name} has no expected plan"));
             let lines = explain(&mut sql, &bound(&text, &plan.values)).await;
-            let on_table: Vec<&Access> =
-                lines.iter().filter(|line| line.table == plan.table || line.table == "t").collect();
+            let of_plan = |line: &&Access| {
+                [plan.table, "t"].contains(&&*line.table) || name == "keys::LOOK" && line.table == "tasks"
+            };
+            let on_table: Vec<&Access> = lines.iter().filter(of_plan).collect();
             let of_batch = format!("{name} with {size}: {lines:#?}");
             assert!(!on_table.is_empty() || lines.iter().any(|line| line.extra.contains("const table")), "{of_batch}");
             for access in &on_table {
@@ -302,8 +401,11 @@ async fn every_statement_of_the_running_system_goes_by_its_index() {
                 // Estimates: a dive into an index is off by a little, statistics by more.
                 assert!(access.rows <= plan.rows * 3 / 2 + 10, "{of_batch}");
             }
+            // Ids alone, which another index gives in another order.
+            let sorts = ["choose::LIVE", "choose::OF_KIND"].contains(&name);
             for access in &lines {
-                assert!(!access.extra.contains("filesort"), "{of_batch}");
+                assert!(sorts || !access.extra.contains("filesort"), "{of_batch}");
+                assert!(!sorts || access.extra.contains("Using index"), "{of_batch}");
             }
         }
         assert!(plans.is_empty(), "plans of no statement: {:?}", plans.keys());
@@ -359,6 +461,7 @@ fn new_task(queue: &str) -> NewTask {
         schedule: None,
         tags: Vec::new(),
         metadata: None,
+        unique: None,
     }
 }
 
@@ -387,13 +490,14 @@ async fn no_call_reads_more_rows_than_it_is_bounded_to() {
     let asking = second - first;
 
     macro_rules! bounded {
-        ($most:expr, $call:expr) => {{
+        ($most:expr, $call:expr) => { bounded!($most, scans 100, $call) };
+        ($most:expr, scans $scans:expr, $call:expr) => {{
             let (keyed, scanned) = reads(&store).await;
             let value = $call.await;
             let (keyed_after, scanned_after) = reads(&store).await;
             let (keyed, scanned) = (keyed_after - keyed, (scanned_after - scanned).saturating_sub(asking));
             // The tables beside `tasks` have a dozen rows here.
-            assert!(keyed <= $most && scanned <= 100, "{}: {keyed} by key, {scanned} scanned", stringify!($call));
+            assert!(keyed <= $most && scanned <= $scans, "{}: {keyed} by key, {scanned} scanned", stringify!($call));
             value
         }};
     }
@@ -443,6 +547,30 @@ async fn no_call_reads_more_rows_than_it_is_bounded_to() {
     let long = Duration::from_secs(3650 * 86_400);
     bounded!(1_100, store.purge_step(None, Retention { completed: long, failed: long })).unwrap();
     bounded!(200, store.schedule_agenda()).unwrap();
+
+    // Verbs on many (counts are of a table that is made for them): what lives from the index alone, what has ended in steps of 10,000 rows.
+    let selection = |fingerprints: Vec<Fingerprint>| Arc::new(Selection { filter: Filter::default(), fingerprints });
+    let live = bounded!(2 * (WAITING + BACKLOG + FLIGHT + ASIDE) + 300, store.live_candidates(selection(vec![]), None))
+        .unwrap();
+    assert!(live.ids.len() > 10_000 && live.next.is_none());
+    let ended = bounded!(20_200, store.ended_candidates(selection(vec![]), None)).unwrap();
+    assert!(ended.ids.is_empty() && ended.next.is_some(), "the oldest live");
+    let ended = bounded!(20_200, store.ended_candidates(selection(vec![]), live.ids.last().copied())).unwrap();
+    assert!((400..=500).contains(&ended.ids.len()) && ended.next.is_some());
+    let kind = bounded!(3_000, store.ended_candidates(selection(vec![Fingerprint(7)]), None)).unwrap();
+    assert!(kind.ids.len() > 1_000 && kind.next.is_none());
+    let few: Vec<TaskId> = kind.ids.iter().copied().take(100).collect();
+    let ways: Ways = Arc::new(|_| taskrunnerx::task::Way::Stream);
+    let batch = bounded!(1_500, store.retry_chosen(few, selection(vec![Fingerprint(7)]), 100, false, ways)).unwrap();
+    assert_eq!((batch.matched.len(), batch.changed.len()), (100, 100));
+    let few: Vec<TaskId> = batch.changed.iter().map(|found| found.id).collect();
+    let batch = bounded!(800, store.cancel_chosen(few, selection(vec![]), 100, false)).unwrap();
+    assert_eq!(batch.changed.len(), 100);
+    let id_of_kind = kind.ids[200];
+    bounded!(30, store.delete_step(id_of_kind)).unwrap();
+    let (groups, _) = bounded!(8_000, scans 8_000, store.failure_groups(GroupFilter::default(), None, 50)).unwrap();
+    assert_eq!(groups.len(), 50);
+    bounded!(8_000, store.purge_groups(Fingerprint(0))).unwrap();
 
     // Listings look at 10,000 rows at most for a page (and once before, for where that ends, and
     // after for the page's own).

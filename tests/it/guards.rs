@@ -6,6 +6,7 @@ mod cancel;
 mod claim;
 mod contention;
 mod dispatch;
+mod failures;
 mod finish;
 mod hold;
 mod insert;
@@ -18,6 +19,7 @@ mod pull;
 mod purge;
 mod schedules;
 mod stream;
+mod verbs;
 mod workers;
 
 use crate::harness::{World, eventually};
@@ -56,6 +58,7 @@ pub(crate) fn noop() -> NewTask {
         schedule: None,
         tags: Vec::new(),
         metadata: None,
+        unique: None,
     }
 }
 

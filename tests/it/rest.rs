@@ -420,6 +420,7 @@ async fn a_submission_that_says_nothing_gets_the_defaults() {
         ("progress_note", Value::Null),
         ("tags", json!([])),
         ("metadata", Value::Null),
+        ("unique_key", Value::Null),
         ("schedule", Value::Null),
         ("cancel_requested_at", Value::Null),
     ] {

@@ -49,7 +49,7 @@ async fn in_database(sql: &mut mysql_async::Conn) -> BTreeMap<String, Table> {
     let mut tables: BTreeMap<String, Table> = BTreeMap::new();
     for (table, column, data_type, column_type, nullable) in columns {
         let kind = match &*data_type {
-            "binary" => "Binary",
+            "binary" | "mediumblob" => "Binary",
             "varchar" | "text" | "mediumtext" | "enum" => "Text",
             "tinyint" => "Tinyint",
             "int" => "Integer",

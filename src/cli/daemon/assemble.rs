@@ -164,6 +164,7 @@ impl Running {
             max_payload: config.limits.payload,
             max_result: config.limits.result,
             bulk: BulkLimits { tasks: config.limits.bulk, body: config.limits.bulk_body },
+            retain_keys: config.retention.idempotency,
         });
     }
 

@@ -9,7 +9,7 @@ use super::{World, effective, file, variable};
 use crate::task::backoff::Backoff;
 
 /// The table of the documentation, in its order.
-const DEFAULTS: [(&str, &str); 29] = [
+const DEFAULTS: [(&str, &str); 30] = [
     ("roles", "all"),
     ("bind", "127.0.0.1:8000"),
     ("database_url", "(none)"),
@@ -29,6 +29,7 @@ const DEFAULTS: [(&str, &str); 29] = [
     ("retention.completed", "7d"),
     ("retention.failed", "30d"),
     ("retention.fires", "90d"),
+    ("retention.idempotency", "1d"),
     ("limits.payload", "1MiB"),
     ("limits.result", "1MiB"),
     ("limits.bulk", "1000"),
@@ -42,7 +43,7 @@ const DEFAULTS: [(&str, &str); 29] = [
 ];
 
 /// Key, variable's text, effective value.
-const GOOD: [(&str, &str, &str); 78] = [
+const GOOD: [(&str, &str, &str); 79] = [
     ("roles", "api", "api"),
     ("roles", "scheduler, api", "api,scheduler"),
     ("roles", "api,worker,scheduler", "all"),
@@ -93,6 +94,7 @@ const GOOD: [(&str, &str, &str); 78] = [
     ("retention.completed", "3650d", "3650d"),
     ("retention.failed", "12h", "12h"),
     ("retention.fires", "1d12h", "1d12h"),
+    ("retention.idempotency", "24h", "1d"),
     ("limits.payload", "1", "1"),
     ("limits.payload", "512KiB", "512KiB"),
     ("limits.payload", "15MiB", "15MiB"),
@@ -128,7 +130,7 @@ const GOOD: [(&str, &str, &str); 78] = [
 ];
 
 /// Key and variable's text.
-const BAD: [(&str, &str); 88] = [
+const BAD: [(&str, &str); 89] = [
     ("roles", ""),
     ("roles", "api,"),
     ("roles", "boss"),
@@ -202,6 +204,7 @@ const BAD: [(&str, &str); 88] = [
     ("retention.completed", "3651d"),
     ("retention.failed", "0s"),
     ("retention.fires", "forever"),
+    ("retention.idempotency", "0s"),
     ("limits.payload", "0"),
     ("limits.payload", "15728641"),
     ("limits.payload", "16MiB"),

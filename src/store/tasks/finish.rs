@@ -5,6 +5,7 @@
 //! queued also require that nobody asked to cancel; what is left over is cancelled. A row
 //! that did not change is read and classified.
 
+use super::failures;
 use crate::store::connection::{Connection, Store, now};
 use crate::store::error::StoreError;
 use crate::store::row::Key;
@@ -303,6 +304,9 @@ async fn record_all(conn: &mut Connection, groups: &Groups<'_>) -> QueryResult<E
         }
         statement(HISTORY.of(slice.len()), binds).execute(conn).await?;
     }
+    let is_failed = |f: &&&Finish| matches!(f.record, Record::Failed { .. }) && !found.contains_key(&f.id);
+    let failed: Vec<TaskId> = groups.values().flatten().filter(is_failed).map(|f| f.id).collect();
+    failures::note(conn, &failed).await?;
     Ok(found)
 }
 

@@ -22,6 +22,8 @@ const COLUMNS: &str = "id, name, queue, priority, status, lane, position, max_at
                        dispatched_at, created_at, payload";
 /// What only some have; without it a row takes a third less of the server's time.
 const EXTRAS: &str = "backoff, expires_at, schedule, tags, metadata";
+/// What those have that hold a key of their own, beside the extras.
+const UNIQUE: &str = "unique_key";
 
 pub(in crate::store) static INSERT: Texts = Texts::new(|rows| {
     let row = format!("({})", marks(13));
@@ -30,6 +32,10 @@ pub(in crate::store) static INSERT: Texts = Texts::new(|rows| {
 pub(in crate::store) static INSERT_WITH: Texts = Texts::new(|rows| {
     let row = format!("({})", marks(18));
     format!("INSERT INTO tasks ({COLUMNS}, {EXTRAS}) VALUES {}", vec![row; rows].join(","))
+});
+pub(in crate::store) static INSERT_UNIQUE: Texts = Texts::new(|rows| {
+    let row = format!("({})", marks(19));
+    format!("INSERT INTO tasks ({COLUMNS}, {EXTRAS}, {UNIQUE}) VALUES {}", vec![row; rows].join(","))
 });
 pub(in crate::store) static EXISTING: Texts =
     Texts::new(|ids| format!("SELECT id FROM tasks WHERE id IN ({})", marks(ids)));
@@ -64,6 +70,15 @@ struct Extras {
     /// None: the built-in one.
     backoff: Option<String>,
     tags: Option<String>,
+}
+
+/// Which columns a row is inserted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Plain,
+    WithExtras,
+    /// With extras and a unique key.
+    Unique,
 }
 
 impl Store {
@@ -133,7 +148,8 @@ async fn insert_once(conn: &mut Connection, groups: &[Vec<Placed>], look_first: 
     insert_rows(conn, &missing).await
 }
 
-async fn existing(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<HashSet<TaskId>> {
+/// The rows of these that are in.
+pub(super) async fn existing(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<HashSet<TaskId>> {
     let mut found = HashSet::new();
     let ids: Vec<Bind<'_>> = rows.iter().map(|row| Bind::Id(row.task.id.0)).collect();
     for chunk in ids.chunks(crate::store::sql::MAX_ROWS) {
@@ -145,9 +161,8 @@ async fn existing(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<HashSe
 
 /// Inserts rows: one statement alone, several in a transaction.
 pub(in crate::store) async fn insert_rows(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<()> {
-    let (with_extras, plain): (Vec<&Placed>, Vec<&Placed>) = rows.iter().partition(|row| row.extras.is_some());
-    let slices: Vec<&[&Placed]> = split(&plain).into_iter().chain(split(&with_extras)).collect();
-    match slices.as_slice() {
+    let shapes = by_shape(rows);
+    match slices(&shapes).as_slice() {
         [] => Ok(()),
         [only] => insert_slice(conn, only).await,
         several => {
@@ -162,13 +177,34 @@ pub(in crate::store) async fn insert_rows(conn: &mut Connection, rows: &[&Placed
     }
 }
 
-/// All of them with extras, or none.
+/// Inserts rows within a transaction.
+pub(super) async fn insert_within(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<()> {
+    for slice in slices(&by_shape(rows)) {
+        insert_slice(conn, slice).await?;
+    }
+    Ok(())
+}
+
+fn by_shape<'a>(rows: &[&'a Placed]) -> [Vec<&'a Placed>; 3] {
+    let like = |shape| rows.iter().copied().filter(|row| row.shape() == shape).collect();
+    [Shape::Plain, Shape::WithExtras, Shape::Unique].map(like)
+}
+
+fn slices<'s, 'a>(shapes: &'s [Vec<&'a Placed>; 3]) -> Vec<&'s [&'a Placed]> {
+    shapes.iter().flat_map(|rows| split(rows)).collect()
+}
+
+/// All of them of one shape.
 async fn insert_slice(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<()> {
-    let mut binds = Vec::with_capacity(rows.len() * 18);
+    let mut binds = Vec::with_capacity(rows.len() * 19);
     for row in rows {
         row.bind(&mut binds);
     }
-    let texts = if rows.first().is_some_and(|row| row.extras.is_some()) { &INSERT_WITH } else { &INSERT };
+    let texts = match rows.first().map(|row| row.shape()) {
+        Some(Shape::Unique) => &INSERT_UNIQUE,
+        Some(Shape::WithExtras) => &INSERT_WITH,
+        Some(Shape::Plain) | None => &INSERT,
+    };
     statement(texts.of(rows.len()), binds).execute(conn).await.map(|_| ())
 }
 
@@ -189,6 +225,7 @@ impl Placed {
             schedule,
             tags,
             metadata,
+            unique,
         } = new;
         let run_at = match when {
             When::Now => now,
@@ -207,7 +244,12 @@ impl Placed {
             (Status::Queued, lane::BACKLOG, position::queued(priority, run_at))
         };
         let usual = backoff == Backoff::default();
-        let plain = usual && expires_in.is_none() && schedule.is_none() && tags.is_empty() && metadata.is_none();
+        let plain = usual
+            && expires_in.is_none()
+            && schedule.is_none()
+            && tags.is_empty()
+            && metadata.is_none()
+            && unique.is_none();
         let extras = (!plain).then(|| Extras {
             backoff: (!usual).then(|| backoff.to_json()),
             tags: if tags.is_empty() { None } else { serde_json::to_string(&tags).ok() },
@@ -239,6 +281,7 @@ impl Placed {
             last_error: None,
             progress: None,
             progress_note: None,
+            unique_key: unique.map(|unique| unique.key),
             backoff,
         };
         Self { task, lane, position: place, extras }
@@ -270,6 +313,17 @@ impl Placed {
                 Bind::OptText(task.metadata.as_deref()),
             ]);
         }
+        if let Some(key) = &task.unique_key {
+            binds.push(Bind::Text(key));
+        }
+    }
+
+    fn shape(&self) -> Shape {
+        match (&self.extras, &self.task.unique_key) {
+            (None, _) => Shape::Plain,
+            (Some(_), None) => Shape::WithExtras,
+            (Some(_), Some(_)) => Shape::Unique,
+        }
     }
 }
 
@@ -287,7 +341,8 @@ fn new_id(now: Timestamp) -> TaskId {
     TaskId(Builder::from_u128(bits).with_version(Version::SortRand).with_variant(Variant::RFC4122).into_uuid())
 }
 
-fn later(now: Timestamp, span: Duration) -> Timestamp {
+/// This long after `now`.
+pub(super) fn later(now: Timestamp, span: Duration) -> Timestamp {
     chrono::TimeDelta::from_std(span).ok().and_then(|span| now.checked_add_signed(span)).unwrap_or(Timestamp::MAX_UTC)
 }
 

@@ -1,30 +1,45 @@
 //! The tasks table, one file a verb, in the order of a task's life.
 
 pub(super) mod cancel;
+pub(super) mod choose;
 pub(super) mod claim;
+pub(super) mod delete;
 pub(super) mod dispatch;
+pub(super) mod failures;
 pub(super) mod finish;
 pub(super) mod history;
 pub(super) mod hold;
 pub(super) mod insert;
 pub(super) mod journal;
+mod keyed;
+pub(super) mod keys;
 pub(super) mod pull;
 pub(super) mod purge;
+pub(super) mod purge_keys;
 pub(super) mod read;
 pub(super) mod rescue;
+pub(super) mod retry;
+pub(super) mod run;
 
 pub use cancel::CancelAsked;
+pub use choose::{Batch, Candidates, Found, Selection};
 pub use claim::{Claim, LostClaim};
+pub use delete::DeleteStep;
 pub use dispatch::{MAX_ENTRY_PAYLOAD, Outlook, Waiting};
+pub use failures::{FailureGroup, GroupFilter, GroupPlace, MAX_COUNT};
 pub use finish::{Applied, Finish, Record};
 pub use history::PastAttempt;
 pub use insert::Insert;
 pub(super) use insert::{Placed, insert_rows};
 pub use journal::{LogLine, LogPlace, NewLine, Progress, Pulse, TAIL_LINES, Tail};
+pub use keyed::{Entry, Idempotency, Keyed, KeyedGroup};
+pub use keys::Holder;
 pub use pull::{Aside, Attempt, Offer, Place};
 pub use purge::{PurgeStep, Retention};
+pub use purge_keys::{KeyPlace, PurgeKeysStep};
 pub use read::{Depth, Filter, Page};
 pub use rescue::Held;
+pub use retry::{Asked, Ways};
 
 /// Where a row stands in the `agenda` index. The migration explains the column.
 pub(super) mod lane {

@@ -5,14 +5,16 @@
 //! pass walks up from the smallest id; what stays (a longer retention, a task that still
 //! waits) is walked over once a pass.
 
-use crate::store::connection::Store;
+use super::failures;
+use crate::store::connection::{Connection, Store};
 use crate::store::error::StoreError;
 use crate::store::row::Key;
 use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, select, statement};
 use crate::task::{Status, TaskId};
 use chrono::NaiveDateTime;
+use diesel::QueryResult;
 use diesel::sql_types::{BigInt, Binary, Datetime, Text};
-use diesel_async::RunQueryDsl;
+use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use std::time::Duration;
 use uuid::Uuid;
@@ -37,10 +39,18 @@ pub struct PurgeStep {
 /// Rows walked over in one batch.
 const STEP_ROWS: u64 = 1000;
 /// Lines of logs deleted by one statement: a few tasks may have as many as all others together.
-const PURGE_LINES: usize = 10_000;
+pub(super) const PURGE_LINES: usize = 10_000;
 
 pub(in crate::store) const WALK: &str = "SELECT id, status, TIMESTAMPDIFF(MICROSECOND, finished_at, NOW(6)), NOW(6) \
      FROM tasks WHERE id > ? ORDER BY id LIMIT ?";
+/// Whoever retries one of them meanwhile waits, or is seen.
+pub(in crate::store) static STILL: Texts = Texts::new(|n| {
+    format!(
+        "SELECT id, status, TIMESTAMPDIFF(MICROSECOND, finished_at, NOW(6)), NOW(6) \
+         FROM tasks WHERE id IN ({}) FOR UPDATE",
+        marks(n)
+    )
+});
 pub(in crate::store) static PURGE: Texts =
     Texts::new(|n| format!("DELETE FROM tasks WHERE id IN ({}) AND lane = 0", marks(n)));
 pub(in crate::store) static PURGE_HISTORY: Texts =
@@ -63,17 +73,14 @@ impl Store {
                 async move {
                     let from = Bind::Id(after.map_or(Uuid::nil(), |id| id.0));
                     let rows: Vec<Row> = select::<Sql>(WALK, vec![from, Bind::Number(STEP_ROWS)]).load(conn).await?;
-                    let due: Vec<Bind<'_>> =
-                        rows.iter().filter(|row| is_due(row, retention)).map(|row| Bind::Id(row.0.0)).collect();
+                    let due = due(&rows, retention);
                     let mut purged = 0;
                     for chunk in due.chunks(MAX_ROWS) {
-                        let lines = statement(PURGE_LOGS.of(chunk.len()), padded(chunk)).execute(conn).await?;
-                        if lines >= PURGE_LINES {
-                            // There may be more: the next step begins where this one did.
-                            return Ok(PurgeStep { purged, next: Some(after.unwrap_or(TaskId(Uuid::nil()))) });
+                        match conn.transaction(async |conn| purge(conn, chunk, retention).await).await? {
+                            Some(rows) => purged += rows,
+                            // There may be more lines: the next step begins where this one did.
+                            None => return Ok(PurgeStep { purged, next: Some(after.unwrap_or(TaskId(Uuid::nil()))) }),
                         }
-                        statement(PURGE_HISTORY.of(chunk.len()), padded(chunk)).execute(conn).await?;
-                        purged += statement(PURGE.of(chunk.len()), padded(chunk)).execute(conn).await?;
                     }
                     Ok(PurgeStep { purged, next: next(&rows, retention) })
                 }
@@ -85,6 +92,27 @@ impl Store {
         }
         Ok(step)
     }
+}
+
+/// Those whose time has come, as they are bound.
+fn due(rows: &[Row], retention: Retention) -> Vec<Bind<'static>> {
+    rows.iter().filter(|row| is_due(row, retention)).map(|row| Bind::Id(row.0.0)).collect()
+}
+
+/// Deletes these tasks with all that is known of them. None: a part of their logs is gone, and nothing else.
+async fn purge(conn: &mut Connection, ids: &[Bind<'_>], retention: Retention) -> QueryResult<Option<usize>> {
+    let rows: Vec<Row> = select::<Sql>(STILL.of(ids.len()), padded(ids)).load(conn).await?;
+    let still = due(&rows, retention);
+    if still.is_empty() {
+        return Ok(Some(0));
+    }
+    let lines = statement(PURGE_LOGS.of(still.len()), padded(&still)).execute(conn).await?;
+    if lines >= PURGE_LINES {
+        return Ok(None);
+    }
+    statement(PURGE_HISTORY.of(still.len()), padded(&still)).execute(conn).await?;
+    failures::forget(conn, &still).await?;
+    Ok(Some(statement(PURGE.of(still.len()), padded(&still)).execute(conn).await?))
 }
 
 fn is_due(row: &Row, retention: Retention) -> bool {

@@ -84,7 +84,7 @@ pub(in crate::store) static SMALL: Texts = Texts::new(|ids| {
     format!(
         "SELECT id, name, queue, priority, status, reason, attempt, forgiven, max_attempts, timeout_ms, backoff, run_at, \
          expires_at, dispatched_at, worker_id, cancel_requested_at, created_at, started_at, finished_at, schedule, tags, \
-         metadata, payload, result, last_error, progress, progress_note FROM tasks \
+         metadata, payload, result, last_error, progress, progress_note, unique_key FROM tasks \
          WHERE id IN ({}) AND OCTET_LENGTH(payload) + COALESCE(OCTET_LENGTH(result), 0) <= ?",
         marks(ids)
     )
@@ -276,12 +276,12 @@ impl Filter {
 }
 
 /// The smallest id that was made after this instant's millisecond.
-fn id_after(at: Timestamp) -> Uuid {
+pub(super) fn id_after(at: Timestamp) -> Uuid {
     first_id(at.checked_add_signed(chrono::TimeDelta::milliseconds(1)).unwrap_or(at))
 }
 
 /// The smallest id of this millisecond.
-fn first_id(at: Timestamp) -> Uuid {
+pub(super) fn first_id(at: Timestamp) -> Uuid {
     let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
     Uuid::from_u128(u128::from(millis) << 80)
 }

@@ -63,6 +63,7 @@ fn task(order: &Order) -> NewTask {
         schedule: None,
         tags: Vec::new(),
         metadata: None,
+        unique: None,
     }
 }
 

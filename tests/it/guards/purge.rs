@@ -1,6 +1,6 @@
 //! Purge: only what has ended, and only when its time has come.
 
-use super::{Ground, first_attempt, key};
+use super::{Ground, MINUTE, first_attempt, key};
 use mysql_async::prelude::Queryable;
 use std::time::Duration;
 use taskrunnerx::lifecycle::purge;
@@ -44,6 +44,14 @@ async fn what_is_made_to_run_again_while_it_is_being_purged_stays() {
     }
     let mut operator = ground.world.sql().await;
     operator.query_drop("START TRANSACTION").await.unwrap();
+    for table in
+        ["task_attempts (task_id, attempt, finished_at, outcome)", "task_logs (task_id, attempt, at, seq, line)"]
+    {
+        let rest = if table.starts_with("task_logs") { "NOW(6), 1, 'said'" } else { "NOW(6), 'error'" };
+        for id in &ids {
+            ground.sql.query_drop(format!("INSERT INTO {table} VALUES ({}, 1, {rest})", key(*id))).await.unwrap();
+        }
+    }
     let again = "UPDATE tasks SET status = 'queued', lane = 2, finished_at = DEFAULT, dispatched_at = NULL";
     operator.query_drop(format!("{again} WHERE id = {}", key(ids[0]))).await.unwrap();
     let store = ground.store.clone();
@@ -53,4 +61,25 @@ async fn what_is_made_to_run_again_while_it_is_being_purged_stays() {
     operator.query_drop("COMMIT").await.unwrap();
     assert_eq!(purging.await.unwrap(), 1);
     assert_eq!(ground.left().await, ids[..1]);
+    // With all that is known of it.
+    assert_eq!(ground.number("SELECT COUNT(*) FROM task_attempts").await, 1);
+    assert_eq!(ground.number("SELECT COUNT(*) FROM task_logs").await, 1);
+    assert_eq!(ground.orphans().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_run_again_and_ended_while_it_was_about_to_be_purged_stays() {
+    let mut ground = Ground::new().await;
+    let id = ground.dispatched(1).await[0];
+    ground.set(id, "status = 'failed', lane = 0, finished_at = NOW(6) - INTERVAL 1 HOUR").await;
+    let mut operator = ground.world.sql().await;
+    operator.query_drop("START TRANSACTION").await.unwrap();
+    operator.query_drop(format!("UPDATE tasks SET finished_at = NOW(6) WHERE id = {}", key(id))).await.unwrap();
+    let store = ground.store.clone();
+    let retention = Retention { completed: MINUTE, failed: MINUTE };
+    let purging = tokio::spawn(async move { purge::pass(&store, retention, Duration::ZERO).await.unwrap() });
+    ground.until_blocked(1).await;
+    operator.query_drop("COMMIT").await.unwrap();
+    assert_eq!(purging.await.unwrap(), 0);
+    assert_eq!(ground.left().await, [id]);
 }

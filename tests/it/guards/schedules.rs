@@ -292,7 +292,7 @@ async fn a_backfill_gives_a_task_to_instants_that_have_none_and_to_no_other() {
     assert_eq!(ground.counts().await, (3, 3));
     assert_eq!(ground.store.backfill("nobody".into(), tasks).await.unwrap(), None);
     assert!(ground.store.fire_by_hand(name(), task()).await.unwrap().is_some());
-    assert_eq!(ground.ledger().await[0].1, "manual");
+    assert!(ground.ledger().await.iter().any(|(_, outcome)| outcome == "manual"));
     assert_eq!(ground.store.schedule(name()).await.unwrap().unwrap().fires, 2, "neither counts towards max_fires");
     assert_eq!(ground.store.purge_fires(Duration::ZERO).await.unwrap(), 5);
 }

@@ -1,0 +1,2 @@
+ALTER TABLE tasks DROP COLUMN unique_key;
+DROP TABLE task_keys;

@@ -1,0 +1,2 @@
+DROP TABLE failure_groups;
+DROP TABLE task_failures;

@@ -1,0 +1,158 @@
+//! Retry by hand: what has failed or was cancelled is queued again, with all of its attempts before it.
+//!
+//! The attempt number stays, since it fences; what has been is forgiven instead. The attempts themselves are in
+//! `task_attempts` already: whatever ends one without success writes it there with the same transaction.
+
+use super::choose::{self, Batch, Found, LOCK, LOOK, Selection};
+use super::{failures, lane};
+use crate::store::connection::{Connection, Store, now};
+use crate::store::error::StoreError;
+use crate::store::row::{Key, TaskRow};
+use crate::store::schema::tasks::dsl;
+use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, statement};
+use crate::task::{Status, Task, TaskId, Timestamp, Way, position};
+use diesel::{OptionalExtension, QueryDsl, QueryResult, SelectableHelper};
+use diesel_async::{AsyncConnection, RunQueryDsl};
+use futures_util::FutureExt;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Assignments are made from left to right and each sees those before it: `status` comes last. The error of one that
+/// failed stays, as it does while a task backs off. An expiry that has passed goes: whoever retries by hand wants it run.
+pub(in crate::store) static AGAIN: Texts = Texts::new(|ids| {
+    format!(
+        "UPDATE tasks SET forgiven = attempt, crash_count = 0, reason = NULL, \
+         last_error = IF(status = 'failed', last_error, NULL), cancel_requested_at = NULL, finished_at = DEFAULT, \
+         dispatched_at = NULL, expires_at = IF(expires_at <= NOW(6), NULL, expires_at), run_at = ?, \
+         position = (9 - priority) * 9007199254740992 + ?, lane = ?, status = 'queued' \
+         WHERE id IN ({}) AND status IN ('failed', 'cancelled')",
+        marks(ids)
+    )
+});
+
+/// How tasks of a type come to who runs them.
+pub type Ways = Arc<dyn Fn(&str) -> Way + Send + Sync>;
+
+/// A task as it is after something was asked of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    pub task: Task,
+    /// It was this call that did it.
+    pub changed: bool,
+}
+
+/// The lane in which a task waits that is eligible now.
+pub(super) fn lane_of(way: Way, name: &str) -> u64 {
+    match way {
+        Way::Stream => lane::BACKLOG,
+        Way::Outside => lane::OUTSIDE,
+        Way::Held => lane::held(name),
+    }
+}
+
+impl Store {
+    /// Queues a task again that has failed or was cancelled, and leaves any other alone. Gives the task as it is then;
+    /// None: there is none with this id.
+    ///
+    /// # Errors
+    /// When the database cannot be reached. It may then be done all the same.
+    pub async fn retry(&self, id: TaskId, ways: Ways) -> Result<Option<Asked>, StoreError> {
+        // The same instant at every try: by it a task is known that a try whose answer was lost has queued.
+        let clock = self.now().await?;
+        self.run("retry", move |conn, tries| {
+            let ways = Arc::clone(&ways);
+            async move {
+                conn.transaction(async |conn| {
+                    let mut rows = choose::found(conn, &LOCK, &[id]).await?;
+                    rows.retain(|row| matches!(row.status, Status::Failed | Status::Cancelled));
+                    let changed = !again(conn, rows, &ways, clock).await?.is_empty();
+                    asked(conn, id, changed, (tries > 0).then_some(clock)).await
+                })
+                .await
+            }
+            .boxed()
+        })
+        .await?
+        .map(|(row, changed)| to_asked(row, changed))
+        .transpose()
+    }
+
+    /// Queues those of at most 256 tasks again that a selection means, the first `most` of them. `dry`: only says
+    /// which they are.
+    ///
+    /// # Errors
+    /// When the database cannot be reached. Some may then be queued all the same.
+    pub async fn retry_chosen(
+        &self,
+        ids: Vec<TaskId>,
+        selection: Arc<Selection>,
+        most: usize,
+        dry: bool,
+        ways: Ways,
+    ) -> Result<Batch, StoreError> {
+        self.saw_batch("retry", ids.len());
+        let ids = Arc::new(ids);
+        self.run("retry", move |conn, _| {
+            let (ids, selection, ways) = (Arc::clone(&ids), Arc::clone(&selection), Arc::clone(&ways));
+            async move {
+                let mut matched = matched(conn, &ids, &selection).await?;
+                matched.truncate(most);
+                if dry || matched.is_empty() {
+                    return Ok(Batch { matched, changed: Vec::new() });
+                }
+                let changed = conn
+                    .transaction(async |conn| {
+                        let mut rows = choose::meant(conn, &LOCK, &matched, &selection).await?;
+                        rows.retain(|row| matches!(row.status, Status::Failed | Status::Cancelled));
+                        let clock = now(conn).await?;
+                        again(conn, rows, &ways, clock).await
+                    })
+                    .await?;
+                Ok(Batch { matched, changed })
+            }
+            .boxed()
+        })
+        .await
+    }
+}
+
+/// Those of at most 256 tasks that a selection means, as they stand, in order.
+pub(super) async fn matched(conn: &mut Connection, ids: &[TaskId], selection: &Selection) -> QueryResult<Vec<TaskId>> {
+    let ids = ids.get(..ids.len().min(MAX_ROWS)).unwrap_or_default();
+    Ok(choose::meant(conn, &LOOK, ids, selection).await?.into_iter().map(|found| found.id).collect())
+}
+
+/// Queues tasks whose rows are locked; gives those that it has queued.
+async fn again(conn: &mut Connection, rows: Vec<Found>, ways: &Ways, clock: Timestamp) -> QueryResult<Vec<Found>> {
+    // Here a task that has a unique key takes it again, under its row's lock. One whose key another task holds leaves
+    // `rows`: it stays as it is.
+    let mut lanes: BTreeMap<u64, Vec<Bind<'_>>> = BTreeMap::new();
+    for row in &rows {
+        lanes.entry(lane_of(ways(&row.name), &row.name)).or_default().push(Bind::Id(row.id.0));
+    }
+    for (lane, ids) in &lanes {
+        let binds = vec![Bind::Time(clock.naive_utc()), Bind::Number(position::scheduled(clock)), Bind::Number(*lane)];
+        statement(AGAIN.of(ids.len()), [binds, padded(ids)].concat()).execute(conn).await?;
+        failures::forget(conn, ids).await?;
+    }
+    Ok(rows)
+}
+
+/// The row as it is in this transaction. `mark`: a try before may have changed it, and then it says so by this `run_at`.
+pub(super) async fn asked(
+    conn: &mut Connection,
+    id: TaskId,
+    changed: bool,
+    mark: Option<Timestamp>,
+) -> QueryResult<Option<(TaskRow, bool)>> {
+    let row = dsl::tasks.find(Key(id.0)).select(TaskRow::as_select()).first(conn).await.optional()?;
+    Ok(row.map(|row: TaskRow| {
+        let before = mark.is_some_and(|mark| row.became_eligible(mark));
+        (row, changed || before)
+    }))
+}
+
+pub(super) fn to_asked(row: TaskRow, changed: bool) -> Result<Asked, StoreError> {
+    let task = Task::try_from(row).map_err(|e| StoreError::Unexpected(e.to_string()))?;
+    Ok(Asked { task, changed })
+}
