@@ -20,6 +20,8 @@ mod pull;
 mod queues;
 mod request;
 mod routes;
+mod schedule_json;
+mod schedules;
 mod selection;
 mod serving;
 mod sse;
@@ -34,6 +36,7 @@ pub use health::{Health, monitor};
 pub use task_json::to_json;
 
 use crate::lifecycle::Tools;
+use crate::lifecycle::fire::Firing;
 use crate::lifecycle::follow::Follow;
 use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::pull::Desk;
@@ -71,6 +74,7 @@ pub struct Services {
     pub submitter: Submitter,
     pub lookup: Lookup,
     pub desk: Desk,
+    pub firing: Firing,
     pub follow: Follow,
     pub moves: MoveFeed,
     /// Streams of events end when it is cancelled.

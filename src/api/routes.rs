@@ -4,7 +4,7 @@
 //! request before anything else is done with it, and as what the specification has to describe.
 
 use super::problem;
-use super::{events, failures, journal, listing, moves, ops, pull, queues, task_types, tasks, verbs};
+use super::{events, failures, journal, listing, moves, ops, pull, queues, schedules, task_types, tasks, verbs};
 use crate::task::Scope;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
@@ -49,6 +49,10 @@ fn post(needs: Needs, route: Route) -> Verb {
     Verb { method: Method::POST, needs, head: false, route: route.guard(guard::Post()) }
 }
 
+fn put(needs: Needs, route: Route) -> Verb {
+    Verb { method: Method::PUT, needs, head: false, route: route.guard(guard::Put()) }
+}
+
 fn delete(needs: Needs, route: Route) -> Verb {
     Verb { method: Method::DELETE, needs, head: false, route: route.guard(guard::Delete()) }
 }
@@ -88,6 +92,18 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     at("/api/queues/{queue}/resume", vec![post(OPERATE, to(queues::resume))]);
 
     at("/api/failures", vec![get(READ, to(failures::list))]);
+    at("/api/schedules", vec![get(READ, to(schedules::list))]);
+    at(
+        "/api/schedules/{name}",
+        vec![get(READ, to(schedules::get)), put(OPERATE, to(schedules::put)), delete(OPERATE, to(schedules::delete))],
+    );
+    at("/api/schedules/{name}/pause", vec![post(OPERATE, to(schedules::pause))]);
+    at("/api/schedules/{name}/resume", vec![post(OPERATE, to(schedules::resume))]);
+    at("/api/schedules/{name}/run", vec![post(OPERATE, to(schedules::run))]);
+    at("/api/schedules/{name}/backfill", vec![post(OPERATE, to(schedules::backfill))]);
+    at("/api/schedules/{name}/fires", vec![get(READ, to(schedules::fires))]);
+    at("/api/schedules/{name}/next", vec![get(READ, to(schedules::next))]);
+
     at("/api/task-types", vec![get(READ, to(task_types::list))]);
     at("/api/events", vec![stream(READ, to(moves::of_all))]);
 }

@@ -47,7 +47,7 @@ pub fn to_json(task: &Task) -> serde_json::Result<String> {
 }
 
 /// JSON text that goes out byte for byte.
-struct Raw<'a>(&'a str);
+pub(super) struct Raw<'a>(pub(super) &'a str);
 
 impl Serialize for Raw<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

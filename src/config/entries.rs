@@ -10,9 +10,9 @@ use crate::task::name::{self, MAX_NAME, quoted};
 pub(super) struct Entry<'a> {
     /// The NAME.
     pub name: &'a str,
-    path: String,
-    origin: &'a str,
-    table: &'a toml::Table,
+    pub(super) path: String,
+    pub(super) origin: &'a str,
+    pub(super) table: &'a toml::Table,
     known: Vec<&'static str>,
 }
 
@@ -158,6 +158,12 @@ impl<'a> Entry<'a> {
                 None
             }
         }
+    }
+
+    /// A fault at a place in this table; empty: of the table as a whole.
+    pub(super) fn fault_at(&self, place: &str, problem: &str) -> Fault {
+        let dot = if place.is_empty() { "" } else { "." };
+        Fault::new(format!("{}{dot}{place}", self.path), self.origin, problem)
     }
 
     /// A fault at a key of this table.

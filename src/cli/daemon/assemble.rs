@@ -3,7 +3,7 @@
 
 use super::DaemonError;
 use crate::api::{self, BulkLimits, Services, State};
-use crate::config::{Config, Executor, Queues, Roles, ScheduleConfig, ScheduledTask, TaskConfig, TaskDefaults};
+use crate::config::{Config, Executor, Queues, Roles, ScheduleConfig, TaskConfig, TaskDefaults};
 use crate::executor::command::Command;
 use crate::executor::http::Calls;
 use crate::executor::{Defaults as TypeDefaults, Registry, Schema};
@@ -13,17 +13,16 @@ use crate::lifecycle::follow::Follow;
 use crate::lifecycle::journal::Keeper;
 use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::pull::Desk;
-use crate::lifecycle::submit::{Defaults, Submitter};
+use crate::lifecycle::submit::{Defaults, Submitter, admit};
 use crate::scheduler::{self, ScheduleSpec};
 use crate::store::Store;
 use crate::store::tasks::Retention;
 use crate::stream::{Gates, MoveFeed, Outbox, Stream, Wakes};
-use crate::task::duration;
+use crate::task::Fault;
 use crate::task::schedule::Definition;
 use crate::telemetry::Metrics;
 use crate::worker::{self, Served, Settings};
 use actix_web::dev::{Server, ServerHandle};
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -157,6 +156,7 @@ impl Running {
             submitter,
             lookup,
             desk: Desk::new(tools.clone(), config.worker.lease, stop.clone()),
+            firing: Firing::new(tools.clone(), defaults(config), config.limits.payload),
             follow,
             moves,
             stop: stop.clone(),
@@ -298,16 +298,18 @@ fn settings(config: &Config) -> Settings {
 /// The configuration's schedules and the built-in heartbeat, unless a schedule has its name.
 fn schedules(config: &Config, registry: &Registry, faults: &mut Vec<String>) -> Vec<ScheduleSpec> {
     let mut specs = Vec::new();
-    for schedule in &config.schedules {
-        let name = &schedule.name;
-        if registry.get(&schedule.task.name).is_none() {
-            let known = registry.known();
-            let got = &schedule.task.name;
-            faults.push(format!("schedules.{name}.task.name: {got} is no task type of this binary; it has {known}"));
-        }
-        let read = schedule_json(schedule).map_err(|error| error.to_string());
-        match read.and_then(|text| Definition::from_json(&text, config.limits.payload)) {
-            Ok(read) => specs.push(ScheduleSpec { name: name.as_str().into(), read }),
+    for ScheduleConfig { name, definition } in &config.schedules {
+        match Definition::from_json(definition, config.limits.payload) {
+            Ok(read) => {
+                if let Err(found) = admit(read.task.clone(), registry, &defaults(config)) {
+                    let fault = |fault: Fault| {
+                        let place = fault.pointer.trim_start_matches('#').replace('/', ".");
+                        format!("schedules.{name}.task{place}: {}", fault.detail)
+                    };
+                    faults.extend(found.into_iter().map(fault));
+                }
+                specs.push(ScheduleSpec { name: name.as_str().into(), read });
+            }
             Err(why) => faults.push(format!("schedules.{name}: {why}")),
         }
     }
@@ -321,46 +323,4 @@ fn schedules(config: &Config, registry: &Registry, faults: &mut Vec<String>) -> 
         }
     }
     specs
-}
-
-/// A schedule in the shape in which it is put over REST.
-fn schedule_json(schedule: &ScheduleConfig) -> serde_json::Result<String> {
-    #[derive(serde::Serialize)]
-    struct Shape<'a> {
-        cron: &'a str,
-        timezone: &'a str,
-        task: Box<RawValue>,
-    }
-    let task = RawValue::from_string(task_json(&schedule.task)?)?;
-    serde_json::to_string(&Shape { cron: &schedule.cron, timezone: &schedule.timezone, task })
-}
-
-/// A schedule's task in the shape of a submission.
-fn task_json(task: &ScheduledTask) -> serde_json::Result<String> {
-    #[derive(serde::Serialize)]
-    struct Shape<'a> {
-        name: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        payload: Option<Box<RawValue>>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        queue: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        priority: Option<u8>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        timeout: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        max_attempts: Option<u32>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        backoff: Option<Box<RawValue>>,
-    }
-    let ScheduledTask { name, payload, queue, priority, timeout, max_attempts, backoff } = task;
-    serde_json::to_string(&Shape {
-        name,
-        payload: payload.clone().map(RawValue::from_string).transpose()?,
-        queue: queue.as_deref(),
-        priority: *priority,
-        timeout: timeout.map(duration::format),
-        max_attempts: *max_attempts,
-        backoff: backoff.map(|backoff| RawValue::from_string(backoff.to_json())).transpose()?,
-    })
 }
