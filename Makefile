@@ -10,7 +10,8 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: setup ## Build, and run everything on a private database and Redis (Ctrl-C stops it)
+run: ## Build, and run everything on a private database and Redis (Ctrl-C stops it)
+	@scripts/setup.sh
 	cargo build --release --locked
 	target/release/taskrunnerx dev
 
@@ -20,7 +21,7 @@ test: setup ## Run all tests; they start their own database and Redis
 
 .PHONY: setup
 setup: ## Check what is needed, and install what is missing where apt can
-	@scripts/setup.sh
+	@scripts/setup.sh --tests
 
 .PHONY: build
 build: ## Build the release binary, target/release/taskrunnerx
@@ -52,6 +53,14 @@ scale: setup ## Measure an empty table against one of 11 million rows
 chaos: setup ## Break everything for half an hour, and see that no promise is broken
 	CHAOS=long cargo test --release --locked --test chaos
 
+.PHONY: fuzz
+fuzz: setup ## Try the API in ten thousand ways, and see that each answer is as specified
+	SCHEMATHESIS=long cargo test --locked --test it -- --nocapture openapi::schemathesis
+
 .PHONY: docs
 docs: ## Build the documentation of the code, target/doc/taskrunnerx
 	cargo doc --no-deps --locked
+
+.PHONY: reference
+reference: ## Write docs/reference anew, from the code
+	UPDATE=1 cargo test --locked --test it reference::

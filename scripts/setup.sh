@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks what building, testing and `taskrunnerx dev` need, and installs what is missing where
-# apt can. Safe to repeat: when everything is there it changes nothing and says nothing.
+# apt can; with --tests, what only the tests want too. Safe to repeat: when everything is there it changes nothing and says nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,6 +32,9 @@ have_redis() { have redis-server || have valkey-server; }
 # For the chaos tests, where one scheduler's clock is an hour ahead.
 have_faketime() { have faketime; }
 
+# For the test of the documents, which runs what they show: the backup among it.
+have_dump() { have mariadb-dump || have mysqldump; }
+
 # What is missing, in the words of whoever would look for it.
 missing() {
     have cc || echo "a C compiler"
@@ -39,6 +42,9 @@ missing() {
     have_database || echo "MariaDB or MySQL (the server's programs)"
     have_redis || echo "Redis or Valkey (the server's program)"
     have_faketime || echo "faketime (for the tests)"
+    have jq || echo "jq (for the tests)"
+    have python3 || echo "python3 (for the tests)"
+    have_dump || echo "mariadb-dump or mysqldump (for the tests)"
 }
 
 # The first of these packages that apt knows, if any.
@@ -64,6 +70,9 @@ packages() {
     fi
     have_redis || known_to_apt redis-server valkey-server
     have_faketime || echo faketime
+    have jq || echo jq
+    have python3 || echo python3
+    have_dump || known_to_apt mariadb-client mysql-client
 }
 
 as_root() {
@@ -129,9 +138,9 @@ install_missing() {
         return 0
     fi
     fail "install them and start again; the servers need not be running:
-  Fedora:  sudo dnf install gcc curl mariadb-server valkey libfaketime
-  Arch:    sudo pacman -S gcc curl mariadb valkey libfaketime
-  macOS:   xcode-select --install; brew install mariadb redis libfaketime"
+  Fedora:  sudo dnf install gcc curl mariadb-server valkey libfaketime jq python3
+  Arch:    sudo pacman -S gcc curl mariadb valkey libfaketime jq python
+  macOS:   xcode-select --install; brew install mariadb redis libfaketime jq python3"
 }
 
 # rust-version of Cargo.toml against the compiler's own. Rust is not installed from here: which
@@ -149,5 +158,25 @@ check_rust() {
     fi
 }
 
+# What tries the API in every way that its specification allows, and in others (tests/it/openapi.rs). Only the tests
+# want it, and they say what to do where it is not there: so nothing stops here for it.
+schemathesis_version=4.32.5
+install_schemathesis() {
+    local venv=target/tools/schemathesis log=target/tools/schemathesis.log
+    [ "$(cat "$venv/installed" 2>/dev/null)" != "$schemathesis_version" ] || return 0
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null && have apt-get; then
+        (apt_install python3 python3-venv) || true
+    fi
+    say "installing schemathesis $schemathesis_version into $venv, for the tests of the API"
+    mkdir -p target/tools
+    if python3 -m venv --clear "$venv" >"$log" 2>&1 &&
+        timeout 300 "$venv/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$schemathesis_version" >>"$log" 2>&1; then
+        echo "$schemathesis_version" >"$venv/installed"
+    else
+        say "that failed (no network, or no python3-venv?); all but the tests of the API works without: $log"
+    fi
+}
+
 install_missing
 check_rust
+[ "${1:-}" != --tests ] || install_schemathesis

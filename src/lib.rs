@@ -35,3 +35,8 @@ pub mod telemetry;
 pub mod worker;
 
 pub use executor::{Context, Handler, Registry, TaskError, TaskResult};
+
+/// The examples of the README, as rustdoc tests them.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

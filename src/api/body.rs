@@ -4,8 +4,17 @@ use super::problem::Problem;
 use crate::task::Fault;
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
-use actix_web::web::{Bytes, Payload};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use actix_web::web::{Bytes, BytesMut, Payload};
+use futures_util::StreamExt;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// A body may take this long to arrive, whatever its size.
+const GRACE: Duration = Duration::from_secs(15);
+/// And so much longer for each KiB that has arrived: whoever sends more slowly than 4 KiB/s only holds a connection.
+const PER_KIB: Duration = Duration::from_millis(250);
+const KIB: usize = 1024;
 
 /// Reads a JSON body of at most `limit` bytes: 415 for another media type, 413 for a larger body.
 pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Bytes, Problem> {
@@ -39,17 +48,56 @@ fn check_media_type(request: &HttpRequest) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn collect(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+/// What is compressed may be anything when it is not: how large it is would be found out too late.
+fn check_encoding(request: &HttpRequest) -> Result<(), Problem> {
+    let Some(encoding) = request.headers().get(CONTENT_ENCODING) else { return Ok(()) };
+    let encoding = encoding.to_str().unwrap_or("something else");
+    if encoding.trim().eq_ignore_ascii_case("identity") {
+        return Ok(());
+    }
+    let got = crate::task::name::quoted(encoding);
+    let detail = format!("got the Content-Encoding {got}; takes bodies as they are, without any");
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
+}
+
+async fn collect(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than {limit} bytes"));
+    check_encoding(request)?;
     let announced = header(request, CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    match payload.to_bytes_limited(limit).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(Problem::new(StatusCode::BAD_REQUEST, format!("the body could not be read: {error}"))),
-        Err(_) => Err(too_large()),
+    let began = Instant::now();
+    // Most bodies come in one piece, which is then the body.
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    loop {
+        let got = first.len().max(all.len());
+        let kib = u32::try_from(got / KIB).unwrap_or(u32::MAX);
+        let piece = match timeout_at(began + GRACE + PER_KIB.saturating_mul(kib), payload.next()).await {
+            Ok(Some(Ok(piece))) => piece,
+            Ok(Some(Err(error))) => {
+                return Err(Problem::new(StatusCode::BAD_REQUEST, format!("the body could not be read: {error}")));
+            }
+            Ok(None) => return Ok(if all.is_empty() { first } else { all.freeze() }),
+            Err(_) => return Err(too_slow(got)),
+        };
+        if piece.len() > limit.saturating_sub(got) {
+            return Err(too_large());
+        }
+        if got == 0 {
+            first = piece;
+            continue;
+        }
+        if all.is_empty() {
+            // By what has come, not by what was announced: a promise costs nothing.
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&piece);
     }
+}
+
+fn too_slow(got: usize) -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the body came too slowly: {got} bytes were here in time"))
 }
 
 /// The body as text.

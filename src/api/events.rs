@@ -9,11 +9,13 @@
 //! It looks, four times a second, and is told nothing: so it works in a process with the api role alone, without
 //! Redis, and whoever runs the task. Those who look at the same time share statements ([`Follow`]).
 
+use super::caller::Caller;
 use super::journal::{self, LogJson, no_parameters};
+use super::openapi::{LastEvent, TaskPath};
 use super::problem::Problem;
 use super::sse::{self, KEEP_ALIVE, Place, STILL_HERE};
 use super::task_json::TaskJson;
-use super::tasks::{no_such_task, parse_id};
+use super::tasks::{parse_id, visible};
 use super::{Services, State};
 use crate::lifecycle::follow::Follow;
 use crate::lifecycle::lookup::Lookup;
@@ -36,8 +38,19 @@ const AWAY: Duration = Duration::from_secs(1);
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Streams a task's events.
+#[utoipa::path(
+    get, path = "/api/tasks/{id}/events", tag = "Events", operation_id = "streamTask",
+    summary = "Follow a task",
+    description = "Server-sent events. `task`: the task, at first as it is, then at each change of its status, attempt or progress; `log`: each line of its log, with an id from which a client may go on. The last event is the task as it ended.",
+    params(TaskPath, LastEvent),
+    responses((
+        status = 200, description = "The stream. It ends with the task.", content_type = "text/event-stream", body = String,
+        example = json!("event: log\nid: l1.1.1764000000000000\ndata: {\"attempt\":1,\"at\":\"2030-01-31T12:00:00.021345Z\",\"line\":\"pass 2 of 5\"}\n\n")
+    ))
+)]
 pub(super) async fn of_task(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     id: Path<String>,
     query: Query<Vec<(String, String)>>,
@@ -47,8 +60,8 @@ pub(super) async fn of_task(
     no_parameters(&query)?;
     let after = last_event(&request)?;
     let place = state.streams.enter()?;
-    let task = services.lookup.task(id).await?.ok_or_else(|| no_such_task(id))?;
-    let watch = Watch::new(services, &task, after, place)?;
+    let task = visible(services, &caller, id).await?;
+    let watch = Watch::new(services, &task, after, place, (state.clone(), caller))?;
     Ok(sse::answer(unfold(watch, async |mut watch| Some((Ok(watch.next().await?), watch)))))
 }
 
@@ -67,6 +80,9 @@ struct Watch {
     follow: Follow,
     lookup: Lookup,
     stop: CancellationToken,
+    /// Where it is asked whether the client would be let in still.
+    state: Data<State>,
+    caller: Caller,
     _place: Place,
     /// The last line that was sent.
     after: LogPlace,
@@ -83,7 +99,13 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(services: &Services, task: &Task, after: LogPlace, place: Place) -> Result<Self, Problem> {
+    fn new(
+        services: &Services,
+        task: &Task,
+        after: LogPlace,
+        place: Place,
+        (state, caller): (Data<State>, Caller),
+    ) -> Result<Self, Problem> {
         let mut first = Vec::new();
         write_task(&mut first, task).map_err(|error| Problem::internal(&error))?;
         Ok(Self {
@@ -91,6 +113,8 @@ impl Watch {
             follow: services.follow.clone(),
             lookup: services.lookup.clone(),
             stop: services.stop.clone(),
+            state,
+            caller,
             _place: place,
             after,
             sent: Pulse::of(task),
@@ -113,6 +137,9 @@ impl Watch {
                 biased;
                 () = stop.cancelled() => return None,
                 () = tokio::time::sleep(self.wait) => {}
+            }
+            if !self.state.access.still(&self.caller).await {
+                return None;
             }
             let mut events = Vec::new();
             self.wait = match self.look(&mut events).await {

@@ -1,39 +1,52 @@
 //! `GET /api/failures`: failed tasks by the kind of their failure.
 
-use super::State;
+use super::caller::Caller;
 use super::journal::faults;
 use super::listing::{named, several};
+use super::openapi::FailureFilter;
 use super::problem::Problem;
 use super::task_json::{Id, Time};
+use super::{Services, State};
 use crate::store::tasks::{FailureGroup, GroupFilter, GroupPlace, MAX_COUNT};
-use crate::task::{Fingerprint, Timestamp, name};
+use crate::task::{Fingerprint, Timestamp, fingerprint, name};
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
 
-const DEFAULT_LIMIT: usize = 50;
-const MAX_LIMIT: usize = 200;
+pub(super) const DEFAULT_LIMIT: usize = 50;
+pub(super) const MAX_LIMIT: usize = 200;
 /// Values of one parameter: those of queues are looked up for each group.
-const MAX_QUEUES: usize = 64;
+pub(super) const MAX_QUEUES: usize = 64;
 /// Tells a cursor from other text.
 const CURSOR_PREFIX: &str = "f1.";
+/// What a cursor looks like: the prefix, a time, a fingerprint.
+pub(super) const CURSOR: &str = r"^f1\.[0-9]{1,15}\.[0-9a-f]{16}$";
 const KNOWN: &str = "queue, name, limit, cursor";
 
-#[derive(serde::Serialize)]
-struct FailuresJson {
+/// A page of the kinds of failures, newest kinds first.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Failures)]
+pub(super) struct FailuresJson {
     failures: Vec<FailureJson>,
+    /// For the next page; null: this was the last.
     next_cursor: Option<String>,
 }
 
-#[derive(serde::Serialize)]
+/// Failed tasks of one type whose errors differ in numbers and the like alone.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Failure)]
 struct FailureJson {
+    /// What they have in common; `POST /api/tasks/retry` takes it.
     fingerprint: String,
+    /// Their task type.
     name: String,
+    /// The error of one of them.
     message: String,
     count: u64,
     /// There may be more of them than `count` says.
     count_capped: bool,
     first_seen: Time,
     last_seen: Time,
+    /// Some of them, the newest first.
     task_ids: Vec<Id>,
 }
 
@@ -54,12 +67,40 @@ impl From<FailureGroup> for FailureJson {
 }
 
 /// A page of the kinds of failures, newest kinds first.
-pub(super) async fn list(state: Data<State>, query: Query<Vec<(String, String)>>) -> Result<HttpResponse, Problem> {
+#[utoipa::path(
+    get, path = "/api/failures", tag = "Tasks", operation_id = "listFailures",
+    summary = "List failures by their kind",
+    description = "Failed tasks, grouped by their type and their error; the kind that was first seen last comes first.",
+    params(FailureFilter),
+    responses((status = 200, description = "A page of kinds of failures.", body = FailuresJson))
+)]
+pub(super) async fn list(
+    state: Data<State>,
+    caller: Caller,
+    query: Query<Vec<(String, String)>>,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
-    let Asked { filter, limit, from } = Asked::read(&query)?;
-    let (groups, next) = services.tools.store.failure_groups(filter, from, limit).await?;
+    let Asked { mut filter, limit, from } = Asked::read(&query)?;
+    if !caller.narrow_to(&mut filter.queues, &mut filter.names) {
+        return Ok(HttpResponse::Ok().json(FailuresJson { failures: Vec::new(), next_cursor: None }));
+    }
+    let (mut groups, next) = services.tools.store.failure_groups(filter, from, limit).await?;
+    if caller.is_restricted() {
+        say_own_errors(services, &mut groups).await?;
+    }
     let failures = groups.into_iter().map(FailureJson::from).collect();
     Ok(HttpResponse::Ok().json(FailuresJson { failures, next_cursor: next.map(cursor) }))
+}
+
+/// A kind's message is of its first task, which may be in a queue that is not there for the caller: one of those that
+/// are says its own.
+async fn say_own_errors(services: &Services, groups: &mut [FailureGroup]) -> Result<(), Problem> {
+    for group in groups {
+        let Some(newest) = group.task_ids.first() else { continue };
+        let error = services.lookup.task(*newest).await?.and_then(|task| task.last_error);
+        group.message = fingerprint::sample(error.as_deref().unwrap_or_default());
+    }
+    Ok(())
 }
 
 #[derive(Debug, PartialEq)]

@@ -50,24 +50,31 @@ pub struct Health {
     seen: RwLock<Seen>,
 }
 
-/// The body of `/health`.
-#[derive(Debug, serde::Serialize)]
+/// How the process and its parts are.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Health)]
 pub(super) struct Report {
+    /// `ok`, `degraded` or `down`.
     status: &'static str,
     version: &'static str,
     roles: Vec<&'static str>,
     parts: Parts,
 }
 
-#[derive(Debug, serde::Serialize)]
+/// Each part.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = HealthParts)]
 struct Parts {
     process: Part,
     database: Part,
     redis: Part,
 }
 
-#[derive(Debug, serde::Serialize)]
+/// How a part is.
+#[derive(Debug, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = HealthPart)]
 struct Part {
+    /// `ok`, `down`, `starting` or `stopping`.
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
@@ -147,6 +154,11 @@ impl Health {
             Phase::Stopping => Err("this process is stopping".to_owned()),
             Phase::Running => seen.database.state.map_err(|why| format!("the database cannot be reached: {why}")),
         }
+    }
+
+    /// The process's roles.
+    pub(super) fn roles(&self) -> Vec<&'static str> {
+        self.seen().roles
     }
 
     pub(super) fn report(&self) -> Report {

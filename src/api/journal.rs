@@ -1,26 +1,34 @@
 //! `GET /api/tasks/{id}/attempts` and `GET /api/tasks/{id}/logs`: what became of a task's attempts, and what they said.
 
 use super::State;
+use super::caller::Caller;
+use super::openapi::{LogFilter, TaskPath};
 use super::problem::Problem;
 use super::task_json::{Id, Time};
-use super::tasks::{no_such_task, parse_id};
+use super::tasks::{no_such_task, parse_id, visible};
 use crate::store::tasks::{LogLine, LogPlace, PastAttempt};
 use crate::task::{Fault, Outcome, Status, Task, name};
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, Query};
 
-const DEFAULT_LIMIT: u32 = 200;
-const MAX_LIMIT: u32 = 1000;
+pub(super) const DEFAULT_LIMIT: u32 = 200;
+pub(super) const MAX_LIMIT: u32 = 1000;
 /// Tells a cursor from other text.
 const CURSOR_PREFIX: &str = "l1.";
+/// What a cursor looks like: the prefix, an attempt, the line's number.
+pub(super) const CURSOR: &str = r"^l1\.[0-9]{1,9}\.[0-9]{1,18}$";
 const KNOWN: &str = "attempt, limit, cursor";
 
-#[derive(serde::Serialize)]
-struct AttemptsJson {
+/// A task's attempts, oldest first.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Attempts)]
+pub(super) struct AttemptsJson {
     attempts: Vec<AttemptJson>,
 }
 
-#[derive(serde::Serialize)]
+/// One attempt.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Attempt)]
 struct AttemptJson {
     attempt: u32,
     worker_id: Option<Id>,
@@ -68,8 +76,15 @@ fn latest(task: &Task) -> Option<AttemptJson> {
 }
 
 /// A task's attempts, oldest first.
+#[utoipa::path(
+    get, path = "/api/tasks/{id}/attempts", tag = "Tasks", operation_id = "listAttempts",
+    summary = "List a task's attempts",
+    params(TaskPath),
+    responses((status = 200, description = "Its attempts, oldest first, with the one that runs.", body = AttemptsJson))
+)]
 pub(super) async fn attempts(
     state: Data<State>,
+    caller: Caller,
     id: Path<String>,
     query: Query<Vec<(String, String)>>,
 ) -> Result<HttpResponse, Problem> {
@@ -77,7 +92,7 @@ pub(super) async fn attempts(
     let id = parse_id(&id)?;
     no_parameters(&query)?;
     // The row first: an attempt that ends meanwhile is then in the history, and one that begins is not missed.
-    let task = services.lookup.task(id).await?.ok_or_else(|| no_such_task(id))?;
+    let task = visible(services, &caller, id).await?;
     let mut attempts: Vec<AttemptJson> =
         services.tools.store.history(id).await?.into_iter().map(AttemptJson::from).collect();
     if let Some(latest) = latest(&task)
@@ -88,13 +103,18 @@ pub(super) async fn attempts(
     Ok(HttpResponse::Ok().json(AttemptsJson { attempts }))
 }
 
-#[derive(serde::Serialize)]
-struct LogsJson<'a> {
+/// A page of a task's log, oldest first.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = LogPage)]
+pub(super) struct LogsJson<'a> {
     logs: Vec<LogJson<'a>>,
+    /// For the next page; null: this was the last.
     next_cursor: Option<String>,
 }
 
-#[derive(serde::Serialize)]
+/// A line of a task's log.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = LogLine)]
 pub(super) struct LogJson<'a> {
     attempt: u32,
     at: Time,
@@ -108,15 +128,24 @@ impl<'a> LogJson<'a> {
 }
 
 /// A page of a task's log, oldest first.
+#[utoipa::path(
+    get, path = "/api/tasks/{id}/logs", tag = "Tasks", operation_id = "listLogs",
+    summary = "Read a task's log",
+    params(TaskPath, LogFilter),
+    responses((status = 200, description = "A page of the log, oldest first.", body = LogsJson))
+)]
 pub(super) async fn logs(
     state: Data<State>,
+    caller: Caller,
     id: Path<String>,
     query: Query<Vec<(String, String)>>,
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
     let Asked { attempt, limit, after } = Asked::read(&query)?;
-    if services.follow.pulse(id).await?.is_none() {
+    if caller.is_restricted() {
+        visible(services, &caller, id).await?;
+    } else if services.follow.pulse(id).await?.is_none() {
         return Err(no_such_task(id));
     }
     let mut lines = services.tools.store.lines(id, attempt, after, limit + 1).await?;

@@ -1,6 +1,8 @@
 //! `GET /api/tasks`: filters, pages, the cursor.
 
 use super::State;
+use super::caller::Caller;
+use super::openapi::TaskFilter;
 use super::problem::Problem;
 use super::task_json::TaskJson;
 use crate::store::tasks::Filter;
@@ -11,25 +13,44 @@ use actix_web::web::{Data, Query};
 use chrono::{DateTime, Utc};
 use std::fmt;
 
-const DEFAULT_LIMIT: u32 = 50;
-const MAX_LIMIT: u32 = 500;
+pub(super) const DEFAULT_LIMIT: u32 = 50;
+pub(super) const MAX_LIMIT: u32 = 500;
 /// Values of one parameter, and ids in one request.
-const MAX_VALUES: usize = 500;
+pub(super) const MAX_VALUES: usize = 500;
 /// Tells a cursor from other text.
 const CURSOR_PREFIX: &str = "b1.";
+/// What a cursor looks like: the prefix and an id.
+pub(super) const CURSOR: &str = r"^b1\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
 
 const KNOWN: &str = "status, queue, name, tag, id, created_after, created_before, limit, cursor";
 
-#[derive(serde::Serialize)]
-struct PageJson<'a> {
+/// A page of tasks, newest first.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = TaskPage)]
+pub(super) struct PageJson<'a> {
     tasks: Vec<TaskJson<'a>>,
+    /// For the next page; null: this was the last.
     next_cursor: Option<String>,
 }
 
 /// A page of tasks, newest first.
-pub(super) async fn list(state: Data<State>, query: Query<Vec<(String, String)>>) -> Result<HttpResponse, Problem> {
+#[utoipa::path(
+    get, path = "/api/tasks", tag = "Tasks", operation_id = "listTasks",
+    summary = "List tasks",
+    description = "Newest first, page by page, also while tasks arrive. Several values of one parameter mean any of them; different parameters must all hold. No filter reads the whole table: what is rare may give a short page with a `next_cursor`.",
+    params(TaskFilter),
+    responses((status = 200, description = "A page of tasks.", body = PageJson))
+)]
+pub(super) async fn list(
+    state: Data<State>,
+    caller: Caller,
+    query: Query<Vec<(String, String)>>,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
-    let asked = Asked::read(&query)?;
+    let mut asked = Asked::read(&query)?;
+    if !caller.narrow(&mut asked.filter) {
+        return Ok(HttpResponse::Ok().json(PageJson { tasks: Vec::new(), next_cursor: None }));
+    }
     let page = services.tools.store.list(asked.filter, asked.before, asked.limit).await?;
     let tasks = page.tasks.iter().map(|task| TaskJson::new(task, Vec::new())).collect();
     Ok(HttpResponse::Ok().json(PageJson { tasks, next_cursor: page.next.map(cursor) }))

@@ -5,19 +5,30 @@
 //! is there: until the services are up every route of `/api` answers 503.
 
 mod access;
+mod believed;
 mod body;
+mod caller;
+mod compression;
 mod depths;
+mod docs;
+mod etag;
 mod events;
+mod explain;
 mod failures;
 mod health;
 mod idempotency;
 mod journal;
+mod keyring;
+mod keys;
 mod listing;
 mod moves;
+mod openapi;
 mod ops;
+mod pace;
 mod problem;
 mod pull;
 mod queues;
+mod refusals;
 mod request;
 mod routes;
 mod schedule_json;
@@ -25,13 +36,20 @@ mod schedules;
 mod selection;
 mod serving;
 mod sse;
+mod stats;
 mod task_json;
 mod task_types;
 mod tasks;
+mod unread;
 mod verbs;
+mod waiting;
+mod workers;
 
-pub use access::Access;
+pub use access::{Access, Rules};
 pub use health::{Health, monitor};
+#[doc(hidden)]
+pub use openapi::openapi_json;
+pub use routes::{Described, reference};
 #[doc(hidden)]
 pub use task_json::to_json;
 
@@ -41,18 +59,23 @@ use crate::lifecycle::follow::Follow;
 use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::pull::Desk;
 use crate::lifecycle::submit::{Defaults, Submitter};
+use crate::lifecycle::wait::Waits;
+use crate::store::tasks::Recent;
 use crate::stream::MoveFeed;
+use crate::task::WorkerId;
 use crate::telemetry::Metrics;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use believed::Believed;
 use depths::Depths;
 use problem::Problem;
 use serving::Serving;
 use sse::Streams;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// A body may be this much larger than the largest payload: the other fields, and white space.
@@ -67,6 +90,9 @@ const STOP_SECONDS: u64 = 10;
 /// Streams of events that clients may have open at once.
 const MAX_STREAMS: usize = 1000;
 
+/// Requests that may wait for tasks to end at once.
+pub const MAX_WAITS: usize = 5000;
+
 /// What the routes of `/api` work with, once the process has started.
 #[derive(Debug)]
 pub struct Services {
@@ -77,7 +103,8 @@ pub struct Services {
     pub firing: Firing,
     pub follow: Follow,
     pub moves: MoveFeed,
-    /// Streams of events end when it is cancelled.
+    pub waits: Waits,
+    /// Streams of events and waits end when it is cancelled.
     pub stop: CancellationToken,
     pub defaults: Defaults,
     /// `limits.payload`, in bytes.
@@ -108,7 +135,11 @@ pub struct State {
     services: Option<OnceLock<Services>>,
     serving: Serving,
     depths: Depths,
+    busy: Believed<HashMap<WorkerId, u64>>,
+    recent: Believed<Recent>,
     streams: Streams,
+    /// When the process was.
+    began: Instant,
 }
 
 impl State {
@@ -117,8 +148,18 @@ impl State {
     pub fn new(metrics: Metrics, health: Arc<Health>, access: Access, api: bool) -> Self {
         let services = api.then(OnceLock::new);
         let streams = Streams::new(MAX_STREAMS, metrics.event_streams.clone());
-        let (serving, depths) = (Serving::default(), Depths::default());
-        Self { metrics, health, access, services, serving, depths, streams }
+        Self {
+            metrics,
+            health,
+            access,
+            services,
+            serving: Serving::default(),
+            depths: Depths::default(),
+            busy: Believed::default(),
+            recent: Believed::default(),
+            streams,
+            began: Instant::now(),
+        }
     }
 
     /// Opens the routes of `/api`.

@@ -4,7 +4,9 @@
 //! away has missed what came meanwhile.
 
 use super::State;
+use super::caller::Caller;
 use super::listing::{named, several, status};
+use super::openapi::MoveFilter;
 use super::problem::Problem;
 use super::sse::{self, KEEP_ALIVE, Place, STILL_HERE};
 use super::task_json::{Id, Time};
@@ -14,9 +16,13 @@ use actix_web::HttpResponse;
 use actix_web::web::{Data, Query};
 use bytes::Bytes;
 use futures_util::stream::unfold;
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 const KNOWN: &str = "queue, name, status";
+/// Between two looks whether the client would be let in still.
+const REVIEW: Duration = Duration::from_secs(1);
 /// Moves in one piece of the answer.
 const TOGETHER: usize = 256;
 
@@ -31,12 +37,29 @@ struct MoveJson<'a> {
 }
 
 /// Streams moves.
-pub(super) async fn of_all(state: Data<State>, query: Query<Vec<(String, String)>>) -> Result<HttpResponse, Problem> {
+#[utoipa::path(
+    get, path = "/api/events", tag = "Events", operation_id = "streamMoves",
+    summary = "Follow everything",
+    description = "Server-sent events. `move`: a task has changed its status; `missed`: so many moves were not told, since the client was too slow. Nothing is kept: a client that was away has missed what came meanwhile.",
+    params(MoveFilter),
+    responses((
+        status = 200, description = "The stream. It does not end.", content_type = "text/event-stream", body = String,
+        example = json!("event: move\ndata: {\"id\":\"0190163d-8694-739b-aea5-966c26f8ad91\",\"name\":\"echo\",\"queue\":\"mail\",\"status\":\"running\",\"attempt\":1,\"at\":\"2030-01-31T12:00:00.021345Z\"}\n\n")
+    ))
+)]
+pub(super) async fn of_all(
+    state: Data<State>,
+    caller: Caller,
+    query: Query<Vec<(String, String)>>,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
-    let wanted = Wanted::read(&query)?;
+    let mut wanted = Wanted::read(&query)?;
+    wanted.nothing = !caller.narrow_to(&mut wanted.queues, &mut wanted.names);
     let place = state.streams.enter()?;
     let (inbox, stop) = (services.moves.listen(), services.stop.clone());
-    let listener = Listener { wanted, inbox, stop, greeted: false, _place: place };
+    let review_at = Instant::now() + REVIEW;
+    let listener =
+        Listener { wanted, inbox, stop, state: state.clone(), caller, review_at, greeted: false, _place: place };
     Ok(sse::answer(unfold(listener, async |mut listener| Some((Ok(listener.next().await?), listener)))))
 }
 
@@ -45,6 +68,9 @@ struct Listener {
     wanted: Wanted,
     inbox: MoveInbox,
     stop: CancellationToken,
+    state: Data<State>,
+    caller: Caller,
+    review_at: Instant,
     greeted: bool,
     _place: Place,
 }
@@ -62,6 +88,13 @@ impl Listener {
             let heard = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,
+                () = tokio::time::sleep_until(self.review_at) => {
+                    if !self.state.access.still(&self.caller).await {
+                        return None;
+                    }
+                    self.review_at = Instant::now() + REVIEW;
+                    continue;
+                }
                 heard = self.inbox.next() => heard?,
                 () = &mut silent => return Some(Bytes::from_static(STILL_HERE)),
             };
@@ -97,6 +130,8 @@ struct Wanted {
     queues: Vec<String>,
     names: Vec<String>,
     statuses: Vec<Status>,
+    /// The client may see none of what it asks for.
+    nothing: bool,
 }
 
 impl Wanted {
@@ -117,7 +152,8 @@ impl Wanted {
 
     fn wants(&self, told: &Move) -> bool {
         let any = |wanted: &[String], word: &str| wanted.is_empty() || wanted.iter().any(|one| one == word);
-        any(&self.queues, &told.queue)
+        !self.nothing
+            && any(&self.queues, &told.queue)
             && any(&self.names, &told.name)
             && (self.statuses.is_empty() || self.statuses.contains(&told.status))
     }

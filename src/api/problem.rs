@@ -11,7 +11,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use std::fmt;
 
-/// Seconds after which a client may try again while the database is away.
+/// Seconds after which a client may try again: while the database is away, or its key's limit is passed.
 const RETRY_SECONDS: &str = "1";
 
 /// A refused or failed request.
@@ -61,13 +61,32 @@ impl Problem {
 
     /// The unique key at this place is held, and there is no task to answer with.
     pub(super) fn gone_holder(pointer: &str, error: &SubmitError) -> Self {
-        let errors = vec![Fault::at(pointer, error)];
-        let detail = format!("the unique key {error}; nothing was accepted");
-        Self { errors, ..Self::new(StatusCode::GONE, detail) }
+        Self::new(StatusCode::GONE, format!("#{pointer} {error}; nothing was accepted"))
     }
 
     pub(super) fn unauthorized(detail: &str) -> Self {
         Self { header: Some((WWW_AUTHENTICATE, "Bearer")), ..Self::new(StatusCode::UNAUTHORIZED, detail) }
+    }
+
+    /// The key's limit is passed; within a second there is room again.
+    pub(super) fn too_often() -> Self {
+        let detail = "this key has sent more requests than it may in a second; RateLimit-Policy says how many";
+        Self { header: Some((RETRY_AFTER, RETRY_SECONDS)), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
+    /// Unique keys at these places are held by tasks that the caller must not see; so many others were accepted.
+    pub(super) fn held_outside(errors: Vec<Fault>, accepted: usize) -> Self {
+        let detail = format!("unique keys are held by tasks that this key may not see; {accepted} tasks were accepted");
+        Self { errors, ..Self::new(StatusCode::CONFLICT, detail) }
+    }
+
+    /// Outside of what the key is restricted to: each place.
+    pub(super) fn restricted(errors: Vec<Fault>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] => format!("{} {}", only.pointer, only.detail),
+            several => format!("this key is restricted, and {} places are outside; errors lists each", several.len()),
+        };
+        Self { errors, ..Self::new(StatusCode::FORBIDDEN, detail) }
     }
 
     pub(super) fn no_api_role() -> Self {

@@ -1,8 +1,9 @@
 //! `GET /api/queues`, `GET /api/queues/{q}`, `POST /api/queues/{q}/pause` and `…/resume`.
 
-use super::access::Caller;
+use super::caller::Caller;
+use super::openapi::{PauseRequest, QueuePath, ResumeRequest, Span};
 use super::problem::Problem;
-use super::task_json::Time;
+use super::task_json::{Id, Time};
 use super::{BODY_SLACK, State, body};
 use crate::lifecycle::pause;
 use crate::lifecycle::submit::SubmitError;
@@ -23,36 +24,49 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a pause or a resume waits for them, which are done by then.
 const HASTE: Duration = Duration::from_millis(50);
 
-#[derive(serde::Serialize)]
-struct QueuesJson {
+/// Every queue, in order of their names.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Queues)]
+pub(super) struct QueuesJson {
     queues: Vec<QueueJson>,
 }
 
-/// Rates are not in it: what starts and ends is counted by each worker process for itself, in
+/// A queue. Rates are not in it: what starts and ends is counted by each worker process for itself, in
 /// its `/metrics`.
-#[derive(serde::Serialize)]
-struct QueueJson {
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Queue)]
+pub(super) struct QueueJson {
     name: String,
+    /// Null: it is not paused.
     pause: Option<PauseJson>,
     /// As counted within the last seconds; null: it could not be counted in time.
     depths: Option<DepthsJson>,
     /// For how long the oldest queued task has been eligible; null: none is queued, or as for `depths`.
+    #[schema(value_type = Option<Span>)]
     oldest_age: Option<String>,
     /// Whether a live worker serves it; null: that cannot be told.
     served: Option<bool>,
+    /// The worker process that dispatches it.
+    #[schema(value_type = Option<Id>)]
     dispatcher: Option<String>,
     created_at: Time,
 }
 
-#[derive(serde::Serialize)]
+/// A queue's pause.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Pause)]
 pub(super) struct PauseJson {
     since: Time,
     reason: Option<String>,
+    /// Whose key it was.
     by: Option<String>,
+    /// When it resumes by itself.
     resume_at: Option<Time>,
 }
 
-#[derive(serde::Serialize)]
+/// How many tasks of a queue are in each state that is not final.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Depths)]
 struct DepthsJson {
     scheduled: u64,
     queued: u64,
@@ -88,8 +102,14 @@ async fn answer(state: &State, row: QueueRow, patience: Duration) -> Result<Http
 }
 
 /// Every queue, in order of their names.
-pub(super) async fn list(state: Data<State>) -> Result<HttpResponse, Problem> {
-    let rows = state.services()?.tools.store.queue_rows().await?;
+#[utoipa::path(
+    get, path = "/api/queues", tag = "Queues", operation_id = "listQueues",
+    summary = "List queues",
+    responses((status = 200, description = "Every queue, in order of their names.", body = QueuesJson))
+)]
+pub(super) async fn list(state: Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
+    let mut rows = state.services()?.tools.store.queue_rows().await?;
+    rows.retain(|row| caller.sees_queue(&row.name));
     let until = Instant::now() + PATIENCE;
     let looks = join_all(rows.into_iter().map(|row| look(&state, row, until))).await;
     let queues = looks.into_iter().collect::<Result<_, _>>()?;
@@ -97,9 +117,18 @@ pub(super) async fn list(state: Data<State>) -> Result<HttpResponse, Problem> {
 }
 
 /// One queue.
-pub(super) async fn get(state: Data<State>, queue: Path<String>) -> Result<HttpResponse, Problem> {
+#[utoipa::path(
+    get, path = "/api/queues/{queue}", tag = "Queues", operation_id = "getQueue",
+    summary = "Get a queue",
+    params(QueuePath),
+    responses((status = 200, description = "The queue.", body = QueueJson))
+)]
+pub(super) async fn get(state: Data<State>, caller: Caller, queue: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let queue = parse_name(&queue)?;
+    if !caller.sees_queue(&queue) {
+        return Err(no_such_queue(&queue));
+    }
     match services.tools.store.queue_row(Arc::clone(&queue)).await? {
         Some(row) => answer(&state, row, PATIENCE).await,
         None => Err(no_such_queue(&queue)),
@@ -107,6 +136,14 @@ pub(super) async fn get(state: Data<State>, queue: Path<String>) -> Result<HttpR
 }
 
 /// Pauses a queue, also one that is paused and one that is not there yet: 200 with the queue.
+#[utoipa::path(
+    post, path = "/api/queues/{queue}/pause", tag = "Queues", operation_id = "pauseQueue",
+    summary = "Pause a queue",
+    description = "Nothing of it starts from here on; what runs goes on. Also a queue that is paused, and one that is not there yet.",
+    params(QueuePath),
+    request_body = Option<PauseRequest>,
+    responses((status = 200, description = "The queue.", body = QueueJson))
+)]
 pub(super) async fn pause(
     state: Data<State>,
     caller: Caller,
@@ -116,6 +153,7 @@ pub(super) async fn pause(
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let queue = parse_name(&queue)?;
+    caller.owns_queue(&queue)?;
     let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
     let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
     let asked = pause_fields(&mut fields, &caller);
@@ -143,6 +181,14 @@ pub(super) fn pause_fields(fields: &mut Fields<'_>, caller: &Caller) -> NewPause
 }
 
 /// Resumes a queue, also one that is not paused: 200 with the queue.
+#[utoipa::path(
+    post, path = "/api/queues/{queue}/resume", tag = "Queues", operation_id = "resumeQueue",
+    summary = "Resume a queue",
+    description = "Also a queue that is not paused.",
+    params(QueuePath),
+    request_body = Option<ResumeRequest>,
+    responses((status = 200, description = "The queue.", body = QueueJson))
+)]
 pub(super) async fn resume(
     state: Data<State>,
     caller: Caller,
@@ -152,6 +198,7 @@ pub(super) async fn resume(
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let queue = parse_name(&queue)?;
+    caller.owns_queue(&queue)?;
     let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
     no_faults(Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?)?;
     match pause::resume(&services.tools, &queue, caller.actor()).await? {

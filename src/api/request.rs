@@ -1,10 +1,13 @@
 //! Around every request: who may ask, its id, its metrics, its log line.
 
-use super::{State, problem, routes};
+use super::access::Checked;
+use super::refusals::Refusal;
+use super::{State, compression, problem, routes, unread};
 use actix_web::HttpMessage;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use std::sync::LazyLock;
@@ -20,14 +23,16 @@ const MAX_ID: usize = 64;
 /// reads it, which is at the level `debug`; a failure is logged here, with the request's id.
 pub(super) async fn observe(
     state: Data<State>,
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let began = Instant::now();
     let id = request_id(&request);
     let route = routes::of(&request);
-    let checked = state.access.check(&request, route);
-    let answered = match checked.map(|caller| caller.map(|caller| request.extensions_mut().insert(caller))) {
+    let chunks = unread::watch(&mut request);
+    let Checked { caller, standing } = state.access.check(&request, route).await;
+    let judged = caller.is_err();
+    let answered = match caller.map(|caller| caller.map(|caller| request.extensions_mut().insert(caller))) {
         Err(problem) => Ok(request.error_response(problem)),
         Ok(_) if tracing::enabled!(tracing::Level::DEBUG) => {
             let span = tracing::debug_span!(
@@ -44,6 +49,9 @@ pub(super) async fn observe(
     let mut response = answered?;
     let seconds = began.elapsed();
     let status = response.status();
+    if status == StatusCode::FORBIDDEN && !judged {
+        state.access.refusals.count(Refusal::Restricted);
+    }
     let request = response.request();
     problem::answered(status, request.path());
     if let Some(cause) = response.response().error().and_then(problem::cause) {
@@ -64,7 +72,19 @@ pub(super) async fn observe(
         "request answered"
     );
     response.headers_mut().insert(REQUEST_ID, id);
-    Ok(response)
+    if let Some(standing) = standing {
+        standing.tell(response.headers_mut());
+    }
+    if is_read(response.request().method()) && !response.headers().contains_key(CACHE_CONTROL) {
+        // It says how things are now.
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    Ok(unread::hang_up(compression::compressed(response).await?, chunks))
+}
+
+/// Others' answers nobody keeps unless he is told to.
+fn is_read(method: &Method) -> bool {
+    *method == Method::GET || *method == Method::HEAD
 }
 
 /// Milliseconds with three decimals.

@@ -4,7 +4,10 @@
 //! request before anything else is done with it, and as what the specification has to describe.
 
 use super::problem;
-use super::{events, failures, journal, listing, moves, ops, pull, queues, schedules, task_types, tasks, verbs};
+use super::{
+    docs, events, explain, failures, journal, keys, listing, moves, openapi, ops, pull, queues, schedules, stats,
+    task_types, tasks, verbs, workers,
+};
 use crate::task::Scope;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
@@ -63,11 +66,16 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     const SUBMIT: Needs = Needs::Scope(Scope::Submit);
     const WORK: Needs = Needs::Scope(Scope::Work);
     const OPERATE: Needs = Needs::Scope(Scope::Operate);
+    const ADMIN: Needs = Needs::Scope(Scope::Admin);
 
+    at("/", vec![get(Needs::Nothing, to(ops::root))]);
     at("/livez", vec![get(Needs::Nothing, to(ops::livez))]);
     at("/readyz", vec![get(Needs::Nothing, to(ops::readyz))]);
     at("/health", vec![get(Needs::Nothing, to(ops::health))]);
     at("/metrics", vec![get(Needs::MetricsKey, to(ops::metrics))]);
+
+    at("/docs", vec![get(Needs::Nothing, to(docs::page))]);
+    at("/api/openapi.json", vec![get(Needs::Nothing, to(openapi::serve))]);
 
     at("/api/tasks", vec![get(READ, to(listing::list)), post(SUBMIT, to(tasks::submit))]);
     at("/api/tasks/bulk", vec![post(SUBMIT, to(tasks::submit_bulk))]);
@@ -77,12 +85,14 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     at("/api/tasks/{id}/attempts", vec![get(READ, to(journal::attempts))]);
     at("/api/tasks/{id}/logs", vec![get(READ, to(journal::logs))]);
     at("/api/tasks/{id}/events", vec![stream(READ, to(events::of_task))]);
+    at("/api/tasks/{id}/explain", vec![get(READ, to(explain::explain))]);
     at("/api/tasks/{id}/cancel", vec![post(OPERATE, to(tasks::cancel))]);
     at("/api/tasks/{id}/retry", vec![post(OPERATE, to(verbs::retry))]);
     at("/api/tasks/{id}/run", vec![post(OPERATE, to(verbs::run))]);
     at("/api/tasks/{id}/complete", vec![post(WORK, to(pull::complete))]);
     at("/api/tasks/{id}/fail", vec![post(WORK, to(pull::fail))]);
 
+    at("/api/workers", vec![get(READ, to(workers::list))]);
     at("/api/workers/claim", vec![post(WORK, to(pull::claim))]);
     at("/api/workers/{id}/heartbeat", vec![post(WORK, to(pull::heartbeat))]);
 
@@ -92,6 +102,7 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
     at("/api/queues/{queue}/resume", vec![post(OPERATE, to(queues::resume))]);
 
     at("/api/failures", vec![get(READ, to(failures::list))]);
+    at("/api/stats", vec![get(READ, to(stats::stats))]);
     at("/api/schedules", vec![get(READ, to(schedules::list))]);
     at(
         "/api/schedules/{name}",
@@ -106,6 +117,10 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
 
     at("/api/task-types", vec![get(READ, to(task_types::list))]);
     at("/api/events", vec![stream(READ, to(moves::of_all))]);
+
+    at("/api/keys", vec![get(ADMIN, to(keys::list)), post(ADMIN, to(keys::create))]);
+    at("/api/keys/{id}", vec![delete(ADMIN, to(keys::revoke))]);
+    at("/api/keys/{id}/rotate", vec![post(ADMIN, to(keys::rotate))]);
 }
 
 /// A route as the table has it.
@@ -137,12 +152,42 @@ pub(super) fn listed() -> Vec<Listed> {
     routes
 }
 
+/// A method of a route, as it is described: `docs/reference/api.md` is made from these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    pub method: Method,
+    pub path: &'static str,
+    /// The word of the scope that it needs; None: nothing.
+    pub scope: Option<&'static str>,
+}
+
+/// Every method of every route.
+#[must_use]
+pub fn reference() -> Vec<Described> {
+    let methods = |Listed { path, methods, .. }: Listed| {
+        methods.into_iter().map(move |(method, needs)| Described {
+            method,
+            path,
+            scope: match needs {
+                Needs::Nothing | Needs::MetricsKey => None,
+                Needs::Scope(scope) => Some(scope.as_str()),
+            },
+        })
+    };
+    listed().into_iter().flat_map(methods).collect()
+}
+
 /// The route that a request's path belongs to, whatever its method.
 pub(super) fn of(request: &ServiceRequest) -> Option<&'static Listed> {
     TABLE.get(request.match_pattern()?.as_str())
 }
 
 impl Listed {
+    /// Whether its GET answers HEAD.
+    pub(super) fn takes_head(&self) -> bool {
+        self.allow.contains("HEAD")
+    }
+
     /// What a request by this method needs; None: the route does not take it.
     pub(super) fn needs(&self, method: &Method) -> Option<Needs> {
         let method = if method == Method::HEAD { &Method::GET } else { method };

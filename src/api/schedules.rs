@@ -1,6 +1,6 @@
 //! `/api/schedules`: what fires when, what people do with it, and what became of each instant.
 
-use super::access::Caller;
+use super::caller::Caller;
 use super::journal::{faults, no_parameters};
 use super::problem::Problem;
 use super::queues::{no_faults, pause_fields};

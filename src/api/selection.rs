@@ -8,9 +8,11 @@ use crate::task::{Fault, Fingerprint, Status, TaskId, name};
 use std::fmt;
 
 /// Values of one field of a filter.
-const MAX_VALUES: usize = 500;
+pub(super) const MAX_VALUES: usize = 500;
 /// Tells a cursor from other text.
 const CURSOR_PREFIX: &str = "s1.";
+/// What a cursor looks like: the prefix and an id.
+pub(super) const CURSOR: &str = r"^s1\.[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
 /// `limit` where there is none.
 const NO_LIMIT: u64 = u64::MAX;
 
@@ -57,7 +59,7 @@ pub(super) enum Refused {
 }
 
 /// The states that a verb may find a task in.
-fn possible(verb: Verb) -> &'static [Status] {
+pub(super) fn possible(verb: Verb) -> &'static [Status] {
     match verb {
         Verb::Cancel => &[Status::Scheduled, Status::Queued, Status::Running],
         Verb::Retry => &[Status::Failed, Status::Cancelled],

@@ -1,5 +1,6 @@
 //! A task as JSON: the one shape in which every answer gives it.
 
+use super::openapi::{ReasonWord, Span, StatusWord};
 use crate::task::{Backoff, Task, Timestamp, duration};
 use chrono::{Datelike, Timelike};
 use serde::ser::{Error, Serialize, Serializer};
@@ -7,36 +8,58 @@ use serde_json::value::RawValue;
 use std::sync::LazyLock;
 use uuid::Uuid;
 
-/// A task with its warnings, borrowed for the answer.
-#[derive(serde::Serialize)]
+/// A task.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Task)]
 pub(super) struct TaskJson<'a> {
     id: Id,
+    /// Its task type.
     name: &'a str,
     queue: &'a str,
+    /// The higher, the earlier within its queue.
     priority: u8,
+    #[schema(value_type = StatusWord)]
     status: &'static str,
+    /// Null: it has not ended, or it has completed.
+    #[schema(value_type = Option<ReasonWord>)]
     reason: Option<&'static str>,
     payload: Raw<'a>,
+    /// The number of its latest attempt; 0: none yet.
     attempt: u32,
     max_attempts: u32,
+    /// An attempt that takes longer is ended.
+    #[schema(value_type = Span)]
     timeout: String,
     backoff: Rule<'a>,
+    /// Not before this time.
     run_at: Time,
+    /// If it has not begun by then, it is cancelled.
     expires_at: Option<Time>,
     created_at: Time,
+    /// When its latest attempt began.
     started_at: Option<Time>,
     finished_at: Option<Time>,
+    /// Who has, or had, its latest attempt.
     worker_id: Option<Id>,
+    #[schema(value_type = Raw)]
     result: Option<Raw<'a>>,
+    /// What went wrong in the latest attempt that failed.
     last_error: Option<&'a str>,
+    /// How far the attempt is, from 0 to 1, where it says so.
     progress: Option<f64>,
     progress_note: Option<&'a str>,
     tags: &'a [String],
+    #[schema(value_type = Option<Object>)]
     metadata: Option<Raw<'a>>,
+    /// While it is held, a submission of this type with the same key gets this task.
     unique_key: Option<&'a str>,
+    /// The schedule that submitted it.
     schedule: Option<&'a str>,
+    /// When its cancellation was asked for, where its worker has yet to end it.
     cancel_requested_at: Option<Time>,
+    /// After a submission: what stands in the way of the task.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     warnings: Vec<String>,
 }
 
@@ -123,7 +146,7 @@ impl<'a> TaskJson<'a> {
 }
 
 /// A backoff, byte for byte as it would be written; nearly every task has the usual one.
-struct Rule<'a>(&'a Backoff);
+pub(super) struct Rule<'a>(&'a Backoff);
 
 impl Serialize for Rule<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,16 +1,17 @@
 //! `POST /api/tasks`, `POST /api/tasks/bulk`, `GET /api/tasks/{id}` and `POST /api/tasks/{id}/cancel`.
 
-use super::access::Caller;
+use super::caller::Caller;
+use super::openapi::{BulkSubmission, IdempotencyKey, IfNoneMatch, Prefer, Submission, TaskPath, Wait};
 use super::problem::Problem;
 use super::task_json::TaskJson;
-use super::{BODY_SLACK, Services, State, body, idempotency};
+use super::{BODY_SLACK, Services, State, body, etag, idempotency, waiting};
 use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit::{self, Receipt, SubmitError};
 use crate::store::tasks::Idempotency;
 use crate::task::fields::Fields;
-use crate::task::{Fault, NewTask, TaskId, submission};
+use crate::task::{Fault, NewTask, Task, TaskId, submission};
 use actix_web::http::StatusCode;
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, LOCATION};
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use std::sync::Arc;
@@ -19,6 +20,32 @@ use std::sync::Arc;
 const MAX_FAULTS: usize = 100;
 
 /// Accepts a task: 201 when it is committed. 200 with the task that is there where a key says that it is.
+#[utoipa::path(
+    post, path = "/api/tasks", tag = "Tasks", operation_id = "submitTask",
+    summary = "Submit a task",
+    description = "The task is accepted when this is answered with 201: it is committed, and runs however often anything restarts. With an `Idempotency-Key` the request may be repeated: it is answered as the first time. With a `unique_key` that a task of this type holds, it is answered with that task.",
+    params(IdempotencyKey, Prefer),
+    request_body = Submission,
+    responses(
+        (
+            status = 201, description = "Accepted. It has `warnings` where no live worker serves its queue.", body = TaskJson,
+            headers(
+                ("Location" = String, description = "Where the task is: `/api/tasks/{id}`."),
+                ("Preference-Applied" = String, description = "`wait=N`: it was waited for, and this is the task as it was then."),
+            ),
+        ),
+        (
+            status = 200, description = "The task was there: it holds the `unique_key`, or this request was answered before.", body = TaskJson,
+            headers(
+                ("Location" = String, description = "Where the task is: `/api/tasks/{id}`."),
+                ("Preference-Applied" = String, description = "`wait=N`: it was waited for, and this is the task as it was then."),
+                ("Idempotency-Replayed" = String, description = "`true`: the `Idempotency-Key` was there."),
+            ),
+        ),
+        (status = 409, description = "The first request with this `Idempotency-Key` is in flight."),
+        (status = 410, description = "The first request's task, or the one that holds the `unique_key`, is purged."),
+    )
+)]
 pub(super) async fn submit(
     state: Data<State>,
     caller: Caller,
@@ -31,14 +58,25 @@ pub(super) async fn submit(
         Refused::Unreadable(error) => body::unreadable(&error),
         Refused::Faults(faults) => Problem::invalid(faults),
     })?;
-    let key = idempotency::of(&request, caller.actor(), &bytes, services.retain_keys)?;
+    let outside = caller.outside(&task.queue, &task.name, "");
+    if !outside.is_empty() {
+        return Err(Problem::restricted(outside));
+    }
+    let key = idempotency::of(&request, caller.identity(), &bytes, services.retain_keys)?;
     let receipt = submit_tasks(services, vec![task], key).await?;
     let [task] = receipt.tasks.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
+    see_all(&caller, &receipt, |_| "/unique_key".to_owned())?;
     tracing::Span::current().record("task.id", tracing::field::display(task.id));
     let warnings = warnings(&state, services, &task.queue).await;
-    Ok(answer(&receipt)
-        .insert_header((LOCATION, format!("/api/tasks/{}", task.id)))
-        .json(TaskJson::new(task, warnings)))
+    let mut answer = answer(&receipt);
+    answer.insert_header((LOCATION, format!("/api/tasks/{}", task.id)));
+    if let Some(seconds) = waiting::preferred(request.headers())
+        && let Some(ended) = waiting::end_of_accepted(services, task, seconds).await
+    {
+        answer.insert_header((waiting::PREFERENCE_APPLIED, format!("wait={seconds}")));
+        return Ok(answer.json(TaskJson::new(ended.as_ref().unwrap_or(task), warnings)));
+    }
+    Ok(answer.json(TaskJson::new(task, warnings)))
 }
 
 /// Without a key, nobody is asked about any.
@@ -54,6 +92,15 @@ async fn submit_tasks(
     Ok(Receipt { created: tasks.len(), tasks, repeated: false })
 }
 
+/// A unique key is its task type's, whatever the queue: 409 where one is held by a task that is not there for this
+/// caller.
+fn see_all(caller: &Caller, receipt: &Receipt, place: impl Fn(usize) -> String) -> Result<(), Problem> {
+    let places = receipt.tasks.iter().enumerate().filter(|(_, task)| !caller.sees(&task.queue, &task.name));
+    let held = "is held by a task outside of what this key may see";
+    let errors: Vec<Fault> = places.take(MAX_FAULTS).map(|(n, _)| Fault::at(&place(n), held)).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Problem::held_outside(errors, receipt.created)) }
+}
+
 /// 201 where something was made; a repeated request's answer says that it is one.
 fn answer(receipt: &Receipt) -> HttpResponseBuilder {
     let mut response = if receipt.created > 0 { HttpResponse::Created() } else { HttpResponse::Ok() };
@@ -63,12 +110,30 @@ fn answer(receipt: &Receipt) -> HttpResponseBuilder {
     response
 }
 
-#[derive(serde::Serialize)]
-struct TasksJson<'a> {
+/// Tasks, in the order in which they were asked for.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Tasks)]
+pub(super) struct TasksJson<'a> {
     tasks: Vec<TaskJson<'a>>,
 }
 
 /// Accepts many tasks, all or none: 201 when they are committed, 200 when all of them were there already.
+#[utoipa::path(
+    post, path = "/api/tasks/bulk", tag = "Tasks", operation_id = "submitTasks",
+    summary = "Submit many tasks",
+    description = "All are accepted, or none: with one fault in one of them none is. Keys as for one task.",
+    params(IdempotencyKey),
+    request_body = BulkSubmission,
+    responses(
+        (status = 201, description = "All are accepted, or hold their `unique_key`.", body = TasksJson),
+        (
+            status = 200, description = "All were there: each holds its `unique_key`, or this request was answered before.", body = TasksJson,
+            headers(("Idempotency-Replayed" = String, description = "`true`: the `Idempotency-Key` was there.")),
+        ),
+        (status = 409, description = "The first request with this `Idempotency-Key` is in flight."),
+        (status = 410, description = "A task of the first request, or one that holds a `unique_key`, is purged."),
+    )
+)]
 pub(super) async fn submit_bulk(
     state: Data<State>,
     caller: Caller,
@@ -95,8 +160,14 @@ pub(super) async fn submit_bulk(
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
     }
+    let places = tasks.iter().enumerate();
+    let mut outside = places.flat_map(|(n, task)| caller.outside(&task.queue, &task.name, &format!("/tasks/{n}")));
+    let outside: Vec<Fault> = outside.by_ref().take(MAX_FAULTS).collect();
+    if !outside.is_empty() {
+        return Err(Problem::restricted(outside));
+    }
     let queues: Vec<Arc<str>> = tasks.iter().map(|task| Arc::clone(&task.queue)).collect();
-    let key = idempotency::of(&request, caller.actor(), &bytes, services.retain_keys)?;
+    let key = idempotency::of(&request, caller.identity(), &bytes, services.retain_keys)?;
     let receipt = submit_tasks(services, tasks, key).await.map_err(|error| match &error {
         SubmitError::TooManyQueues { queue, .. } => {
             let n = queues.iter().position(|named| named == queue).unwrap_or(0);
@@ -105,6 +176,7 @@ pub(super) async fn submit_bulk(
         SubmitError::HolderGone { index, .. } => Problem::gone_holder(&format!("/tasks/{index}/unique_key"), &error),
         _ => error.into(),
     })?;
+    see_all(&caller, &receipt, |n| format!("/tasks/{n}/unique_key"))?;
     let mut answers = Vec::with_capacity(receipt.tasks.len());
     for task in &receipt.tasks {
         answers.push(TaskJson::new(task, warnings(&state, services, &task.queue).await));
@@ -139,23 +211,73 @@ async fn warnings(state: &State, services: &Services, queue: &str) -> Vec<String
     vec![format!("no live worker serves the queue {queue}; the task waits until one does")]
 }
 
-/// One task.
-pub(super) async fn get(state: Data<State>, id: Path<String>) -> Result<HttpResponse, Problem> {
+/// One task; with `?wait=` when it has ended, or the wait has. 304 where the client has it as it is.
+#[utoipa::path(
+    get, path = "/api/tasks/{id}", tag = "Tasks", operation_id = "getTask",
+    summary = "Get a task",
+    params(TaskPath, Wait, IfNoneMatch),
+    responses(
+        (
+            status = 200, description = "The task.", body = TaskJson,
+            headers(("ETag" = String, description = "What it is like; for `If-None-Match`.")),
+        ),
+        (
+            status = 304, description = "It is as the client has it.",
+            headers(("ETag" = String, description = "The same.")),
+        ),
+    )
+)]
+pub(super) async fn get(
+    state: Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
+    let wait = waiting::asked(&request)?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
-    match services.lookup.task(id).await? {
-        Some(task) => Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new()))),
-        None => Err(no_such_task(id)),
+    let mut task = visible(services, &caller, id).await?;
+    if let Some(wait) = wait
+        && !task.status.is_terminal()
+    {
+        let waiter = services.waits.begin(id).map_err(|full| Problem::unavailable(full.to_string()))?;
+        task = waiting::end_of(services, id, waiter, wait).await?.ok_or_else(|| no_such_task(id))?;
     }
+    let tag = etag::of(&task);
+    // To be kept, but asked for again each time.
+    let headers = [(ETAG, tag.clone()), (CACHE_CONTROL, HeaderValue::from_static("private, no-cache"))];
+    let known = etag::is_known(request.headers(), &tag);
+    let mut answer = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    headers.into_iter().for_each(|header| _ = answer.insert_header(header));
+    Ok(if known { answer.finish() } else { answer.json(TaskJson::new(&task, Vec::new())) })
+}
+
+/// A task that is there for this caller. Its queue and its type never change: what may be seen now may be so later.
+pub(super) async fn visible(services: &Services, caller: &Caller, id: TaskId) -> Result<Task, Problem> {
+    let task = services.lookup.task(id).await?;
+    task.filter(|task| caller.sees(&task.queue, &task.name)).ok_or_else(|| no_such_task(id))
 }
 
 /// Stops a task: 200 when it is cancelled, 202 when it runs and its worker has yet to end it,
 /// 409 when it has completed or failed.
-pub(super) async fn cancel(state: Data<State>, id: Path<String>) -> Result<HttpResponse, Problem> {
+#[utoipa::path(
+    post, path = "/api/tasks/{id}/cancel", tag = "Tasks", operation_id = "cancelTask",
+    summary = "Cancel a task",
+    params(TaskPath),
+    responses(
+        (status = 200, description = "It is cancelled, now or since earlier.", body = TaskJson),
+        (status = 202, description = "It runs, and its worker is told to end it.", body = TaskJson),
+        (status = 409, description = "It has completed or failed."),
+    )
+)]
+pub(super) async fn cancel(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
+    if caller.is_restricted() {
+        visible(services, &caller, id).await?;
+    }
     match cancel::cancel(&services.tools, id).await? {
         Cancellation::Cancelled(task) => Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new()))),
         Cancellation::Requested(task) => Ok(HttpResponse::Accepted().json(TaskJson::new(&task, Vec::new()))),

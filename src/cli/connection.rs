@@ -47,6 +47,10 @@ impl From<ClientError> for Failure {
             ),
             ClientError::Refused { status, .. } => Self::new(match status.as_u16() {
                 401 => format!("the server refused: {error}\nGive a key with --key or TASKRUNNERX_API_KEY."),
+                403 => format!(
+                    "the server refused: {error}\nGive a key that may do this with --key or TASKRUNNERX_API_KEY."
+                ),
+                429 | 503 => format!("the server refused: {error}\nTry again later."),
                 _ => format!("the server refused: {error}"),
             }),
             ClientError::Broken(_) => Self::new(error),

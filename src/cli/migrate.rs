@@ -1,6 +1,8 @@
 //! `migrate`: the schema.
 
-use super::{EXIT_UNREACHABLE, Failure, load, say};
+use super::table::{Cell, Column, Table, Tone};
+use super::terminal::{Style, say};
+use super::{EXIT_UNREACHABLE, Failure, load};
 use crate::config::{Environment, Flags};
 use crate::store::Store;
 use crate::store::migrations::MigrateError;
@@ -11,7 +13,10 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   taskrunnerx migrate            apply what is pending (waits for another instance that is at it)
-  taskrunnerx migrate --status   show what is applied and what is pending; exit 1 if something is")]
+  taskrunnerx migrate --status   show what is applied and what is pending; exit 1 if something is
+
+Exit codes: 0 done, 1 failed or something is pending, 2 usage or configuration,
+3 the database cannot be reached.")]
 pub(super) struct Args {
     /// Only show what is applied and what is pending
     #[arg(long)]
@@ -39,16 +44,16 @@ pub(super) async fn run(args: Args, config: Option<PathBuf>) -> Result<(), Failu
 
 async fn status(store: &Store) -> Result<(), Failure> {
     let migrations = store.migration_status().await.map_err(failure)?;
-    let width = migrations.iter().map(|m| m.name.len()).max().unwrap_or(0).max(9);
-    say(&format!("{:width$}  STATUS", "MIGRATION"));
+    let mut table = Table::new(&[Column::Text("MIGRATION"), Column::Text("STATUS")]);
     for m in &migrations {
-        let status = match (m.applied, m.known) {
-            (true, true) => "applied",
-            (false, _) => "pending",
-            (true, false) => "applied by a newer taskrunnerx",
+        let (status, tone) = match (m.applied, m.known) {
+            (true, true) => ("applied", Tone::Good),
+            (false, _) => ("pending", Tone::Waiting),
+            (true, false) => ("applied by a newer taskrunnerx", Tone::Bad),
         };
-        say(&format!("{:width$}  {status}", m.name));
+        table.row(vec![Cell::new(&m.name), Cell::toned(status, tone)]);
     }
+    say(&table.render(Style::detect()));
     let open = migrations.iter().filter(|m| !m.applied || !m.known).count();
     if open == 0 {
         Ok(())
@@ -57,7 +62,7 @@ async fn status(store: &Store) -> Result<(), Failure> {
     }
 }
 
-fn failure(error: MigrateError) -> Failure {
+pub(super) fn failure(error: MigrateError) -> Failure {
     let code = match &error {
         MigrateError::Store(e) if e.is_transient() => EXIT_UNREACHABLE,
         _ => 1,

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:
   DATABASE_URL=mysql://trx:secret@db/trx REDIS_URL=redis://cache taskrunnerx serve
   taskrunnerx serve --role api,scheduler --config /etc/taskrunnerx.toml
-  taskrunnerx serve --role worker --bind 0.0.0.0:8000")]
+  taskrunnerx serve --role worker --bind 0.0.0.0:8000
+
+Exit codes: 0 stopped by a signal, 1 failed, 2 usage or configuration.")]
 pub(super) struct Args {
     /// What this process does: api, worker, scheduler or all; repeatable, or a comma list [default: all]
     #[arg(long = "role", value_name = "ROLE")]

@@ -1,12 +1,20 @@
 //! `config`: the values in force.
 
-use super::{Failure, daemon, load, say};
+use super::table::{Cell, Column, Table, Tone};
+use super::terminal::{Style, say, say_aside};
+use super::{Failure, daemon, load};
 use crate::config::{Environment, Flags};
 use crate::executor::Registry;
 use std::path::PathBuf;
 
 /// Show the configuration in force and where each value came from; secrets are hidden.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  taskrunnerx config                                      every value, and what has set it
+  taskrunnerx config | grep -v 'default$'                 what is set here
+  taskrunnerx config --config /etc/taskrunnerx.toml --json | jq -r 'select(.key == \"bind\").value'
+
+Exit codes: 0 the configuration is right, 2 it is wrong, with all that is wrong.")]
 pub(super) struct Args {
     /// One JSON object a line, for programs
     #[arg(long)]
@@ -26,16 +34,14 @@ pub(super) fn run(args: &Args, config: Option<PathBuf>, registry: Registry) -> R
         }
         return Ok(());
     }
-    let width = |column: fn(&crate::config::Effective) -> &str, least: usize| {
-        rows.iter().map(|row| column(row).chars().count()).max().unwrap_or(0).max(least)
-    };
-    let (keys, values) = (width(|row| &row.key, 3), width(|row| &row.value, 5));
-    say(&format!("{:keys$}  {:values$}  ORIGIN", "KEY", "VALUE"));
+    let mut table = Table::new(&[Column::Text("KEY"), Column::Text("VALUE"), Column::Text("ORIGIN")]);
     for row in &rows {
-        say(&format!("{:keys$}  {:values$}  {}", row.key, row.value, row.origin));
+        let tone = if row.origin == "default" { Tone::Faint } else { Tone::Plain };
+        table.row(vec![Cell::toned(&row.key, tone), Cell::toned(&row.value, tone), Cell::toned(&row.origin, tone)]);
     }
+    say(&table.render(Style::detect()));
     for warning in warnings {
-        say(&format!("warning: {warning}"));
+        say_aside(&format!("warning: {warning}"));
     }
     Ok(())
 }

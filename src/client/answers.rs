@@ -104,12 +104,6 @@ pub struct LogPage {
     pub next_cursor: Option<String>,
 }
 
-impl LogPage {
-    pub(super) fn read(body: &[u8]) -> Result<Self, ClientError> {
-        serde_json::from_slice(body).map_err(|error| broken(&error))
-    }
-}
-
 fn view(row: Row<'_>) -> Result<TaskView, ClientError> {
     let Row { id, status, created_at, started_at, finished_at, last_error } = row;
     let status = Status::parse(&status)
@@ -134,7 +128,7 @@ fn task_id(text: &str) -> Result<TaskId, ClientError> {
     text.parse().map_err(|fault| ClientError::Broken(format!("the answer has a task id that is none: {fault}")))
 }
 
-fn broken(error: &serde_json::Error) -> ClientError {
+pub(super) fn broken(error: &serde_json::Error) -> ClientError {
     ClientError::Broken(format!("the answer is not one of Task Runner X: {error}"))
 }
 

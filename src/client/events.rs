@@ -1,4 +1,4 @@
-//! A task's events, as they come: server-sent events over a connection of their own.
+//! Events, as they come: server-sent events over a connection of their own.
 
 use super::connection::{Answer, Connection, Prepared, Streamed};
 use super::error::ClientError;
@@ -17,7 +17,7 @@ const MAX_EVENT_BYTES: usize = 16 << 20;
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Event {
-    /// `task` or `log`.
+    /// `task` or `log`; `move` or `missed`.
     pub name: String,
     /// Of a `log` event: from where a later stream may go on.
     pub id: Option<String>,

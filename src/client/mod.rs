@@ -13,20 +13,31 @@ mod answers;
 mod connection;
 mod error;
 mod events;
+mod listing;
+mod overview;
+mod query;
+mod queues;
+mod reply;
 mod target;
+mod tasks;
 mod tls;
 
 pub use answers::{Accepted, LogLine, LogPage, TaskView};
 pub use connection::{Answer, Connection, Prepared};
 pub use error::{ClientError, Fault, Problem, SetupError};
 pub use events::{Event, Events};
+pub use listing::Listing;
+pub use overview::{FailureRow, HealthPart, HealthReport, TaskTypeRow, TaskTypes, WorkerRow};
+pub use queues::{Depths, PauseRow, QueueRow, Queues};
+pub use reply::Reply;
 pub use target::Target;
+pub use tasks::{AttemptRow, Attempts, Moved, Sweep, Swept, TaskFilter, TaskRow, Verb};
 
 use crate::task::TaskId;
 use bytes::Bytes;
 use connection::Socket;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, Uri};
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -41,7 +52,6 @@ use tokio::time::timeout;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long an answer may take. The server itself gives up on its database before that.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Connections that are kept for the next call.
 const MAX_IDLE: usize = 16;
 
@@ -164,75 +174,16 @@ impl Client {
         answers::page(&answer.accepted()?)
     }
 
-    /// One task: the JSON that the server gives.
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn task(&self, id: TaskId) -> Result<Bytes, ClientError> {
-        self.call(&self.prepare(Method::GET, &format!("/api/tasks/{id}"), Bytes::new())?).await?.accepted()
+    async fn get(&self, path: &str) -> Result<Reply, ClientError> {
+        self.reply(&self.prepare(Method::GET, path, Bytes::new())?).await
     }
 
-    /// A page of a task's log, oldest first; of one attempt alone, or of all.
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn logs(&self, id: TaskId, attempt: Option<u32>, cursor: Option<&str>) -> Result<LogPage, ClientError> {
-        let mut path = format!("/api/tasks/{id}/logs?limit=1000");
-        if let Some(attempt) = attempt {
-            let _ = write!(path, "&attempt={attempt}");
-        }
-        if let Some(cursor) = cursor {
-            let _ = write!(path, "&cursor={cursor}");
-        }
-        let answer = self.call(&self.prepare(Method::GET, &path, Bytes::new())?).await?;
-        LogPage::read(&answer.accepted()?)
+    async fn post(&self, path: &str, body: Bytes) -> Result<Reply, ClientError> {
+        self.reply(&self.prepare(Method::POST, path, body)?).await
     }
 
-    /// A task's events from now on, or from the one with this id on.
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn events(&self, id: TaskId, after: Option<&str>) -> Result<Events, ClientError> {
-        let mut prepared = self.prepare(Method::GET, &format!("/api/tasks/{id}/events"), Bytes::new())?;
-        let headers = prepared.request.headers_mut();
-        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        if let Some(after) = after {
-            let value = HeaderValue::from_str(after)
-                .map_err(|_| ClientError::Broken("an event has an id that is none".to_owned()))?;
-            headers.insert(LAST_EVENT_ID, value);
-        }
-        Events::open(self.url.clone(), self.connect().await?, &prepared).await
-    }
-
-    /// Keeps a queue's tasks from being started.
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn pause(&self, queue: &str, reason: &str) -> Result<(), ClientError> {
-        let body = serde_json::json!({ "reason": reason }).to_string();
-        self.call(&self.prepare(Method::POST, &format!("/api/queues/{queue}/pause"), body.into())?)
-            .await?
-            .accepted()?;
-        Ok(())
-    }
-
-    /// Lets a queue's tasks start again.
-    ///
-    /// # Errors
-    /// As every call.
-    pub async fn resume(&self, queue: &str) -> Result<(), ClientError> {
-        let path = format!("/api/queues/{queue}/resume");
-        self.call(&self.prepare(Method::POST, &path, Bytes::new())?).await?.accepted()?;
-        Ok(())
-    }
-
-    /// Whether submissions would be accepted.
-    ///
-    /// # Errors
-    /// `Refused` where they would not.
-    pub async fn ready(&self) -> Result<(), ClientError> {
-        self.call(&self.prepare(Method::GET, "/readyz", Bytes::new())?).await?.accepted()?;
-        Ok(())
+    async fn reply(&self, prepared: &Prepared) -> Result<Reply, ClientError> {
+        Reply::accepted(self.call(prepared).await?)
     }
 
     fn prepare(&self, method: Method, path: &str, body: Bytes) -> Result<Prepared, ClientError> {

@@ -61,6 +61,7 @@ impl<'a> Entry<'a> {
         form: &F,
     ) -> Option<F::Value> {
         self.known.push(key);
+        layers.asks(&self.path, key, form);
         let given = Given::Typed(self.table.get(key)?.clone());
         let path = format!("{}.{key}", self.path);
         self.take(layers, path, form, &given, &given.shown())
@@ -75,6 +76,7 @@ impl<'a> Entry<'a> {
         form: &F,
     ) -> Option<F::Value> {
         self.known.push(key);
+        layers.asks(&self.path, key, form);
         let path = format!("{}.{key}", self.path);
         let given = match layers.filled(self.table.get(key)?) {
             Ok(filled) => Given::Typed(filled),
@@ -111,32 +113,6 @@ impl<'a> Entry<'a> {
     /// Whether the key is there, right or wrong.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
-    }
-
-    /// As [`optional`](Self::optional), and a fault where it is missing.
-    pub(super) fn required<F: Form>(
-        &mut self,
-        layers: &mut Layers<'a>,
-        key: &'static str,
-        form: &F,
-    ) -> Option<F::Value> {
-        if !self.table.contains_key(key) {
-            self.fault(layers, key, format!("is missing; takes {}", form.takes()));
-        }
-        self.optional(layers, key, form)
-    }
-
-    /// A table within this one, and a fault where it is missing or something else.
-    pub(super) fn required_table(
-        &mut self,
-        layers: &mut Layers<'a>,
-        key: &'static str,
-        takes: &str,
-    ) -> Option<Entry<'a>> {
-        if !self.has(key) {
-            self.fault(layers, key, format!("is missing; takes {takes}"));
-        }
-        self.optional_table(layers, key, takes)
     }
 
     /// A table within this one, and a fault where it is something else.

@@ -24,7 +24,7 @@ const DEFAULT: &str = "default";
 /// A key of the table and where else than in the file it can be set.
 pub(super) struct Key {
     name: &'static str,
-    flag: Option<(&'static str, String)>,
+    flag: Option<(&'static str, Option<String>)>,
     shared_variable: Option<&'static str>,
     secret: bool,
 }
@@ -36,7 +36,7 @@ impl Key {
 
     /// The flag and what was given with it, if it was.
     pub(super) fn flag(self, name: &'static str, value: Option<&String>) -> Self {
-        Self { flag: value.map(|value| (name, value.clone())), ..self }
+        Self { flag: Some((name, value.cloned())), ..self }
     }
 
     /// A variable that other programs read too. Ours goes first, being the more specific one.
@@ -50,6 +50,16 @@ impl Key {
     }
 }
 
+/// A key that was asked for, with all that there is to know of it beforehand.
+pub(super) struct Asked {
+    pub key: String,
+    pub takes: String,
+    /// None: the key of a table that only the file has.
+    pub default: Option<String>,
+    pub flag: Option<&'static str>,
+    pub shared_variable: Option<&'static str>,
+}
+
 struct Found {
     given: Given,
     origin: String,
@@ -60,13 +70,33 @@ pub(super) struct Layers<'a> {
     environment: &'a Environment,
     file: Option<&'a File>,
     known: Vec<&'static str>,
+    /// None: nobody wants to know.
+    asked: Option<Vec<Asked>>,
     pub faults: Vec<Fault>,
     pub effective: Vec<Effective>,
 }
 
 impl<'a> Layers<'a> {
     pub(super) fn new(environment: &'a Environment, file: Option<&'a File>) -> Self {
-        Self { environment, file, known: Vec::new(), faults: Vec::new(), effective: Vec::new() }
+        Self { environment, file, known: Vec::new(), asked: None, faults: Vec::new(), effective: Vec::new() }
+    }
+
+    /// The same, which keeps what it is asked for.
+    pub(super) fn describing(self) -> Self {
+        Self { asked: Some(Vec::new()), ..self }
+    }
+
+    /// What [`describing`](Self::describing) kept.
+    pub(super) fn take_asked(self) -> Vec<Asked> {
+        self.asked.unwrap_or_default()
+    }
+
+    /// A key of one of the file's own tables is asked for.
+    pub(super) fn asks<F: Form>(&mut self, path: &str, key: &str, form: &F) {
+        if let Some(asked) = &mut self.asked {
+            let (key, takes) = (format!("{path}.{key}"), form.takes());
+            asked.push(Asked { key, takes, default: None, flag: None, shared_variable: None });
+        }
     }
 
     /// The keys that were asked for so far, which once all sections are read are all there are.
@@ -97,6 +127,15 @@ impl<'a> Layers<'a> {
 
     fn read<F: Form>(&mut self, key: &Key, form: &F, default: &str) -> Option<F::Value> {
         self.known.push(key.name);
+        if let Some(asked) = &mut self.asked {
+            asked.push(Asked {
+                key: key.name.to_owned(),
+                takes: form.takes(),
+                default: Some(default.to_owned()),
+                flag: key.flag.as_ref().map(|(flag, _)| *flag),
+                shared_variable: key.shared_variable,
+            });
+        }
         let mut chosen: Option<(F::Value, String)> = None;
         for Found { given, origin } in self.found(key) {
             match form.read(&given) {
@@ -143,7 +182,7 @@ impl<'a> Layers<'a> {
     /// Every layer that has the key, the highest first.
     fn found(&mut self, key: &Key) -> Vec<Found> {
         let mut found = Vec::new();
-        if let Some((flag, text)) = &key.flag {
+        if let Some((flag, Some(text))) = &key.flag {
             found.push(Found { given: Given::Text(text.clone()), origin: format!("flag {flag}") });
         }
         let variable = variable_of(key.name);

@@ -42,7 +42,8 @@ pub struct Ask {
 pub struct Done {
     /// Tasks that were meant.
     pub matched: u64,
-    /// Those of them that were changed: one that had changed by itself by then was not.
+    /// Those of them that were changed: one that had changed by itself by then was not. What was changed by a statement
+    /// whose answer was lost is in neither number.
     pub changed: u64,
     /// Behind which task the next request begins; None: there was no other.
     pub next: Option<TaskId>,

@@ -9,8 +9,8 @@
 //!
 //! `retry`, `run` and `delete` are what operators do to one task by hand, `bulk` cancels and retries many.
 //! `pull` is claim and finish for workers outside. `pause` is the verb of a queue: it stops what comes between submit
-//! and dispatch. [`lookup`] reads tasks for whoever asks, [`follow`] for whoever watches one. [`journal`] keeps what
-//! attempts say.
+//! and dispatch. [`lookup`] reads tasks for whoever asks, [`follow`] for whoever watches one; [`wait`] is
+//! for whoever waits for a task's end. [`journal`] keeps what attempts say. [`access`] is about keys, not tasks.
 //!
 //! Each verb knows the store and the stream, and none knows the services that call it: which
 //! process runs them, and when, is the business of `api`, `worker` and `scheduler`.
@@ -54,12 +54,14 @@ impl Tools {
     }
 }
 
+pub mod access;
 pub mod bulk;
 pub mod cancel;
 pub mod claim;
 pub mod delete;
 pub mod dispatch;
 pub mod execute;
+pub mod explain;
 pub mod finish;
 pub mod fire;
 pub mod follow;
@@ -73,3 +75,4 @@ pub mod retry;
 pub mod run;
 pub mod schedule;
 pub mod submit;
+pub mod wait;

@@ -42,6 +42,8 @@ pub struct Ask {
     /// Where it asks from.
     pub host: String,
     pub queues: Vec<Arc<str>>,
+    /// Only these task types; None: every one.
+    pub names: Option<Vec<String>>,
     /// Most tasks.
     pub max: u32,
     /// How long to wait for the first one.
@@ -219,7 +221,8 @@ impl Desk {
     async fn want(&self, ask: &Ask) -> Result<Wanted<'_>, StoreError> {
         let most = usize::try_from(ask.max).unwrap_or(usize::MAX);
         let others = self.wanted.lock().unwrap_or_else(PoisonError::into_inner).len();
-        let heads = self.tools.store.available(ask.queues.clone(), most.saturating_add(others)).await?;
+        let heads =
+            self.tools.store.available(ask.queues.clone(), ask.names.clone(), most.saturating_add(others)).await?;
         let mut queues: Vec<_> = ask.queues.iter().zip(heads).map(|(queue, head)| (queue, head.into_iter())).collect();
         // Nobody is always first.
         let first = rand::random_range(0..queues.len().max(1));
@@ -294,11 +297,17 @@ impl Desk {
         }
     }
 
-    /// A worker lives, and names the attempts that it holds.
+    /// A worker lives, and names the attempts that it holds. Those that it must not see (by queue and task type) are
+    /// not its own.
     ///
     /// # Errors
     /// When the worker has no lease, or the database cannot be reached; the next heartbeat does it all.
-    pub async fn heartbeat(&self, worker: WorkerId, named: &[Named]) -> Result<Heard, PullError> {
+    pub async fn heartbeat(
+        &self,
+        worker: WorkerId,
+        named: &[Named],
+        sees: impl Fn(&str, &str) -> bool,
+    ) -> Result<Heard, PullError> {
         let store = &self.tools.store;
         if !store.renew_outside(worker, self.lease).await? {
             return Err(PullError::NoLease(worker));
@@ -307,7 +316,10 @@ impl Desk {
         let attempts = store.attempts(named.iter().map(|named| named.id).collect()).await?;
         let attempts: HashMap<TaskId, Attempt> = attempts.into_iter().map(|found| (found.held.id, found)).collect();
         for Named { id, attempt, progress, progress_note, logs } in named {
-            let own = |found: &&Attempt| found.status == Status::Running && found.is_of(worker, *attempt);
+            let own = |found: &&Attempt| {
+                let seen = sees(&found.held.queue, &found.held.name);
+                seen && found.status == Status::Running && found.is_of(worker, *attempt)
+            };
             match attempts.get(id).filter(own) {
                 None => heard.lost.push(*id),
                 Some(found) if found.is_overdue() => {

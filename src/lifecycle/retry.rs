@@ -17,6 +17,8 @@ pub enum Verdict {
     Queued(Task),
     /// It is in a state from which the verb does not move it.
     Refused(Task),
+    /// Another task holds its unique key.
+    KeyHeld { holder: TaskId },
     /// There is no such task.
     Unknown,
 }
@@ -40,8 +42,9 @@ pub(super) fn ways(tools: &Tools) -> Ways {
 pub(super) fn queued(tools: &Tools, asked: Option<Asked>, said: &'static str) -> Verdict {
     match asked {
         None => Verdict::Unknown,
-        Some(Asked { task, changed: false }) => Verdict::Refused(task),
-        Some(Asked { task, changed: true }) => {
+        Some(Asked { changed: false, held_by: Some(holder), .. }) => Verdict::KeyHeld { holder },
+        Some(Asked { task, changed: false, held_by: None }) => Verdict::Refused(task),
+        Some(Asked { task, changed: true, .. }) => {
             tools.moved(task.id, task.attempt, Status::Queued, &task.queue, &task.name);
             arrived(tools, &task.queue, &task.name);
             tracing::info!(task.id = %task.id, task.name = &*task.name, attempt = task.attempt, "{said}");

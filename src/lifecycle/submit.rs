@@ -47,11 +47,15 @@ pub enum SubmitError {
     #[error("the first request with this idempotency key was accepted; its task {0} is there no more")]
     FirstGone(TaskId),
     /// The unique key of the task at `index` is held by a task that is there no more.
-    #[error("is held{} by the task {id}, which is there no more", until.map(|until| format!(" until {}", until.to_rfc3339())).unwrap_or_default())]
+    #[error("is held{} by the task {id}, which is there no more", until.map(until_when).unwrap_or_default())]
     HolderGone { index: usize, id: TaskId, until: Option<Timestamp> },
     /// The process is stopping.
     #[error("this process is stopping")]
     Stopping,
+}
+
+fn until_when(until: Timestamp) -> String {
+    format!(" until {}", until.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
 }
 
 /// Accepts tasks. Cheap to clone.

@@ -7,6 +7,7 @@
 //! Reading order: [`tasks`] in the order of a task's life, then `connection` (pool, time
 //! limits, retries), `sql` (how statements stay prepared) and [`batcher`] (group commit).
 
+pub mod api_keys;
 pub mod batcher;
 mod connection;
 pub mod diagnosis;

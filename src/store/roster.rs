@@ -1,4 +1,4 @@
-//! Who is there: every worker's row, for `doctor`. Nothing here writes, and nothing reads `tasks`.
+//! Who is there: every worker's row, for `doctor` and for readers. Nothing here writes, and nothing reads `tasks`.
 
 use super::connection::{Store, now, utc};
 use super::error::StoreError;
@@ -44,6 +44,7 @@ pub struct WorkerRow {
     /// JSON: the queues it serves, `["*"]` for all.
     pub queues: String,
     pub slots: u32,
+    pub started_at: Timestamp,
     pub lease_until: Timestamp,
     /// Since when it has been declared dead.
     pub dead_at: Option<Timestamp>,
@@ -62,16 +63,21 @@ impl WorkerRow {
         self.pid == OUTSIDE
     }
 
+    /// The queues that it serves; `*` is all.
+    #[must_use]
+    pub fn queue_names(&self) -> Vec<String> {
+        serde_json::from_str(&self.queues).unwrap_or_default()
+    }
+
     /// Whether it serves a queue.
     #[must_use]
     pub fn serves(&self, queue: &str) -> bool {
-        serde_json::from_str::<Vec<String>>(&self.queues)
-            .is_ok_and(|names| names.iter().any(|name| name == "*" || name == queue))
+        self.queue_names().iter().any(|name| name == "*" || name == queue)
     }
 }
 
-type WorkerSql = (Binary, Text, Unsigned<Integer>, Text, Unsigned<Integer>, Datetime, Nullable<Datetime>);
-type WorkerTuple = (Key, String, u32, String, u32, NaiveDateTime, Option<NaiveDateTime>);
+type WorkerSql = (Binary, Text, Unsigned<Integer>, Text, Unsigned<Integer>, Datetime, Datetime, Nullable<Datetime>);
+type WorkerTuple = (Key, String, u32, String, u32, NaiveDateTime, NaiveDateTime, Option<NaiveDateTime>);
 
 impl Store {
     /// Every worker's row, at most 1,000, with the clock to judge their leases by.
@@ -79,18 +85,29 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached, or has no such table yet.
     pub async fn roster(&self) -> Result<Roster, StoreError> {
-        self.run("workers", |conn, _| {
+        self.roster_after(None, WORKER_ROWS).await
+    }
+
+    /// The next page of them, of at most `limit`, after this worker's.
+    ///
+    /// # Errors
+    /// As of [`Store::roster`].
+    pub async fn roster_after(&self, after: Option<WorkerId>, limit: u64) -> Result<Roster, StoreError> {
+        self.run("workers", move |conn, _| {
             async move {
                 let now = now(conn).await?;
-                let text = "SELECT id, host, pid, queues, slots, lease_until, dead_at FROM workers ORDER BY id LIMIT ?";
+                let text = "SELECT id, host, pid, queues, slots, started_at, lease_until, dead_at FROM workers \
+                            WHERE id > ? ORDER BY id LIMIT ?";
+                let after = after.map_or(uuid::Uuid::nil(), |id| id.0);
                 let rows: Vec<WorkerTuple> =
-                    select::<WorkerSql>(text, vec![Bind::Number(WORKER_ROWS)]).load(conn).await?;
-                let row = |(id, host, pid, queues, slots, until, dead): WorkerTuple| WorkerRow {
+                    select::<WorkerSql>(text, vec![Bind::Id(after), Bind::Number(limit)]).load(conn).await?;
+                let row = |(id, host, pid, queues, slots, started, until, dead): WorkerTuple| WorkerRow {
                     id: WorkerId::from(id),
                     host,
                     pid,
                     queues,
                     slots,
+                    started_at: utc(started),
                     lease_until: utc(until),
                     dead_at: dead.map(utc),
                 };

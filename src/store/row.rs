@@ -1,7 +1,7 @@
 //! Rows, and how they become what the rest of the program sees. Private to the store.
 
 use super::connection::utc;
-use crate::task::{Backoff, Reason, Status, Task, TaskId, Timestamp, WorkerId};
+use crate::task::{Backoff, KeyId, Reason, Status, Task, TaskId, Timestamp, WorkerId};
 use chrono::NaiveDateTime;
 use diesel::deserialize::{self, FromSql};
 use diesel::mysql::{Mysql, MysqlValue};
@@ -53,6 +53,12 @@ impl From<Key> for TaskId {
 impl From<Key> for WorkerId {
     fn from(key: Key) -> Self {
         WorkerId(key.0)
+    }
+}
+
+impl From<Key> for KeyId {
+    fn from(key: Key) -> Self {
+        KeyId(key.0)
     }
 }
 

@@ -147,3 +147,22 @@ diesel::table! {
         since -> Nullable<Datetime>,
     }
 }
+
+diesel::table! {
+    api_keys (id) {
+        id -> Binary,
+        name -> Text,
+        hash -> Binary,
+        previous_hash -> Nullable<Binary>,
+        previous_until -> Nullable<Datetime>,
+        scopes -> Text,
+        queues -> Nullable<Text>,
+        names -> Nullable<Text>,
+        rate_limit -> Nullable<Unsigned<Integer>>,
+        created_at -> Datetime,
+        created_by -> Text,
+        expires_at -> Nullable<Datetime>,
+        last_used_at -> Nullable<Datetime>,
+        revoked_at -> Nullable<Datetime>,
+    }
+}

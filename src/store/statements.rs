@@ -3,9 +3,9 @@
 use super::sql::{SIZES, Texts};
 use super::tasks::{
     cancel, choose, claim, dispatch, failures, finish, history, hold, insert, journal, keys, pull, purge, purge_keys,
-    read, rescue, retry, run,
+    read, rescue, retry, run, standing, totals,
 };
-use super::{queues, schedules};
+use super::{api_keys, queues, schedules};
 
 /// A text of its own, or one for each batch size.
 trait HasText {
@@ -48,15 +48,18 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
             DROP_GROUP
         }
         rescue { OF_WORKER, ORPHANS, BY_ID }
-        pull { AVAILABLE, NAMES, SET_ASIDE, ASIDE, NEXT_LANE, PUT_BACK, ATTEMPTS, HELD_FOR, OVERDUE, OUTCOME }
+        pull { AVAILABLE, AVAILABLE_OF, NAMES, SET_ASIDE, ASIDE, NEXT_LANE, PUT_BACK, ATTEMPTS, HELD_FOR, OVERDUE, OUTCOME }
         hold { HOLD, HELD_HEAD, TURN, FLYING, LET_GO, GONE }
         purge { WALK, STILL, PURGE, PURGE_HISTORY, PURGE_LOGS }
         purge_keys { WALK_KEYS, PURGE_KEYS }
         journal { ADD, PROGRESS, LINES, LINES_OF, PULSES, TAILS }
         history { ATTEMPTS }
         read { DEPTH, SMALL }
+        standing { SPOT, AHEAD }
+        totals { BUSY, RECENT }
         schedules { DUE, NEXT, AFTER, OVERDUE, WAITING, LEDGER }
         queues { QUEUE, RESUME }
+        api_keys { LIVE, USED }
     )
 }
 

@@ -79,6 +79,18 @@ impl Stream {
         .await
     }
 
+    /// Looks at a queue's stream for somebody who only asks, and makes nothing: one that is not there is empty.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached.
+    pub async fn glance(&self, queue: &Arc<str>) -> Result<StreamState, StreamError> {
+        match self.look(queue).await {
+            Ok(state) => Ok(state.unwrap_or_default()),
+            Err(StreamError::NoGroup(_)) => Ok(StreamState::default()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Looks and makes nothing. None: the stream has no group of ours.
     pub(super) async fn look(&self, queue: &Arc<str>) -> Result<Option<StreamState>, StreamError> {
         let (key, queue) = (self.key(queue), Arc::clone(queue));

@@ -200,10 +200,11 @@ fn from_parts(parts: &Map<String, Value>) -> Result<Backoff, Faults> {
         max: max.unwrap_or(defaults.max),
         jitter: jitter.unwrap_or(defaults.jitter),
     };
+    let max_given = parts.get("max").is_some_and(|max| !max.is_null());
     // A part that was refused has a default in its place here, which is nothing to compare with.
     if faults.is_empty() && backoff.base > backoff.max {
         let (base, max) = (duration::format(backoff.base), duration::format(backoff.max));
-        faults.push(if parts.contains_key("max") {
+        faults.push(if max_given {
             ("/max".to_owned(), format!("got {max}, which is below base; takes at least base ({base})"))
         } else {
             ("/base".to_owned(), format!("got {base}, which is above max; takes at most max ({max} unless given)"))
@@ -218,7 +219,8 @@ fn part<T>(
     faults: &mut Faults,
     read: impl Fn(&Value) -> Result<T, String>,
 ) -> Option<T> {
-    match read(parts.get(key)?) {
+    // As everywhere, null is what was left out.
+    match read(parts.get(key).filter(|value| !value.is_null())?) {
         Ok(value) => Some(value),
         Err(detail) => {
             faults.push((format!("/{key}"), detail));
@@ -328,7 +330,7 @@ mod tests {
     #[test]
     fn names_every_fault_at_once() {
         let faults = Backoff::from_value(&json!({
-            "kind": "linear", "base": "soon", "factor": 0.5, "max": null, "jitter": 1, "a/b": 1
+            "kind": "linear", "base": "soon", "factor": 0.5, "max": false, "jitter": 1, "a/b": 1
         }))
         .expect_err("six faults");
         let pointers: Vec<&str> = faults.iter().map(|(pointer, _)| pointer.as_str()).collect();

@@ -174,8 +174,8 @@ impl<'a> Fields<'a> {
 
     /// Takes a whole number in a range.
     pub fn number(&mut self, name: &'static str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
-        self.take(name, |text| match serde_json::from_str::<u32>(text) {
-            Ok(number) if range.contains(&number) => Ok(number),
+        self.take(name, |text| match whole(text) {
+            Some(number) if range.contains(&number) => Ok(number),
             _ => Err(got(text, &format!("a whole number from {} to {}", range.start(), range.end()))),
         })
     }
@@ -229,6 +229,17 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Reads a whole number. Its fraction may be written where it is zero: to JSON, and to some of the programs that write
+/// it, 5 and 5.0 are the same number.
+#[must_use]
+pub fn whole(text: &str) -> Option<u32> {
+    serde_json::from_str(text).ok().or_else(|| {
+        let number = serde_json::from_str::<f64>(text).ok().filter(|number| number.fract() == 0.0)?;
+        // An integer without a fraction; what does not fit into the type does not read back.
+        format!("{number:.0}").parse().ok()
+    })
+}
+
 /// `got …; takes …`, with long values cut.
 pub fn got(text: &str, takes: &str) -> String {
     let shown: String = text.chars().take(60).collect();
@@ -266,9 +277,18 @@ mod tests {
 
     #[test]
     fn numbers_are_whole_and_in_range() {
-        for (text, number) in
-            [("9", Some(9)), ("10", None), ("5.0", None), ("-1", None), ("\"5\"", None), ("1e0", None)]
-        {
+        for (text, number) in [
+            ("9", Some(9)),
+            ("10", None),
+            ("5.0", Some(5)),
+            ("5.5", None),
+            ("1e0", Some(1)),
+            ("1e300", None),
+            ("-1", None),
+            ("-1.0", None),
+            ("\"5\"", None),
+            ("true", None),
+        ] {
             let object = format!("{{\"n\": {text}}}");
             let mut fields = Fields::read(&object).unwrap();
             assert_eq!(fields.number("n", 0..=9), number, "{text}");

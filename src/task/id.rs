@@ -1,4 +1,4 @@
-//! Identities. Both are UUIDv7: they sort by the time they were made.
+//! Identities. All are UUIDv7: they sort by the time they were made.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +14,18 @@ pub struct TaskId(pub Uuid);
 pub struct WorkerId(pub Uuid);
 
 impl WorkerId {
+    /// A new identity from this host's clock. Nothing is decided by its time part.
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+/// An API key's identity. It is no secret, and stays the same through rotations.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyId(pub Uuid);
+
+impl KeyId {
     /// A new identity from this host's clock. Nothing is decided by its time part.
     #[must_use]
     pub fn fresh() -> Self {
@@ -52,3 +64,4 @@ macro_rules! uuid_id {
 }
 uuid_id!(TaskId);
 uuid_id!(WorkerId);
+uuid_id!(KeyId);

@@ -24,7 +24,7 @@ pub use backoff::Backoff;
 pub use decide::{Next, Outcome, Standing, decide};
 pub use fields::Fault;
 pub use fingerprint::Fingerprint;
-pub use id::{TaskId, WorkerId};
+pub use id::{KeyId, TaskId, WorkerId};
 pub use key::{KeyHash, RequestHash, Unique};
 pub use model::{Claimed, NewTask, Task, Timestamp, Way, When};
 pub use scope::Scope;

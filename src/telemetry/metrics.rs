@@ -2,10 +2,16 @@
 //! on them); labels are bounded. The help of each says which role has it.
 
 use prometheus::core::Collector;
+use prometheus::proto::{MetricFamily, MetricType};
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// What every name begins with.
+const PREFIX: &str = "taskrunnerx";
 
 /// Seconds from half a millisecond to ten minutes: waits and run times.
 const SPAN_BUCKETS: &[f64] =
@@ -16,10 +22,22 @@ const CALL_BUCKETS: &[f64] =
 /// Rows in one batch.
 const ROW_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
+/// A series, as it is described: `docs/reference/metrics.md` is made from these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    pub labels: Vec<String>,
+    /// What it is, and in parentheses the roles that have it.
+    pub help: String,
+}
+
 /// A process's metrics: one value, made at start, shared by every part.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
+    described: Arc<[Described]>,
     pub tasks_submitted: IntCounterVec,
     pub tasks_finished: IntCounterVec,
     pub task_wait: HistogramVec,
@@ -33,6 +51,7 @@ pub struct Metrics {
     pub tasks_undispatched: IntCounter,
     pub task_log_lines: IntCounterVec,
     pub event_streams: IntGauge,
+    pub waiting_requests: IntGauge,
     pub store_batch_rows: HistogramVec,
     pub store_seconds: HistogramVec,
     pub store_errors: IntCounterVec,
@@ -42,17 +61,20 @@ pub struct Metrics {
     pub schedule_lag: prometheus::Gauge,
     pub http_requests: IntCounterVec,
     pub http_seconds: HistogramVec,
+    pub http_refused: IntCounterVec,
 }
 
 /// Collects what is registered, so that each metric stands in one expression.
 struct Maker {
     registry: Registry,
+    described: RefCell<Vec<Described>>,
 }
 
 impl Maker {
     fn keep<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> prometheus::Result<C> {
         let collector = made?;
         self.registry.register(Box::new(collector.clone()))?;
+        self.described.borrow_mut().extend(describe(&collector));
         Ok(collector)
     }
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
@@ -75,8 +97,8 @@ impl Metrics {
     /// # Errors
     /// Only if two metrics here had one name: a mistake that the first start shows.
     pub fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new_custom(Some("taskrunnerx".to_owned()), None)?;
-        let m = Maker { registry: registry.clone() };
+        let registry = Registry::new_custom(Some(PREFIX.to_owned()), None)?;
+        let m = Maker { registry: registry.clone(), described: RefCell::default() };
         let build = m.keep(IntGaugeVec::new(
             Opts::new("build_info", "1, with the version of this binary (all roles)"),
             &["version"],
@@ -134,6 +156,7 @@ impl Metrics {
                 &["outcome"],
             )?,
             event_streams: m.gauge("event_streams", "Streams of events that clients have open (api)")?,
+            waiting_requests: m.gauge("waiting_requests", "Requests that wait for a task to end (api)")?,
             store_batch_rows: m.histograms(
                 "store_batch_rows",
                 "Rows in one batch (all roles)",
@@ -175,8 +198,20 @@ impl Metrics {
                 &["method", "route"],
                 CALL_BUCKETS,
             )?,
+            http_refused: m.counters(
+                "http_refused_total",
+                "Requests refused for who asks; kind is no_key, bad_key, expired_key, foreign, scope, restricted or rate (all roles)",
+                &["kind"],
+            )?,
+            described: m.described.take().into(),
             registry,
         })
+    }
+
+    /// Every series that any role has, also while nothing is in it.
+    #[must_use]
+    pub fn described(&self) -> &[Described] {
+        &self.described
     }
 
     /// The text exposition format of everything gathered now.
@@ -192,16 +227,33 @@ impl Metrics {
     }
 }
 
+/// What a collector gathers: one family each, which has its kind before it has any values.
+fn describe<C: Collector>(collector: &C) -> Option<Described> {
+    let (descs, families) = (collector.desc(), collector.collect());
+    let (desc, family) = (descs.first()?, families.first()?);
+    let name = format!("{PREFIX}_{}", desc.fq_name);
+    Some(Described { name, kind: kind(family), labels: desc.variable_labels.clone(), help: desc.help.clone() })
+}
+
+fn kind(family: &MetricFamily) -> &'static str {
+    match family.get_field_type() {
+        MetricType::COUNTER => "counter",
+        MetricType::GAUGE => "gauge",
+        MetricType::HISTOGRAM => "histogram",
+        MetricType::SUMMARY | MetricType::UNTYPED => "untyped",
+    }
+}
+
 /// The process's own metrics under their usual names (`process_cpu_seconds_total` and so on).
 #[cfg(target_os = "linux")]
-fn process_families() -> Vec<prometheus::proto::MetricFamily> {
+fn process_families() -> Vec<MetricFamily> {
     use std::sync::OnceLock;
     static PROCESS: OnceLock<prometheus::process_collector::ProcessCollector> = OnceLock::new();
     PROCESS.get_or_init(prometheus::process_collector::ProcessCollector::for_self).collect()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn process_families() -> Vec<prometheus::proto::MetricFamily> {
+fn process_families() -> Vec<MetricFamily> {
     Vec::new()
 }
 
@@ -216,5 +268,24 @@ mod tests {
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
         assert!(text.contains("taskrunnerx_tasks_submitted_total{name=\"noop\",queue=\"default\"} 1"), "{text}");
         assert!(text.contains("taskrunnerx_build_info{version="));
+    }
+
+    #[test]
+    fn every_metric_is_described_before_it_has_a_value_under_the_name_that_it_renders() {
+        let metrics = Metrics::new().unwrap();
+        let of = |name: &str| metrics.described().iter().find(|series| series.name == name).unwrap();
+        let wait = of("taskrunnerx_task_wait_seconds");
+        assert_eq!((wait.kind, wait.labels.as_slice()), ("histogram", &["queue".to_owned()][..]));
+        assert_eq!(
+            (of("taskrunnerx_worker_busy").kind, of("taskrunnerx_tasks_fenced_total").kind),
+            ("gauge", "counter")
+        );
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        let rendered = text.lines().filter_map(|line| line.strip_prefix("# HELP taskrunnerx_")).count();
+        assert!(rendered > 5, "{text}");
+        for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+            let (name, help) = line.split_once(' ').unwrap();
+            assert!(name.starts_with("process_") || of(name).help == help, "{line}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use taskrunnerx::store::Store;
 use taskrunnerx::store::statements::statements;
 use taskrunnerx::store::tasks::{
-    Claim, Filter, Finish, GroupFilter, Insert, LogPlace, Place, Record, Retention, Selection, Tail, Ways,
+    Claim, Filter, Finish, GroupFilter, Insert, LogPlace, Place, Record, Retention, Selection, Stand, Tail, Ways,
 };
 use taskrunnerx::task::{Backoff, Fingerprint, NewTask, Status, Task, TaskId, When, WorkerId, position};
 
@@ -74,6 +74,13 @@ async fn fill(world: &World) -> mysql_async::Conn {
         "INSERT INTO task_logs (task_id, attempt, seq, at, line) \
          SELECT task_id, attempt, n, NOW(6), 'said' FROM task_attempts, (SELECT 1 n UNION ALL SELECT 2) numbers"
             .to_owned(),
+        // A thousand that are live, and ten times as many that are not.
+        format!(
+            "INSERT INTO api_keys (id, name, hash, scopes, created_at, created_by, revoked_at) \
+             SELECT UNHEX(LPAD(HEX(n), 32, '0')), 'key', UNHEX(SHA2(n, 256)), '[\"read\"]', NOW(6), 'test', \
+             IF(n % 10 = 0, NULL, NOW(6)) \
+             FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d n FROM {digits} a, {digits} b, {digits} c, {digits} d) numbers"
+        ),
         // Half of what has failed is of one kind.
         "INSERT INTO task_failures (task_id, fingerprint, queue, failed_at) \
          SELECT id, IF(attempt + CRC32(id) % 2 = 1, 7, CRC32(id) % 1000), queue, finished_at FROM tasks WHERE status = 'failed'"
@@ -83,9 +90,9 @@ async fn fill(world: &World) -> mysql_async::Conn {
              NOW(6) - INTERVAL a.d SECOND FROM {digits} a, {digits} b, {digits} c"
         ),
         "INSERT INTO task_keys (hash, request_hash, task_id, expires_at) \
-         SELECT UNHEX(SHA2(HEX(id), 256)), IF(lane = 0, NULL, UNHEX(SHA2('body', 256))), id, created_at FROM tasks"
+         SELECT UNHEX(SHA2(HEX(id), 256)), IF(status IN ('queued', 'completed'), NULL, UNHEX(SHA2('body', 256))), id, created_at FROM tasks"
             .to_owned(),
-        "ANALYZE TABLE tasks, task_attempts, task_logs, task_failures, failure_groups, task_keys, queues, workers, schedules"
+        "ANALYZE TABLE tasks, task_attempts, task_logs, task_failures, failure_groups, task_keys, queues, workers, schedules, api_keys"
             .to_owned(),
     ] {
         sql.query_drop(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
@@ -148,6 +155,7 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
     // Each band of the backlog, from where its first task stands.
     let band = |n: u64| [n * BAND + 1_700_000_000_000_000, (n + 1) * BAND - 1].map(|position| position.to_string());
     let head = [vec![queue()], (0..10).flat_map(band).collect(), vec![n.to_string()]].concat();
+    let last = (9 * BAND + 1_700_000_000_000_000 + WAITING + BACKLOG).to_string();
     BTreeMap::from([
         ("insert::EXISTING", by_id(none(), none())),
         ("dispatch::OUTLOOK", by_agenda(vec![queue(), "0".into(), queue(), queue()])),
@@ -231,6 +239,10 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
         ("rescue::ORPHANS", by_agenda(vec!["1000".into()])),
         ("rescue::BY_ID", by_id(none(), none())),
         ("pull::AVAILABLE", by_agenda(vec![queue(), queue(), "100".into()])),
+        (
+            "pull::AVAILABLE_OF",
+            by_agenda([vec![queue(), queue()], vec![text("noop"); ids.len()], vec!["100".into()]].concat()),
+        ),
         ("pull::NAMES", by_id(none(), none())),
         ("pull::SET_ASIDE", by_id(none(), none())),
         ("pull::ASIDE", by_agenda(vec![queue(), "4".into(), "1".into(), "1".into(), ids[0].clone(), "1000".into()])),
@@ -281,6 +293,17 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
                 rows: 1,
             },
         ),
+        // As the walk over the tasks: from a place, as far as its LIMIT says.
+        (
+            "purge_keys::WALK_KEYS",
+            Plan {
+                values: vec!["'1970-01-01'".into(), "'1970-01-01'".into(), "x'00'".into(), "1000".into()],
+                table: "task_keys",
+                key: "expiry",
+                rows: ROWS,
+            },
+        ),
+        ("purge_keys::PURGE_KEYS", by_hash(none())),
         ("journal::PROGRESS", by_id(cases(&["0.5", "'half'"]), owner())),
         ("journal::PULSES", by_id(none(), none())),
         ("journal::LINES", log(vec!["0".into(), "0".into(), "1".into(), "200".into()])),
@@ -297,6 +320,14 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
         (
             "history::ATTEMPTS",
             Plan { values: vec![ids[0].clone(), "1000".into()], table: "task_attempts", key: "PRIMARY", rows: 4 },
+        ),
+        ("standing::SPOT", Plan { values: vec![ids[0].clone()], table: "tasks", key: "PRIMARY", rows: 1 }),
+        ("standing::AHEAD", by_agenda(vec![queue(), "2".into(), last.clone(), last, ids[0].clone(), "10001".into()])),
+        ("totals::BUSY", by_agenda(none())),
+        // It reads downward from the end for as long as its LIMIT says.
+        (
+            "totals::RECENT",
+            Plan { values: vec![ids[0].clone(), "10000".into()], table: "tasks", key: "PRIMARY", rows: ROWS },
         ),
         ("read::SMALL", by_id(none(), vec!["65536".into()])),
         ("read::DEPTH", by_agenda(vec![queue(); 9])),
@@ -320,6 +351,8 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
         ),
         ("queues::QUEUE", Plan { values: vec![queue()], table: "queues", key: "PRIMARY", rows: 1 }),
         ("queues::RESUME", Plan { values: vec![queue()], table: "queues", key: "PRIMARY", rows: 1 }),
+        ("api_keys::LIVE", Plan { values: none(), table: "api_keys", key: "live", rows: 1000 }),
+        ("api_keys::USED", Plan { values: ids.to_vec(), table: "api_keys", key: "PRIMARY", rows: n }),
         // Everything in the future is in its range: the LIMIT ends it after one.
         ("schedules::NEXT", Plan { values: vec![], table: "schedules", key: "due", rows: 10_000 }),
         ("schedules::AFTER", Plan { values: vec!["NOW(6)".into()], table: "schedules", key: "due", rows: 10_000 }),
@@ -480,7 +513,7 @@ async fn reads(store: &Store) -> (u64, u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_reads_more_rows_than_it_is_bounded_to() {
     let world = World::new().await;
-    let _sql = fill(&world).await;
+    let mut sql = fill(&world).await;
     let store = single(&world);
     let queue: Arc<str> = BUSY.into();
     let worker: WorkerId = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
@@ -531,8 +564,18 @@ async fn no_call_reads_more_rows_than_it_is_bounded_to() {
     bounded!(4 * FLIGHT + 100, store.orphans(1_000)).unwrap();
     bounded!(2 * (WAITING + BACKLOG + FLIGHT + ASIDE) + 100, store.depth(Arc::clone(&queue))).unwrap();
     // Of several queues the head of each.
-    let heads = bounded!(500, store.available(vec![Arc::clone(&queue), "q2".into(), "none".into()], 100)).unwrap();
+    let heads =
+        bounded!(500, store.available(vec![Arc::clone(&queue), "q2".into(), "none".into()], None, 100)).unwrap();
     assert_eq!(heads.iter().map(Vec::len).collect::<Vec<_>>(), [100, 0, 0]);
+    // Of some types too, however many others stand before them.
+    for (name, found) in [("noop", 100), ("rare", 0)] {
+        let names = Some(vec![name.to_owned(), "other".to_owned()]);
+        let (keyed, _) = reads(&store).await;
+        let heads = store.available(vec![Arc::clone(&queue)], names, 100).await.unwrap();
+        // The rows of the inner list are no table's.
+        assert!(reads(&store).await.0 - keyed <= 10_200);
+        assert_eq!(heads[0].len(), found);
+    }
     let aside = bounded!(1_100, store.aside(Arc::clone(&queue), Place::default(), 1_000)).unwrap();
     let rest = bounded!(1_100, store.aside(Arc::clone(&queue), aside.next.unwrap(), 1_001)).unwrap();
     assert_eq!((aside.tasks.len(), rest.tasks.len(), rest.next), (1_000, 1_000, None));
@@ -547,7 +590,26 @@ async fn no_call_reads_more_rows_than_it_is_bounded_to() {
     let long = Duration::from_secs(3650 * 86_400);
     bounded!(1_100, store.purge_step(None, Retention { completed: long, failed: long })).unwrap();
     bounded!(200, store.schedule_agenda()).unwrap();
+    // Walked over, locked, looked at with their tasks, deleted.
+    assert_eq!(bounded!(8_000, store.purge_keys_step(None)).unwrap().purged, 1_000);
 
+    let last: String = sql
+        .query_first(format!(
+            "SELECT HEX(id) FROM tasks WHERE queue = '{BUSY}' AND lane = 2 ORDER BY position DESC LIMIT 1"
+        ))
+        .await
+        .unwrap()
+        .unwrap();
+    let last = TaskId(last.parse().unwrap());
+    let spot = bounded!(20, store.spot(last)).unwrap().unwrap();
+    assert_eq!(spot.stand, Stand::Backlog);
+    // What is before it is counted in a table of its own, which is then read.
+    let ahead = bounded!(2 * BACKLOG, scans 2 * BACKLOG, store.ahead(Arc::clone(&queue), last, spot)).unwrap();
+    assert!(ahead > BACKLOG / 2, "{ahead}");
+    bounded!(2 * FLIGHT + 100, store.flying_of("noop".into())).unwrap();
+    assert!(!bounded!(2 * FLIGHT + 100, store.busy()).unwrap().is_empty());
+    bounded!(20, store.recent()).unwrap();
+    bounded!(20, store.latest_attempt(id)).unwrap();
     // Verbs on many (counts are of a table that is made for them): what lives from the index alone, what has ended in steps of 10,000 rows.
     let selection = |fingerprints: Vec<Fingerprint>| Arc::new(Selection { filter: Filter::default(), fingerprints });
     let live = bounded!(2 * (WAITING + BACKLOG + FLIGHT + ASIDE) + 300, store.live_candidates(selection(vec![]), None))

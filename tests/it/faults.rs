@@ -14,10 +14,11 @@ use mysql_async::prelude::Queryable;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+use taskrunnerx::lifecycle::submit::Submitter;
 use taskrunnerx::scheduler::ScheduleSpec;
-use taskrunnerx::store::tasks::Filter;
+use taskrunnerx::store::tasks::{Filter, Idempotency};
 use taskrunnerx::task::schedule::Definition;
-use taskrunnerx::task::{Backoff, NewTask, Status, Task, TaskId, When};
+use taskrunnerx::task::{Backoff, KeyHash, NewTask, RequestHash, Status, Task, TaskId, Unique, When};
 use tokio_util::sync::CancellationToken;
 use weather::{Dice, Storm};
 
@@ -121,7 +122,27 @@ async fn is_consistent(ground: &mut Ground, crew: &Crew) {
     assert!(histories.is_empty(), "history of nothing: {histories:?}");
 }
 
-/// Submits, some alone and some together. Says what was accepted (what was not may be in all the
+/// Repeats a submission under a key until it is answered. Each of its tasks has a unique key besides.
+async fn insist(submitter: &Submitter, tasks: Vec<NewTask>, number: u64) -> Vec<Task> {
+    let key = Idempotency {
+        hash: KeyHash::idempotency("client", &number.to_string()),
+        request: RequestHash::of(b"body"),
+        retain: Duration::from_secs(3600),
+    };
+    let named = |task: NewTask| {
+        let unique = task.metadata.clone().map(|key| Unique { key, held_for: None });
+        NewTask { unique, ..task }
+    };
+    let tasks: Vec<NewTask> = tasks.into_iter().map(named).collect();
+    loop {
+        if let Ok(receipt) = submitter.submit_keyed(tasks.clone(), Some(key)).await {
+            return receipt.tasks;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Submits, some alone and some together, some under a key until they are accepted. Says what was accepted (what was not may be in all the
 /// same), and the numbers of those that went together.
 async fn submit_all(crew: &mut Crew, seed: u64) -> (Vec<Task>, Vec<Vec<u64>>) {
     let mut clients = tokio::task::JoinSet::new();
@@ -134,7 +155,11 @@ async fn submit_all(crew: &mut Crew, seed: u64) -> (Vec<Task>, Vec<Vec<u64>>) {
             while !numbers.is_empty() {
                 let several = usize::try_from(dice.roll(3)).unwrap();
                 let group: Vec<u64> = numbers.by_ref().take(1 + several).collect();
-                let answer = submitter.submit(group.iter().map(|number| any(&dice, *number)).collect()).await;
+                let tasks = group.iter().map(|number| any(&dice, *number)).collect();
+                let answer = match dice.roll(3) {
+                    0 => Ok(insist(&submitter, tasks, group[0]).await),
+                    _ => submitter.submit(tasks).await,
+                };
                 assert!(answer.iter().all(|tasks| tasks.len() == group.len()));
                 accepted.extend(answer.into_iter().flatten());
                 groups.push(group);

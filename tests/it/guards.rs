@@ -11,6 +11,7 @@ mod finish;
 mod hold;
 mod insert;
 mod journal;
+mod keys;
 mod lease;
 mod lookup;
 mod pause;

@@ -290,10 +290,10 @@ async fn what_is_wrong_with_a_pause_or_a_resume_is_said_all_at_once() {
     assert_eq!(api.get("/api/queues/one-more").await.0, 404);
 
     for (method, path, allowed) in [
-        ("POST", "/api/queues", "GET, HEAD"),
-        ("DELETE", "/api/queues/default", "GET, HEAD"),
-        ("GET", "/api/queues/default/pause", "POST"),
-        ("PUT", "/api/queues/default/resume", "POST"),
+        ("POST", "/api/queues", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/api/queues/default", "GET, HEAD, OPTIONS"),
+        ("GET", "/api/queues/default/pause", "POST, OPTIONS"),
+        ("PUT", "/api/queues/default/resume", "POST, OPTIONS"),
     ] {
         let method = method.parse().unwrap();
         let answer = api.client.request(method, format!("{}{path}", api.url)).send().await.unwrap();

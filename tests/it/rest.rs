@@ -314,8 +314,13 @@ async fn unknown_routes_wrong_methods_and_wrong_ids_are_problems() {
     for (method, path, allow) in [
         ("DELETE", "/api/tasks", "GET, HEAD, POST, OPTIONS"),
         ("PUT", "/api/tasks", "GET, HEAD, POST, OPTIONS"),
-        ("POST", &*format!("/api/tasks/{id}"), "GET, HEAD, OPTIONS"),
-        ("PATCH", &*format!("/api/tasks/{id}"), "GET, HEAD, OPTIONS"),
+        ("POST", &*format!("/api/tasks/{id}"), "GET, HEAD, DELETE, OPTIONS"),
+        ("PATCH", &*format!("/api/tasks/{id}"), "GET, HEAD, DELETE, OPTIONS"),
+        ("GET", &*format!("/api/tasks/{id}/retry"), "POST, OPTIONS"),
+        ("GET", &*format!("/api/tasks/{id}/run"), "POST, OPTIONS"),
+        ("GET", "/api/tasks/cancel", "POST, OPTIONS"),
+        ("DELETE", "/api/tasks/retry", "POST, OPTIONS"),
+        ("POST", "/api/failures", "GET, HEAD, OPTIONS"),
         ("POST", "/livez", "GET, HEAD, OPTIONS"),
         ("POST", "/readyz", "GET, HEAD, OPTIONS"),
         ("POST", "/health", "GET, HEAD, OPTIONS"),
@@ -334,7 +339,7 @@ async fn unknown_routes_wrong_methods_and_wrong_ids_are_problems() {
         ("/livez", "GET, HEAD, OPTIONS"),
     ] {
         let answer = Answer::of(daemon.client.request(reqwest::Method::OPTIONS, format!("{}{path}", daemon.url))).await;
-        assert_eq!((answer.status, &*answer.header("allow")), (204, allow), "{path}");
+        assert_eq!((answer.status, answer.header("allow")), (204, allow), "{path}");
     }
 }
 
@@ -981,9 +986,9 @@ async fn config_shows_every_value_and_its_origin_and_no_secret() {
         for secret in ["hunter2", "s3cr3t", KEY] {
             assert!(!text.contains(secret) && !errors.contains(secret), "{text}{errors}");
         }
-        text
+        (text, errors)
     };
-    let table = shown(&["config"]);
+    let (table, aside) = shown(&["config"]);
     let line = |key: &str| {
         table
             .lines()
@@ -997,10 +1002,10 @@ async fn config_shows_every_value_and_its_origin_and_no_secret() {
     assert!(line("api_key").contains("***"), "{table}");
     assert!(line("limits.payload").ends_with("default"), "{table}");
     assert!(line("tasks.noop.queue").contains("bulk"), "{table}");
-    assert!(table.contains("warning: environment variable TASKRUNNERX_WORKER__CONCURENCY"), "{table}");
+    assert!(aside.contains("warning: environment variable TASKRUNNERX_WORKER__CONCURENCY"), "{aside}");
 
     let rows: Vec<Value> =
-        shown(&["config", "--json"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        shown(&["config", "--json"]).0.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let row = |key: &str| rows.iter().find(|row| row["key"] == key).unwrap_or_else(|| panic!("{key}"));
     assert_eq!(row("worker.concurrency")["value"], "7");
     assert_eq!(row("worker.concurrency")["default"], "64");

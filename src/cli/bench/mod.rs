@@ -27,7 +27,8 @@ mod submit;
 mod watch;
 
 use super::connection::Connection;
-use super::{EXIT_USAGE, Failure, daemon, say, say_aside};
+use super::terminal::{say, say_aside};
+use super::{EXIT_USAGE, Failure, daemon};
 use phases::Run;
 use plan::{Asked, Phase, Plan};
 use progress::Progress;
@@ -54,6 +55,7 @@ requests are due at fixed instants, and latencies count from those, whatever the
 The server keeps the tasks, in a queue of their own. `sustained` and `drain` send one task ahead,
 which is not counted, to see that a worker serves the queue. `drain` pauses the queue and resumes it,
 also when it is interrupted.
+
 Exit codes: 0 without errors, 1 with errors, 2 usage, 3 the server cannot be reached.")]
 pub(super) struct Args {
     /// What is measured

@@ -87,13 +87,13 @@ impl Run<'_> {
         self.probe().await?;
         let clock = Clock::start();
         resumed.store(false, Ordering::Relaxed);
-        match self.client.pause(queue, "taskrunnerx bench fills it").await {
+        match self.client.pause(queue, Some("taskrunnerx bench fills it"), None).await {
             Err(error @ ClientError::Refused { .. }) => {
                 resumed.store(true, Ordering::Relaxed);
                 return Err(error.into());
             }
             paused => paused?,
-        }
+        };
         let (mut tally, busy) = self.submit_all(clock).await?;
         let resume = clock.at(Instant::now());
         self.client.resume(queue).await?;
@@ -109,7 +109,7 @@ impl Run<'_> {
         loop {
             match self.client.resume(&self.plan.queue).await {
                 Err(_) if tries < RESUME_TRIES => sleep(RESUME_PAUSE).await,
-                result => return result,
+                result => return result.map(drop),
             }
             tries += 1;
         }

@@ -14,6 +14,7 @@ use crate::lifecycle::journal::Keeper;
 use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::pull::Desk;
 use crate::lifecycle::submit::{Defaults, Submitter, admit};
+use crate::lifecycle::wait::Waits;
 use crate::scheduler::{self, ScheduleSpec};
 use crate::store::Store;
 use crate::store::tasks::Retention;
@@ -151,6 +152,11 @@ impl Running {
             let (stream, moves, stop) = (tools.stream.clone(), moves.clone(), stop.clone());
             async move { stream.feed_moves(moves, stop).await }
         });
+        let waits = Waits::new(api::MAX_WAITS, tools.metrics.waiting_requests.clone());
+        self.spawn("watch of awaited tasks", {
+            let (waits, store, moves, stop) = (waits.clone(), tools.store.clone(), moves.clone(), stop.clone());
+            async move { waits.watch(store, moves, stop).await }
+        });
         state.serve(Services {
             tools: tools.clone(),
             submitter,
@@ -159,6 +165,7 @@ impl Running {
             firing: Firing::new(tools.clone(), defaults(config), config.limits.payload),
             follow,
             moves,
+            waits,
             stop: stop.clone(),
             defaults: defaults(config),
             max_payload: config.limits.payload,

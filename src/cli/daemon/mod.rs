@@ -4,7 +4,7 @@
 mod assemble;
 mod signals;
 
-use crate::api::{self, Access, Health, State};
+use crate::api::{self, Access, Health, Rules, State};
 use crate::config::{Config, ConfigError, Log, LogFormat};
 use crate::executor::Registry;
 use crate::store::migrations::MigrateError;
@@ -14,6 +14,7 @@ use crate::telemetry::logging::{self, Format, LoggingError};
 use crate::telemetry::{Episode, Metrics};
 use assemble::Running;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +34,7 @@ pub enum DaemonError {
     #[error("the configuration is wrong:\n{0}")]
     SetUp(String),
     #[error(
-        "listening on {0} beyond this machine needs API keys, and there are none; set TASKRUNNERX_API_KEY to a secret of your choice, or bind to 127.0.0.1"
+        "listening on {0} beyond this machine needs API keys, and there are none; set TASKRUNNERX_API_KEY to a secret of your choice, make a key with `taskrunnerx apikey create`, or bind to 127.0.0.1"
     )]
     Open(SocketAddr),
     #[error("{0} cannot be bound: {1}; choose another address with --bind or TASKRUNNERX_BIND")]
@@ -109,9 +110,6 @@ pub async fn run(
     // From here on: one that comes early must not end the process.
     let mut hangups = reload.as_ref().map(|_| Hangups::listen());
     let schedules = assemble::set_up(&mut registry, &config)?;
-    if config.roles.api && config.api_key.is_none() && !config.bind.ip().is_loopback() {
-        return Err(DaemonError::Open(config.bind));
-    }
     let registry = Arc::new(registry);
     let metrics = Metrics::new()?;
     let store = Store::new(database_url.expose(), config.database.pool.map(usize::from), metrics.clone())?;
@@ -119,7 +117,7 @@ pub async fn run(
 
     // The listener first: `/livez` answers while the servers are still waited for.
     let health = Arc::new(Health::new(assemble::role_names(&config.roles)));
-    let access = Access::new(config.api_key.as_ref().map(|key| key.expose()), config.metrics.require_key);
+    let access = Access::new(rules(&config), &metrics);
     let state = Arc::new(State::new(metrics.clone(), Arc::clone(&health), access, config.roles.api));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let (server, addresses) =
@@ -132,7 +130,7 @@ pub async fn run(
         // First: services end once this is so.
         biased;
         () = stop.cancelled() => None,
-        migrated = wait_for_database(&store, &health) => Some(migrated),
+        migrated = wait_for_database(&store, &health, needs_keys(&config)) => Some(migrated),
         ended = running.ended() => Some(Err(ended)),
     };
     let result = match started {
@@ -140,6 +138,7 @@ pub async fn run(
         None => Ok(()),
         Some(Err(error)) => Err(error),
         Some(Ok(())) => {
+            state.access.open(store.clone());
             let parts = assemble::Parts {
                 config: &config,
                 registry: Arc::clone(&registry),
@@ -183,6 +182,21 @@ pub async fn run(
     result
 }
 
+fn rules(config: &Config) -> Rules<'_> {
+    Rules {
+        key: config.api_key.as_ref().map(|key| key.expose()),
+        metrics_need_key: config.metrics.require_key,
+        loopback: config.bind.ip().is_loopback(),
+        rate: config.limits.rate.and_then(NonZeroU32::new),
+    }
+}
+
+/// The address where it must not serve without any key.
+fn needs_keys(config: &Config) -> Option<SocketAddr> {
+    let open = config.roles.api && config.api_key.is_none() && !config.bind.ip().is_loopback();
+    open.then_some(config.bind)
+}
+
 /// At each SIGHUP the task types become those of the configuration as it is then; a wrong one changes nothing.
 /// Attempts that run keep what they began with. Every other key waits for the next start.
 async fn reload_types<T>(
@@ -213,26 +227,36 @@ async fn reload_types<T>(
     }
 }
 
-/// Migrates; while the database is away, waits for it with one log line.
-async fn wait_for_database(store: &Store, health: &Health) -> Result<(), DaemonError> {
+/// Migrates, and looks for a key where one is needed (at this address); while the database is away, waits for it with
+/// one log line. Until this has ended, nobody is let in.
+async fn wait_for_database(store: &Store, health: &Health, needs_keys: Option<SocketAddr>) -> Result<(), DaemonError> {
     let trouble = Episode::new("database at start");
     loop {
-        match store.migrate().await {
-            Ok(done) => {
+        match prepare(store, needs_keys).await {
+            Ok(()) => {
                 trouble.succeeded();
                 health.database(Ok(()));
-                for name in done {
-                    tracing::info!(migration = name, "migration applied");
-                }
                 return Ok(());
             }
-            Err(MigrateError::Store(error)) if may_pass(&error) => {
+            Err(DaemonError::Migrate(MigrateError::Store(error)) | DaemonError::Store(error)) if may_pass(&error) => {
                 trouble.failed(&error);
                 health.database(Err(error.to_string()));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
         tokio::time::sleep(RETRY_WAIT).await;
+    }
+}
+
+async fn prepare(store: &Store, needs_keys: Option<SocketAddr>) -> Result<(), DaemonError> {
+    for name in store.migrate().await? {
+        tracing::info!(migration = name, "migration applied");
+    }
+    match needs_keys {
+        Some(address) if store.live_api_keys().await?.is_none_or(|keys| keys.is_empty()) => {
+            Err(DaemonError::Open(address))
+        }
+        _ => Ok(()),
     }
 }
 

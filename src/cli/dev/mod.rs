@@ -3,7 +3,8 @@
 
 pub mod servers;
 
-use super::{Failure, daemon, load, say};
+use super::terminal::announce;
+use super::{Failure, daemon, load};
 use crate::config::{Environment, Flags};
 use crate::executor::Registry;
 use servers::{Durability, Options, Servers};
@@ -17,7 +18,9 @@ use std::path::{Path, PathBuf};
   taskrunnerx dev --ephemeral          data goes when it ends
   taskrunnerx dev --data-dir ./data --bind 127.0.0.1:9000
 
-Needs mariadbd or mysqld, and redis-server or valkey-server, on PATH.")]
+Needs mariadbd or mysqld, and redis-server or valkey-server, on PATH.
+
+Exit codes: 0 stopped by a signal, 1 failed, 2 usage or configuration.")]
 pub(super) struct Args {
     /// Where the servers keep their data [default: ~/.local/share/taskrunnerx/dev]
     #[arg(long, value_name = "DIR")]
@@ -69,7 +72,7 @@ pub(super) async fn run(args: Args, config: Option<PathBuf>, registry: Registry)
 /// What to try, with lines that work as pasted.
 fn welcome(address: SocketAddr, data_dir: &Path, ephemeral: bool) {
     let data = if ephemeral { "gone when this ends".to_owned() } else { data_dir.display().to_string() };
-    say(&format!(
+    announce(&format!(
         "
   Task Runner X is ready on http://{address}    (data: {data})
 

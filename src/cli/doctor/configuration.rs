@@ -32,11 +32,12 @@ pub(super) fn judge(config: &Config, warnings: &[Warning], registry: Registry) -
     if config.roles.api && config.api_key.is_none() && !config.bind.ip().is_loopback() {
         section.warning(
             "api key",
-            format!("none, and bind is {}: `serve` with the api role refuses to start", config.bind),
-            "set TASKRUNNERX_API_KEY to a secret of your choice, or bind to 127.0.0.1",
+            format!("none, and bind is {}: unless the database has one, `serve` with the api role refuses to start", config.bind),
+            "set TASKRUNNERX_API_KEY to a secret of your choice, make a key with `taskrunnerx apikey create`, or bind to 127.0.0.1",
         );
     } else {
-        let detail = if config.api_key.is_some() { "set" } else { "none: this machine only" };
+        let detail =
+            if config.api_key.is_some() { "set" } else { "none: without keys in the database, this machine only" };
         section.ok("api key", detail);
     }
     section

@@ -20,7 +20,8 @@ mod system;
 mod tests;
 mod words;
 
-use super::{Failure, load, say};
+use super::terminal::{Style, say};
+use super::{Failure, load};
 use crate::config::{Config, Environment, Flags, Secret};
 use crate::executor::Registry;
 use crate::store::Store;
@@ -39,6 +40,7 @@ const POOL: usize = 4;
   taskrunnerx doctor --json | jq '.checks[] | select(.status != \"ok\")'
 
 It changes nothing: no migration is applied, no stream is made.
+
 Exit codes: 0 no error (there may be warnings), 1 errors, 2 the configuration is wrong,
 3 the database or Redis cannot be reached.")]
 pub(super) struct Args {
@@ -56,7 +58,7 @@ pub(super) async fn run(args: &Args, config: Option<PathBuf>, registry: Registry
     if args.json {
         say(&report.to_json().map_err(Failure::new)?);
     } else {
-        say(show::table(&report, show::Style::detect()).trim_end());
+        say(show::table(&report, Style::detect()).trim_end());
     }
     match report.exit_code() {
         0 => Ok(()),

@@ -2,49 +2,22 @@
 
 use super::check::{Check, Report, Status};
 use super::words;
+use crate::cli::terminal::Style;
 use std::fmt::Write;
 
-/// Columns of a terminal whose width nobody tells.
-const DEFAULT_WIDTH: usize = 100;
-/// Narrower than this the text is left to the terminal's own folding.
-const LEAST_WIDTH: usize = 60;
 /// A longer name pushes its detail to the right.
 const NAME_WIDTH: usize = 30;
 
-/// How to write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Style {
-    pub(super) colour: bool,
-    /// None: one line a detail, for a pipe.
-    pub(super) width: Option<usize>,
-}
-
-impl Style {
-    /// For standard output as it is.
-    pub(super) fn detect() -> Self {
-        let terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let columns = variable("COLUMNS").and_then(|columns| columns.parse().ok()).unwrap_or(DEFAULT_WIDTH);
-        Self {
-            colour: terminal && variable("NO_COLOR").is_none() && variable("TERM").as_deref() != Some("dumb"),
-            width: terminal.then_some(columns).filter(|width| *width >= LEAST_WIDTH),
-        }
-    }
-
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-
-    fn status(self, status: Status) -> String {
-        let code = match status {
-            Status::Ok => "32",
-            Status::Note => "36",
-            Status::Unknown => "35",
-            Status::Warning => "33;1",
-            Status::Error => "31;1",
-        };
-        self.paint(code, &format!("{:7}", status.word()))
-    }
+/// A status in its colour.
+fn word(style: Style, status: Status) -> String {
+    let code = match status {
+        Status::Ok => "32",
+        Status::Note => "36",
+        Status::Unknown => "35",
+        Status::Warning => "33;1",
+        Status::Error => "31;1",
+    };
+    style.paint(code, &format!("{:7}", status.word()))
 }
 
 /// The whole report.
@@ -69,7 +42,7 @@ fn row(text: &mut String, check: &Check, names: usize, style: Style) {
     let room = style.width.map(|width| width.saturating_sub(indent));
     let mut details = wrapped(&check.detail, room).into_iter();
     let first = details.next().unwrap_or_default();
-    line(text, &format!("  {}  {:names$}  {first}", style.status(check.status), check.name));
+    line(text, &format!("  {}  {:names$}  {first}", word(style, check.status), check.name));
     for more in details {
         line(text, &format!("{:indent$}{more}", ""));
     }

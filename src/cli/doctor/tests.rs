@@ -188,6 +188,7 @@ fn worker(lease: i64) -> WorkerRow {
         pid: 7,
         queues: r#"["*"]"#.to_owned(),
         slots: 4,
+        started_at: now(),
         lease_until: now() + TimeDelta::seconds(lease),
         dead_at: None,
     }

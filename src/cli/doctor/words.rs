@@ -1,5 +1,6 @@
 //! Sizes and spans as people read them.
 
+pub(super) use crate::cli::words::counted;
 use chrono::TimeDelta;
 use std::time::Duration;
 
@@ -35,12 +36,6 @@ pub(super) fn age(span: TimeDelta) -> String {
         s if s < 172_800 => format!("{} h", s / 3_600),
         s => format!("{} days", s / 86_400),
     }
-}
-
-/// `"1 task"`, `"3 tasks"`.
-pub(super) fn counted<N: TryInto<u64>>(n: N, noun: &str) -> String {
-    let n = n.try_into().unwrap_or(u64::MAX);
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -7,24 +7,24 @@ use serde::Deserialize;
 use std::time::Duration;
 
 /// Tries to connect again, in a row, before it is given up; and the wait before each.
-const TRIES: u32 = 10;
-const WAIT: Duration = Duration::from_secs(1);
+pub(super) const TRIES: u32 = 10;
+pub(super) const WAIT: Duration = Duration::from_secs(1);
 
 /// What of a task is shown while it is followed.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(super) struct State {
-    pub(super) name: String,
-    pub(super) status: String,
-    pub(super) reason: Option<String>,
-    pub(super) attempt: u32,
-    pub(super) max_attempts: u32,
-    pub(super) progress: Option<f64>,
-    pub(super) progress_note: Option<String>,
-    pub(super) last_error: Option<String>,
+pub(in crate::cli) struct State {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) status: String,
+    pub(in crate::cli) reason: Option<String>,
+    pub(in crate::cli) attempt: u32,
+    pub(in crate::cli) max_attempts: u32,
+    pub(in crate::cli) progress: Option<f64>,
+    pub(in crate::cli) progress_note: Option<String>,
+    pub(in crate::cli) last_error: Option<String>,
 }
 
 impl State {
-    pub(super) fn status(&self) -> Option<Status> {
+    pub(in crate::cli) fn status(&self) -> Option<Status> {
         Status::parse(&self.status)
     }
 
@@ -37,7 +37,11 @@ impl State {
 ///
 /// # Errors
 /// Where the server cannot be reached, at first or for ten seconds, or knows no such task.
-pub(super) async fn follow(client: &Client, id: TaskId, mut each: impl FnMut(&Event)) -> Result<State, Failure> {
+pub(in crate::cli) async fn follow(
+    client: &Client,
+    id: TaskId,
+    mut each: impl FnMut(&Event),
+) -> Result<State, Failure> {
     let mut last: Option<String> = None;
     let mut state: Option<State> = None;
     let mut failed = 0;
@@ -73,7 +77,7 @@ pub(super) async fn follow(client: &Client, id: TaskId, mut each: impl FnMut(&Ev
 }
 
 /// Whether another try cannot mend it.
-fn is_final(error: &ClientError) -> bool {
+pub(super) fn is_final(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } | ClientError::Broken(_) => false,
         ClientError::Refused { status, .. } => !status.is_server_error(),

@@ -1,8 +1,9 @@
 //! `tasks get`.
 
-use super::tell;
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
+use crate::cli::table::{Cell, Tone, details};
+use crate::cli::terminal::{Style, say};
 use crate::task::TaskId;
 use serde_json::value::RawValue;
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ pub(super) struct Args {
 }
 
 /// What is shown, in this order; what a task does not have is left out.
-const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 25] = [
     "id",
     "name",
     "queue",
@@ -42,39 +43,42 @@ const FIELDS: [&str; 22] = [
     "payload",
     "tags",
     "metadata",
+    "unique_key",
     "schedule",
     "created_at",
     "run_at",
     "started_at",
     "finished_at",
+    "expires_at",
+    "cancel_requested_at",
     "worker_id",
 ];
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let Args { id, json, connection } = args;
-    let body = connection.client()?.task(id).await?;
-    let text = String::from_utf8_lossy(&body);
+    let reply = connection.client()?.task(id).await?;
+    let text = reply.text();
     if json {
-        tell(&text);
+        say(&text);
         return Ok(());
     }
     let broken = |error| Failure::new(format!("the answer is no task: {error}"));
-    tell(table(&serde_json::from_str(&text).map_err(broken)?).trim_end());
+    say(&shown(&serde_json::from_str(&text).map_err(broken)?, Style::detect()));
     Ok(())
 }
 
-fn table(task: &HashMap<String, Box<RawValue>>) -> String {
-    let mut text = String::new();
-    for field in FIELDS {
-        let Some(value) = task.get(field).map(|value| value.get()).filter(|value| !["null", "[]"].contains(value))
-        else {
-            continue;
-        };
+fn shown(task: &HashMap<String, Box<RawValue>>, style: Style) -> String {
+    let found = FIELDS.into_iter().filter_map(|field| {
+        let value = task.get(field)?.get();
+        if ["null", "[]"].contains(&value) {
+            return None;
+        }
         // A text without its quotes, anything else as it stands.
         let value: String = serde_json::from_str(value).unwrap_or_else(|_| value.to_owned());
-        text.push_str(&format!("{field:14}  {value}\n"));
-    }
-    text
+        let tone = if field == "status" { Tone::of_status(&value) } else { Tone::Plain };
+        Some((field, Cell::toned(value, tone)))
+    });
+    details(found.collect(), style)
 }
 
 #[cfg(test)]
@@ -85,8 +89,8 @@ mod tests {
     fn what_a_task_has_is_shown_as_it_stands() {
         let task = r#"{"id":"x","status":"failed","reason":"error","last_error":"no \"luck\"","progress":null,
             "payload":{"big": 12345678901234567890123},"tags":[],"more":1}"#;
-        let expected = "id              x\nstatus          failed\nreason          error\nlast_error      no \"luck\"\n\
-                        payload         {\"big\": 12345678901234567890123}\n";
-        assert_eq!(table(&serde_json::from_str(task).unwrap()), expected);
+        let expected = "id          x\nstatus      failed\nreason      error\nlast_error  no \"luck\"\n\
+                        payload     {\"big\": 12345678901234567890123}";
+        assert_eq!(shown(&serde_json::from_str(task).unwrap(), Style::PLAIN), expected);
     }
 }

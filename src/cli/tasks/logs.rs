@@ -1,9 +1,9 @@
 //! `tasks logs`.
 
 use super::follow::follow;
-use super::tell;
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
+use crate::cli::terminal::say;
 use crate::client::LogPage;
 use crate::task::TaskId;
 
@@ -41,7 +41,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
                 && let Ok(line) = serde_json::from_str::<crate::client::LogLine>(&event.data)
                 && attempt.is_none_or(|only| only == line.attempt)
             {
-                tell(if json { &event.data } else { &line.line });
+                say(if json { &event.data } else { &line.line });
             }
         })
         .await?;
@@ -52,9 +52,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         let LogPage { logs, next_cursor } = client.logs(id, attempt, cursor.as_deref()).await?;
         for log in &logs {
             if json {
-                tell(&serde_json::to_string(log).map_err(Failure::new)?);
+                say(&serde_json::to_string(log).map_err(Failure::new)?);
             } else {
-                tell(&log.line);
+                say(&log.line);
             }
         }
         match next_cursor {

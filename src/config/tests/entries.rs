@@ -170,10 +170,8 @@ fn schedules_arrive_whole() {
         "#,
     )
     .config();
-    let schedule = |name: &str, definition: &str| ScheduleConfig {
-        name: name.to_owned(),
-        definition: definition.to_owned(),
-    };
+    let schedule =
+        |name: &str, definition: &str| ScheduleConfig { name: name.to_owned(), definition: definition.to_owned() };
     let definitions: Vec<(&str, serde_json::Value)> = config
         .schedules
         .iter()

@@ -9,7 +9,7 @@ use super::{World, effective, file, variable};
 use crate::task::backoff::Backoff;
 
 /// The table of the documentation, in its order.
-const DEFAULTS: [(&str, &str); 30] = [
+const DEFAULTS: [(&str, &str); 31] = [
     ("roles", "all"),
     ("bind", "127.0.0.1:8000"),
     ("database_url", "(none)"),
@@ -35,6 +35,7 @@ const DEFAULTS: [(&str, &str); 30] = [
     ("limits.bulk", "1000"),
     ("limits.bulk_body", "16MiB"),
     ("limits.queues", "256"),
+    ("limits.rate", "(none)"),
     ("tls.cert", "(none)"),
     ("tls.key", "(none)"),
     ("http.allow_private", ""),
@@ -43,7 +44,7 @@ const DEFAULTS: [(&str, &str); 30] = [
 ];
 
 /// Key, variable's text, effective value.
-const GOOD: [(&str, &str, &str); 79] = [
+const GOOD: [(&str, &str, &str); 81] = [
     ("roles", "api", "api"),
     ("roles", "scheduler, api", "api,scheduler"),
     ("roles", "api,worker,scheduler", "all"),
@@ -106,6 +107,8 @@ const GOOD: [(&str, &str, &str); 79] = [
     ("limits.bulk_body", "1KiB", "1KiB"),
     ("limits.queues", "1", "1"),
     ("limits.queues", "10000", "10000"),
+    ("limits.rate", "1", "1"),
+    ("limits.rate", "1000000", "1000000"),
     ("http.allow_private", "", ""),
     ("http.allow_private", "10.0.0.0/8, billing.internal,::1", "10.0.0.0/8,billing.internal,::1"),
     ("metrics.require_key", "true", "true"),
@@ -130,7 +133,7 @@ const GOOD: [(&str, &str, &str); 79] = [
 ];
 
 /// Key and variable's text.
-const BAD: [(&str, &str); 89] = [
+const BAD: [(&str, &str); 91] = [
     ("roles", ""),
     ("roles", "api,"),
     ("roles", "boss"),
@@ -215,6 +218,8 @@ const BAD: [(&str, &str); 89] = [
     ("limits.bulk_body", "65MiB"),
     ("limits.queues", "0"),
     ("limits.queues", "10001"),
+    ("limits.rate", "0"),
+    ("limits.rate", "1000001"),
     ("http.allow_private", "10.0.0.0/33"),
     ("metrics.require_key", "yes"),
     ("log.format", "xml"),

@@ -38,14 +38,14 @@ pub(in crate::store) const ENDED: &str = "SELECT id FROM tasks FORCE INDEX (PRIM
      WHERE id > ? AND id < ? AND status IN ('failed', 'cancelled') ORDER BY id";
 pub(in crate::store) static LOOK: Texts = Texts::new(|ids| {
     format!(
-        "SELECT id, name, queue, status, attempt, cancel_requested_at IS NOT NULL, tags, created_at \
+        "SELECT id, name, queue, status, attempt, cancel_requested_at IS NOT NULL, tags, created_at, unique_key \
          FROM tasks WHERE id IN ({})",
         marks(ids)
     )
 });
 pub(in crate::store) static LOCK: Texts = Texts::new(|ids| {
     format!(
-        "SELECT id, name, queue, status, attempt, cancel_requested_at IS NOT NULL, tags, created_at \
+        "SELECT id, name, queue, status, attempt, cancel_requested_at IS NOT NULL, tags, created_at, unique_key \
          FROM tasks WHERE id IN ({}) FOR UPDATE",
         marks(ids)
     )
@@ -82,6 +82,7 @@ pub struct Found {
     pub(super) cancel_requested: bool,
     tags: Option<String>,
     created_at: NaiveDateTime,
+    pub(super) unique_key: Option<Arc<str>>,
 }
 
 /// What one batch came to.
@@ -93,8 +94,8 @@ pub struct Batch {
     pub changed: Vec<Found>,
 }
 
-type Row = (Key, String, String, String, u32, bool, Option<String>, NaiveDateTime);
-type Sql = (Binary, Text, Text, Text, Unsigned<Integer>, Bool, Nullable<Text>, Datetime);
+type Row = (Key, String, String, String, u32, bool, Option<String>, NaiveDateTime, Option<String>);
+type Sql = (Binary, Text, Text, Text, Unsigned<Integer>, Bool, Nullable<Text>, Datetime, Nullable<Text>);
 
 impl Selection {
     /// Whether a task is meant, but for its kind of failure.
@@ -125,10 +126,20 @@ impl Selection {
 pub(super) async fn found(conn: &mut Connection, text: &Texts, ids: &[TaskId]) -> QueryResult<Vec<Found>> {
     let binds = padded(&ids.iter().map(|id| Bind::Id(id.0)).collect::<Vec<_>>());
     let rows: Vec<Row> = select::<Sql>(text.of(ids.len()), binds).load(conn).await?;
-    let found = |(id, name, queue, status, attempt, cancel_requested, tags, created_at): Row| {
+    let found = |(id, name, queue, status, attempt, cancel_requested, tags, created_at, unique_key): Row| {
         let status = Status::parse(&status)?;
-        let (name, queue) = (name.into(), queue.into());
-        Some(Found { id: TaskId::from(id), name, queue, status, attempt, cancel_requested, tags, created_at })
+        let (name, queue, unique_key) = (name.into(), queue.into(), unique_key.map(Arc::from));
+        Some(Found {
+            id: TaskId::from(id),
+            name,
+            queue,
+            status,
+            attempt,
+            cancel_requested,
+            tags,
+            created_at,
+            unique_key,
+        })
     };
     let mut all: Vec<Found> = rows.into_iter().filter_map(found).collect();
     all.sort_unstable_by_key(|found| found.id);

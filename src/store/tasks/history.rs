@@ -37,10 +37,22 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached.
     pub async fn history(&self, id: TaskId) -> Result<Vec<PastAttempt>, StoreError> {
+        self.past_attempts(id, MAX_ATTEMPTS).await
+    }
+
+    /// The latest of them.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn latest_attempt(&self, id: TaskId) -> Result<Option<PastAttempt>, StoreError> {
+        Ok(self.past_attempts(id, 1).await?.pop())
+    }
+
+    async fn past_attempts(&self, id: TaskId, limit: u64) -> Result<Vec<PastAttempt>, StoreError> {
         let rows = self
             .run("attempts", move |conn, _| {
                 async move {
-                    let binds = vec![Bind::Id(id.0), Bind::Number(MAX_ATTEMPTS)];
+                    let binds = vec![Bind::Id(id.0), Bind::Number(limit)];
                     select::<Sql>(ATTEMPTS, binds).load::<Row>(conn).await
                 }
                 .boxed()

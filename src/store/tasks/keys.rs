@@ -73,7 +73,7 @@ impl Standing {
 
     /// The first of its tasks.
     pub(super) fn holder(&self) -> TaskId {
-        self.tasks.iter().next().copied().unwrap_or(TaskId(Uuid::nil()))
+        self.tasks.as_slice().first().copied().unwrap_or(TaskId(Uuid::nil()))
     }
 }
 

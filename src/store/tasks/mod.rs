@@ -20,6 +20,8 @@ pub(super) mod read;
 pub(super) mod rescue;
 pub(super) mod retry;
 pub(super) mod run;
+pub(super) mod standing;
+pub(super) mod totals;
 
 pub use cancel::CancelAsked;
 pub use choose::{Batch, Candidates, Found, Selection};
@@ -40,6 +42,8 @@ pub use purge_keys::{KeyPlace, PurgeKeysStep};
 pub use read::{Depth, Filter, Page};
 pub use rescue::Held;
 pub use retry::{Asked, Ways};
+pub use standing::{MAX_AHEAD, Spot, Stand};
+pub use totals::Recent;
 
 /// Where a row stands in the `agenda` index. The migration explains the column.
 pub(super) mod lane {

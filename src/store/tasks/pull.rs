@@ -19,12 +19,28 @@ use futures_util::FutureExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How far a claim of some task types looks into a queue.
+const NAMES_SCAN: u32 = 10_000;
+
 /// Nothing of a queue that is paused at this instant.
 pub(in crate::store) const AVAILABLE: &str = "SELECT id, attempt, name, CAST(OCTET_LENGTH(payload) AS SIGNED) \
      FROM tasks FORCE INDEX (agenda) WHERE queue = ? AND lane = 4 \
      AND NOT EXISTS(SELECT 1 FROM queues WHERE name = ? AND paused_at IS NOT NULL \
                     AND (resume_at IS NULL OR resume_at > NOW(6))) \
      ORDER BY position LIMIT ?";
+/// The same, of some task types: looked for among the first ones, so that a claim costs no more the longer a queue of
+/// others is. They come as the inner list was filled, in order: to sort once more would be for nothing.
+pub(in crate::store) static AVAILABLE_OF: Texts = Texts::new(|names| {
+    format!(
+        "SELECT STRAIGHT_JOIN o.id, o.attempt, o.name, CAST(OCTET_LENGTH(o.payload) AS SIGNED) FROM \
+           (SELECT id, name FROM tasks FORCE INDEX (agenda) WHERE queue = ? AND lane = 4 \
+            AND NOT EXISTS(SELECT 1 FROM queues WHERE name = ? AND paused_at IS NOT NULL \
+                           AND (resume_at IS NULL OR resume_at > NOW(6))) \
+            ORDER BY position LIMIT {NAMES_SCAN}) head \
+         JOIN tasks o ON o.id = head.id WHERE head.name IN ({}) LIMIT ?",
+        marks(names)
+    )
+});
 pub(in crate::store) static NAMES: Texts =
     Texts::new(|ids| format!("SELECT id, name FROM tasks WHERE id IN ({}) AND lane = 2", marks(ids)));
 pub(in crate::store) static SET_ASIDE: Texts =
@@ -148,21 +164,36 @@ fn micros(span: Duration) -> Bind<'static> {
 
 impl Store {
     /// The first `limit` tasks of each of these queues that wait for workers outside, in order; none of a queue
-    /// that is paused.
+    /// that is paused. Only of these types, where `names` has some.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn available(&self, queues: Vec<Arc<str>>, limit: usize) -> Result<Vec<Vec<Offer>>, StoreError> {
-        let queues = Arc::new(queues);
+    pub async fn available(
+        &self,
+        queues: Vec<Arc<str>>,
+        names: Option<Vec<String>>,
+        limit: usize,
+    ) -> Result<Vec<Vec<Offer>>, StoreError> {
+        let queues = Arc::new((queues, names));
         let limit = u64::try_from(limit).unwrap_or(u64::MAX);
         self.run("pull", move |conn, _| {
             let queues = Arc::clone(&queues);
             async move {
+                let (queues, names) = &*queues;
                 let mut found = Vec::with_capacity(queues.len());
-                for queue in queues.iter() {
-                    let binds = vec![Bind::Text(queue), Bind::Text(queue), Bind::Number(limit)];
+                for queue in queues {
+                    let mut binds = vec![Bind::Text(queue), Bind::Text(queue)];
+                    let text = match names {
+                        None => AVAILABLE,
+                        Some(names) => {
+                            let names: Vec<Bind<'_>> = names.iter().map(|name| Bind::Text(name)).collect();
+                            binds.extend(padded(&names));
+                            AVAILABLE_OF.of(names.len())
+                        }
+                    };
+                    binds.push(Bind::Number(limit));
                     let rows: Vec<(Key, u32, String, i64)> =
-                        select::<(Binary, Unsigned<Integer>, Text, BigInt)>(AVAILABLE, binds).load(conn).await?;
+                        select::<(Binary, Unsigned<Integer>, Text, BigInt)>(text, binds).load(conn).await?;
                     let offer = |(id, attempt, name, bytes)| Offer {
                         id: TaskId::from(id),
                         attempt,

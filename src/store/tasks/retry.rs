@@ -4,6 +4,7 @@
 //! `task_attempts` already: whatever ends one without success writes it there with the same transaction.
 
 use super::choose::{self, Batch, Found, LOCK, LOOK, Selection};
+use super::keys::{Revived, retake};
 use super::{failures, lane};
 use crate::store::connection::{Connection, Store, now};
 use crate::store::error::StoreError;
@@ -11,10 +12,11 @@ use crate::store::row::{Key, TaskRow};
 use crate::store::schema::tasks::dsl;
 use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, statement};
 use crate::task::{Status, Task, TaskId, Timestamp, Way, position};
+use diesel::result::Error as DieselError;
 use diesel::{OptionalExtension, QueryDsl, QueryResult, SelectableHelper};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::FutureExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Assignments are made from left to right and each sees those before it: `status` comes last. The error of one that
@@ -39,6 +41,8 @@ pub struct Asked {
     pub task: Task,
     /// It was this call that did it.
     pub changed: bool,
+    /// It stayed as it was, since this task holds its unique key.
+    pub held_by: Option<TaskId>,
 }
 
 /// The lane in which a task waits that is eligible now.
@@ -63,17 +67,17 @@ impl Store {
             let ways = Arc::clone(&ways);
             async move {
                 conn.transaction(async |conn| {
-                    let mut rows = choose::found(conn, &LOCK, &[id]).await?;
-                    rows.retain(|row| matches!(row.status, Status::Failed | Status::Cancelled));
-                    let changed = !again(conn, rows, &ways, clock).await?.is_empty();
-                    asked(conn, id, changed, (tries > 0).then_some(clock)).await
+                    let rows = choose::found(conn, &LOCK, &[id]).await?;
+                    let Again { queued, held_by } = again(conn, rows, &ways, clock).await?;
+                    let asked = asked(conn, id, !queued.is_empty(), (tries > 0).then_some(clock)).await?;
+                    Ok(asked.map(|(row, changed)| (row, changed, held_by)))
                 })
                 .await
             }
             .boxed()
         })
         .await?
-        .map(|(row, changed)| to_asked(row, changed))
+        .map(|(row, changed, held_by)| Ok(Asked { held_by, ..to_asked(row, changed)? }))
         .transpose()
     }
 
@@ -102,10 +106,9 @@ impl Store {
                 }
                 let changed = conn
                     .transaction(async |conn| {
-                        let mut rows = choose::meant(conn, &LOCK, &matched, &selection).await?;
-                        rows.retain(|row| matches!(row.status, Status::Failed | Status::Cancelled));
+                        let rows = choose::meant(conn, &LOCK, &matched, &selection).await?;
                         let clock = now(conn).await?;
-                        again(conn, rows, &ways, clock).await
+                        Ok::<_, DieselError>(again(conn, rows, &ways, clock).await?.queued)
                     })
                     .await?;
                 Ok(Batch { matched, changed })
@@ -122,10 +125,26 @@ pub(super) async fn matched(conn: &mut Connection, ids: &[TaskId], selection: &S
     Ok(choose::meant(conn, &LOOK, ids, selection).await?.into_iter().map(|found| found.id).collect())
 }
 
-/// Queues tasks whose rows are locked; gives those that it has queued.
-async fn again(conn: &mut Connection, rows: Vec<Found>, ways: &Ways, clock: Timestamp) -> QueryResult<Vec<Found>> {
-    // Here a task that has a unique key takes it again, under its row's lock. One whose key another task holds leaves
-    // `rows`: it stays as it is.
+/// What became of the tasks that were to be queued.
+struct Again {
+    queued: Vec<Found>,
+    /// Of one that was left alone, the task that holds its unique key.
+    held_by: Option<TaskId>,
+}
+
+/// Queues those of the tasks that may be, whose rows are locked. One whose unique key another task holds stays as it is.
+async fn again(conn: &mut Connection, mut rows: Vec<Found>, ways: &Ways, clock: Timestamp) -> QueryResult<Again> {
+    rows.retain(|row| matches!(row.status, Status::Failed | Status::Cancelled));
+    let revived = |row: &Found| {
+        Some(Revived { id: row.id, name: Arc::clone(&row.name), unique_key: Arc::clone(row.unique_key.as_ref()?) })
+    };
+    let revived: Vec<Revived> = rows.iter().filter_map(revived).collect();
+    let mut held: HashMap<TaskId, TaskId> = HashMap::new();
+    if !revived.is_empty() {
+        let holders = retake(conn, &revived).await?;
+        held.extend(revived.iter().zip(holders).filter_map(|(task, holder)| Some((task.id, holder?))));
+        rows.retain(|row| !held.contains_key(&row.id));
+    }
     let mut lanes: BTreeMap<u64, Vec<Bind<'_>>> = BTreeMap::new();
     for row in &rows {
         lanes.entry(lane_of(ways(&row.name), &row.name)).or_default().push(Bind::Id(row.id.0));
@@ -135,7 +154,7 @@ async fn again(conn: &mut Connection, rows: Vec<Found>, ways: &Ways, clock: Time
         statement(AGAIN.of(ids.len()), [binds, padded(ids)].concat()).execute(conn).await?;
         failures::forget(conn, ids).await?;
     }
-    Ok(rows)
+    Ok(Again { queued: rows, held_by: held.into_values().next() })
 }
 
 /// The row as it is in this transaction. `mark`: a try before may have changed it, and then it says so by this `run_at`.
@@ -154,5 +173,5 @@ pub(super) async fn asked(
 
 pub(super) fn to_asked(row: TaskRow, changed: bool) -> Result<Asked, StoreError> {
     let task = Task::try_from(row).map_err(|e| StoreError::Unexpected(e.to_string()))?;
-    Ok(Asked { task, changed })
+    Ok(Asked { task, changed, held_by: None })
 }

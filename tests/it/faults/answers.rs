@@ -12,8 +12,9 @@ use taskrunnerx::lifecycle::submit::SubmitError;
 use taskrunnerx::scheduler::ScheduleSpec;
 use taskrunnerx::seam::{Fault, Loss};
 use taskrunnerx::store::StoreError;
+use taskrunnerx::store::tasks::Idempotency;
 use taskrunnerx::task::schedule::Definition;
-use taskrunnerx::task::{Backoff, NewTask, Status};
+use taskrunnerx::task::{Backoff, KeyHash, NewTask, RequestHash, Status};
 use tokio_util::sync::CancellationToken;
 
 const UNSENT: Fault = Fault::Before(Loss::TimedOut);
@@ -31,6 +32,30 @@ async fn a_submission_that_timed_out_is_in_once_or_not_at_all() {
         let answer = submitter.submit(vec![play(&["ok"])]).await;
         assert!(matches!(answer, Err(SubmitError::Store(StoreError::TimedOut))), "{answer:?}");
         eventually("it is in", async || (tasks(&stage.ground).await.len() == before + more).then_some(())).await;
+    }
+    until_ended(&mut stage.ground).await;
+    assert_eq!((tasks(&stage.ground).await.len(), stage.crew.begun()), (3, (3, vec![])));
+    is_consistent(&mut stage.ground, &stage.crew).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_submission_under_a_key_that_timed_out_is_answered_with_its_task_when_it_is_repeated() {
+    let mut stage = Stage::new(4).await;
+    let submitter = stage.crew.submitter();
+    for (number, (fault, repeated)) in [(UNSENT, false), (UNANSWERED, true), (LATE, true)].into_iter().enumerate() {
+        let key = Idempotency {
+            hash: KeyHash::idempotency("somebody", &number.to_string()),
+            request: RequestHash::of(b"body"),
+            retain: Duration::from_secs(3600),
+        };
+        stage.script.strike("keyed", fault);
+        let answer = submitter.submit_keyed(vec![play(&["ok"])], Some(key)).await;
+        assert!(matches!(answer, Err(SubmitError::Store(StoreError::TimedOut))), "{answer:?}");
+        let there = number + usize::from(repeated);
+        eventually("it is in", async || (tasks(&stage.ground).await.len() == there).then_some(())).await;
+        let receipt = submitter.submit_keyed(vec![play(&["ok"])], Some(key)).await.unwrap();
+        assert_eq!((receipt.repeated, receipt.created), (repeated, usize::from(!repeated)));
+        assert_eq!(tasks(&stage.ground).await[0].id, receipt.tasks[0].id);
     }
     until_ended(&mut stage.ground).await;
     assert_eq!((tasks(&stage.ground).await.len(), stage.crew.begun()), (3, (3, vec![])));

@@ -23,7 +23,7 @@ impl Ground {
     }
 
     async fn available(&self, limit: usize) -> Vec<TaskId> {
-        let heads = self.store.available(vec![queue()], limit).await.unwrap();
+        let heads = self.store.available(vec![queue()], None, limit).await.unwrap();
         super::only(heads).into_iter().map(|offer| offer.id).collect()
     }
 

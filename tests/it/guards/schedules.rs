@@ -59,7 +59,7 @@ impl Ground {
     }
 
     /// Tasks, and ledger rows that have one.
-    async fn counts(&mut self) -> (u64, u64) {
+    async fn tasks_and_fires(&mut self) -> (u64, u64) {
         (
             self.number("SELECT COUNT(*) FROM tasks").await,
             self.number("SELECT COUNT(*) FROM schedule_fires f JOIN tasks t ON t.id = f.task_id").await,
@@ -85,7 +85,7 @@ async fn two_schedulers_that_saw_the_same_instant_fire_it_once() {
         ground.store.fire_due(128, judge(Outcome::Fired))
     );
     assert_eq!(fired(&one.unwrap()) + fired(&two.unwrap()), 1);
-    assert_eq!(ground.counts().await, (1, 1));
+    assert_eq!(ground.tasks_and_fires().await, (1, 1));
     assert_eq!(ground.next().await, Some(due + TimeDelta::hours(1)));
     assert!(ground.store.fire_due(128, judge(Outcome::Fired)).await.unwrap().is_empty(), "nothing is due");
 }
@@ -100,7 +100,7 @@ async fn the_ledger_alone_keeps_an_instant_from_firing_twice() {
     ground.sql.query_drop(again).await.unwrap();
     let found = ground.store.fire_due(1, judge(Outcome::Fired)).await.unwrap();
     assert_eq!((found.len(), fired(&found), found[0].entries.len()), (1, 0, 0));
-    assert_eq!(ground.counts().await, (1, 1));
+    assert_eq!(ground.tasks_and_fires().await, (1, 1));
     let row = ground.store.schedule(name()).await.unwrap().unwrap();
     assert_eq!((row.next_fire_at, row.fires), (Some(due + TimeDelta::hours(1)), 1), "and it goes on from there");
 }
@@ -172,7 +172,7 @@ async fn a_fire_whose_answer_was_lost_has_fired_once() {
     let proxy = Proxy::new(&ground.world).await;
     proxy.lose(b"\x03COMMIT", 1);
     assert!(proxy.store.fire_due(1, judge(Outcome::Fired)).await.unwrap().is_empty(), "the schedule has moved on");
-    assert_eq!((proxy.left(), ground.counts().await), (0, (1, 1)));
+    assert_eq!((proxy.left(), ground.tasks_and_fires().await), (0, (1, 1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,7 +181,7 @@ async fn what_was_skipped_stands_in_the_ledger_without_a_task() {
     let due = ground.due().await;
     ground.store.fire_due(1, judge(Outcome::SkippedMisfire)).await.unwrap();
     assert_eq!(ground.ledger().await, [(due, "skipped_misfire".to_owned())]);
-    assert_eq!((ground.counts().await, ground.next().await), ((0, 0), Some(due + TimeDelta::hours(1))));
+    assert_eq!((ground.tasks_and_fires().await, ground.next().await), ((0, 0), Some(due + TimeDelta::hours(1))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,7 +211,7 @@ async fn an_instant_that_waits_fires_once_when_the_task_before_it_has_ended() {
     ground.store.resume_schedule(name()).await.unwrap().unwrap();
     let (one, two) = tokio::join!(ground.store.fire_waiting(10, settle()), ground.store.fire_waiting(10, settle()));
     assert_eq!(fired(&one.unwrap()) + fired(&two.unwrap()), 1);
-    assert_eq!(ground.counts().await, (2, 2));
+    assert_eq!(ground.tasks_and_fires().await, (2, 2));
     let row = ground.store.schedule(name()).await.unwrap().unwrap();
     assert_eq!((row.waiting, row.fires, row.last.unwrap().outcome.as_str()), (None, 2, "fired"));
     assert_eq!(ground.ledger().await[0], (waits, "fired".to_owned()));
@@ -289,7 +289,7 @@ async fn a_backfill_gives_a_task_to_instants_that_have_none_and_to_no_other() {
     );
     let outcomes: Vec<String> = ground.ledger().await.into_iter().map(|(_, outcome)| outcome).collect();
     assert_eq!(outcomes, ["waiting", "fired", "backfill", "backfill"]);
-    assert_eq!(ground.counts().await, (3, 3));
+    assert_eq!(ground.tasks_and_fires().await, (3, 3));
     assert_eq!(ground.store.backfill("nobody".into(), tasks).await.unwrap(), None);
     assert!(ground.store.fire_by_hand(name(), task()).await.unwrap().is_some());
     assert!(ground.ledger().await.iter().any(|(_, outcome)| outcome == "manual"));

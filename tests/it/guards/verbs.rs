@@ -4,6 +4,7 @@ use super::{Ground, first_attempt, key, noop};
 use std::sync::Arc;
 use std::time::Duration;
 use taskrunnerx::lifecycle::bulk::{Ask, Done, Verb, bulk};
+use taskrunnerx::seam::{Fault, Loss, Seam};
 use taskrunnerx::store::tasks::{DeleteStep, Filter, Finish, Record, Selection, Ways};
 use taskrunnerx::task::{NewTask, Reason, Status, TaskId, Timestamp, Way, When, WorkerId};
 
@@ -513,4 +514,35 @@ async fn what_is_meant_no_longer_when_its_turn_comes_is_left_alone() {
     assert_eq!(asking.await.unwrap(), Done { matched: 2, changed: 1, next: None });
     assert_eq!(ground.task(ids[0]).await.status, Status::Completed);
     assert_eq!(ground.task(ids[1]).await.status, Status::Cancelled);
+}
+
+/// The next call of this operation is done, and its connection breaks before the answer.
+#[derive(Debug)]
+struct Unanswered(std::sync::Mutex<Option<&'static str>>);
+
+impl Seam for Unanswered {
+    fn fault(&self, op: &'static str) -> Option<Fault> {
+        let mut waits = self.0.lock().unwrap();
+        waits.take_if(|waiting| *waiting == op).map(|_| Fault::After(Loss::Lost))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_try_has_done_whose_answer_was_lost_is_answered_as_done() {
+    let ground = Ground::new().await;
+    let mut later = noop();
+    later.when = When::After(HOUR);
+    let (failed, scheduled) = (ground.failed(noop(), "why", 2).await, ground.insert(later, false, 1).await[0]);
+    let struck = |op| ground.store.clone().with_seam(Arc::new(Unanswered(std::sync::Mutex::new(Some(op)))));
+    let store = struck("retry");
+    let asked = store.retry(failed[0], ways(Way::Stream)).await.unwrap().unwrap();
+    assert!(asked.changed && asked.task.status == Status::Queued);
+    assert!(!store.retry(failed[0], ways(Way::Stream)).await.unwrap().unwrap().changed, "that was another request");
+    let asked = struck("run").run_now(scheduled, ways(Way::Stream)).await.unwrap().unwrap();
+    assert!(asked.changed && asked.task.status == Status::Queued);
+    // What was refused stays so.
+    assert!(!struck("run").run_now(scheduled, ways(Way::Stream)).await.unwrap().unwrap().changed);
+    assert!(!struck("retry").retry(scheduled, ways(Way::Stream)).await.unwrap().unwrap().changed);
+    assert_eq!(struck("delete").delete_step(failed[1]).await.unwrap(), DeleteStep::Deleted);
+    assert_eq!(ground.store.delete_step(failed[1]).await.unwrap(), DeleteStep::Gone);
 }

@@ -26,7 +26,7 @@ pub(super) enum Answer {
     /// It counts as this; None: fenced.
     Counted(Option<&'static str>),
     /// Whether it was this request that did it.
-    Cancelled {
+    Asked {
         changed: bool,
     },
 }
@@ -108,7 +108,7 @@ impl Model {
     fn finish(&mut self, said: &Said) -> Option<&'static str> {
         let task = &mut self.tasks[said.task];
         let next = task.judge(said.how, said.attempt);
-        if task.row.attempt != said.attempt || task.row.worker != Some(said.worker) {
+        if task.gone || task.row.attempt != said.attempt || task.row.worker != Some(said.worker) {
             return None;
         }
         if task.row.status == Status::Running {
@@ -136,15 +136,38 @@ impl Model {
     fn cancel(&mut self, nth: Nth) -> Answer {
         let task = &mut self.tasks[nth];
         match task.row.status {
+            _ if task.gone => return Answer::Asked { changed: false },
             Status::Running => task.row.cancel = true,
             Status::Scheduled | Status::Queued => {
                 task.back(Status::Cancelled, 0);
                 task.row.reason = Some(Reason::Cancelled);
                 task.row.cancel = true;
             }
-            Status::Completed | Status::Failed | Status::Cancelled => return Answer::Cancelled { changed: false },
+            Status::Completed | Status::Failed | Status::Cancelled => return Answer::Asked { changed: false },
         }
-        Answer::Cancelled { changed: true }
+        Answer::Asked { changed: true }
+    }
+
+    /// By hand: an operator queues again what has ended without success, or makes due what waits.
+    fn by_hand(&mut self, nth: Nth, again: bool) -> Answer {
+        let (now, task) = (self.now, &mut self.tasks[nth]);
+        let from: &[Status] = if again { &[Status::Failed, Status::Cancelled] } else { &[Status::Scheduled] };
+        let changed = !task.gone && from.contains(&task.row.status);
+        if changed {
+            task.back(Status::Queued, 2);
+            (task.age, task.steps) = (now, 0);
+            if again {
+                task.again(now);
+            }
+        }
+        Answer::Asked { changed }
+    }
+
+    fn delete(&mut self, nth: Nth) -> Answer {
+        let task = &mut self.tasks[nth];
+        let changed = !task.gone && task.row.status.is_terminal();
+        task.gone |= changed;
+        Answer::Asked { changed }
     }
 
     fn hand_back(&mut self, tasks: &[Nth], later: bool) -> usize {
@@ -227,6 +250,9 @@ impl Model {
                 self.lose(Loss::Died, |owner| !live.contains(&owner));
             }
             Move::Cancel { task } => return self.cancel(*task),
+            Move::Retry { task } => return self.by_hand(*task, true),
+            Move::Run { task } => return self.by_hand(*task, false),
+            Move::Delete { task } => return self.delete(*task),
             Move::HandBack { tasks, later } => return Answer::Count(self.hand_back(tasks, *later)),
             Move::Again { task } => self.unread.push_back((*task, self.tasks[*task].row.attempt)),
             Move::Flush { seen } => {

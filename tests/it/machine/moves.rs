@@ -5,6 +5,7 @@ use super::model::Model;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::strategy::Union;
+use taskrunnerx::task::Status;
 
 /// Tasks of one play.
 const TASKS: usize = 8;
@@ -60,6 +61,18 @@ pub(super) enum Move {
     /// A rescuer looks for what runs under nobody.
     Orphans,
     Cancel {
+        task: Nth,
+    },
+    /// An operator queues it again.
+    Retry {
+        task: Nth,
+    },
+    /// An operator makes it due.
+    Run {
+        task: Nth,
+    },
+    /// An operator deletes it.
+    Delete {
         task: Nth,
     },
     /// A worker cannot take what it was given.
@@ -209,9 +222,20 @@ fn to_tasks(model: &Model) -> Vec<(u32, BoxedStrategy<Move>)> {
         (3, stray.boxed()),
         (2, anyones.boxed()),
         (1, some.clone().prop_map(|task| Move::Cancel { task }).boxed()),
+        (1, some.clone().prop_map(|task| Move::Retry { task }).boxed()),
+        (1, some.clone().prop_map(|task| Move::Run { task }).boxed()),
+        (1, some.clone().prop_map(|task| Move::Delete { task }).boxed()),
         (2, some.prop_map(|task| Move::Again { task }).boxed()),
         (2, (subsequence(all, few), any::<bool>()).prop_map(|(tasks, later)| Move::HandBack { tasks, later }).boxed()),
     ];
+    let ended = |task: &Nth| {
+        let task = &model.tasks[*task];
+        !task.gone && [Status::Failed, Status::Cancelled].contains(&task.row.status)
+    };
+    let ended: Vec<Nth> = (0..model.tasks.len()).filter(ended).collect();
+    if !ended.is_empty() {
+        moves.push((3, select(ended).prop_map(|task| Move::Retry { task }).boxed()));
+    }
     let owned: Vec<(Nth, Worker, u32)> = model.owned().collect();
     if !owned.is_empty() {
         let release = select(owned.clone()).prop_map(|(task, _, _)| Move::Release { task });
@@ -229,7 +253,9 @@ pub(super) fn possible(model: &Model, a_move: &Move) -> bool {
     match a_move {
         Move::Stray { worker, claims } => *worker < model.hired && claims.iter().all(|(nth, _)| task(nth)),
         Move::Finish(said) => said.worker < model.hired && task(&said.task),
-        Move::Release { task: nth } | Move::Cancel { task: nth } | Move::Again { task: nth } => task(nth),
+        Move::Release { task: nth } | Move::Cancel { task: nth } | Move::Retry { task: nth } => task(nth),
+        Move::Run { task: nth } | Move::Delete { task: nth } => task(nth),
+        Move::Again { task: nth } => task(nth) && !model.tasks[*nth].gone,
         Move::HandBack { tasks, .. } => tasks.iter().all(task),
         Move::Lose { unread } => *unread < model.unread.len(),
         _ => true,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use taskrunnerx::lifecycle::dispatch::{self, DispatchError, Sent};
 use taskrunnerx::lifecycle::finish::{Ended, Finisher};
 use taskrunnerx::lifecycle::{Tools, claim, rescue};
-use taskrunnerx::store::tasks::{Claim, Insert};
+use taskrunnerx::store::tasks::{Claim, DeleteStep, Insert, Ways};
 use taskrunnerx::store::workers::NewWorker;
 use taskrunnerx::stream::{Delivered, Entry, Reader, Stream};
 use taskrunnerx::task::{Backoff, Claimed, NewTask, Outcome, Reason, Status, TaskId, Timestamp, When, WorkerId};
@@ -28,6 +28,9 @@ const ROWS: &str = "SELECT id, status, reason, lane, attempt, forgiven, crash_co
      cancel_requested_at IS NOT NULL, NULLIF(worker_id, UNHEX(REPEAT('00', 16))) FROM tasks WHERE queue = ? ORDER BY id";
 const HISTORY: &str = "SELECT a.task_id, a.attempt, a.outcome FROM task_attempts a JOIN tasks t ON t.id = a.task_id \
      WHERE t.queue = ?";
+
+/// What is failed now, by the kind of its failure.
+const NOTED: &str = "SELECT task_id FROM task_failures WHERE queue = ? ORDER BY task_id";
 
 type RowSql = (Vec<u8>, String, Option<String>, u8, u32, u32, u32, bool, bool, Option<Vec<u8>>);
 
@@ -73,6 +76,10 @@ pub(super) struct System {
     entries: HashMap<Carried, String>,
 }
 
+fn to_the_stream() -> Ways {
+    Arc::new(|_| taskrunnerx::task::Way::Stream)
+}
+
 fn id(bytes: &[u8]) -> TaskId {
     TaskId(uuid::Uuid::from_slice(bytes).unwrap())
 }
@@ -84,7 +91,7 @@ impl System {
         arena.runtime.block_on(async {
             let mut sql = arena.ground.world.sql().await;
             // A play that failed left its own behind.
-            for table in ["tasks", "task_attempts", "queues", "workers"] {
+            for table in ["tasks", "task_attempts", "task_failures", "queues", "workers"] {
                 sql.query_drop(format!("DELETE FROM {table}")).await.unwrap();
             }
             let queue: Arc<str> = format!("play{}", PLAYS.fetch_add(1, Ordering::Relaxed)).into();
@@ -160,8 +167,20 @@ impl System {
             }
             Move::Orphans => _ = rescue::orphans(&self.arena.tools).await.unwrap(),
             Move::Cancel { task } => {
-                let asked = store.cancel(self.ids[*task]).await.unwrap().unwrap();
-                return Answer::Cancelled { changed: asked.changed };
+                let asked = store.cancel(self.ids[*task]).await.unwrap();
+                return Answer::Asked { changed: asked.is_some_and(|asked| asked.changed) };
+            }
+            Move::Retry { task } => {
+                let asked = store.retry(self.ids[*task], to_the_stream()).await.unwrap();
+                return Answer::Asked { changed: asked.is_some_and(|asked| asked.changed) };
+            }
+            Move::Run { task } => {
+                let asked = store.run_now(self.ids[*task], to_the_stream()).await.unwrap();
+                return Answer::Asked { changed: asked.is_some_and(|asked| asked.changed) };
+            }
+            Move::Delete { task } => {
+                let step = store.delete_step(self.ids[*task]).await.unwrap();
+                return Answer::Asked { changed: step == DeleteStep::Deleted };
             }
             Move::HandBack { tasks, later } => {
                 let ids = tasks.iter().map(|nth| self.ids[*nth]).collect();
@@ -367,10 +386,15 @@ impl System {
     pub(super) fn matches(&mut self, model: &Model, a_move: &Move) {
         let arena = self.arena;
         arena.runtime.block_on(async {
-            let expected: Vec<&Row> = model.tasks.iter().map(|task| &task.row).collect();
+            let expected: Vec<&Row> = model.tasks.iter().filter(|task| !task.gone).map(|task| &task.row).collect();
             assert_eq!(self.rows().await.iter().collect::<Vec<_>>(), expected, "after {a_move:?}");
             let wrong: Vec<String> = self.sql.query(INCONSISTENT).await.unwrap();
             assert!(wrong.is_empty(), "after {a_move:?}: {wrong:#?}");
+            let noted: Vec<Vec<u8>> = self.sql.exec(NOTED, (&*self.queue,)).await.unwrap();
+            let failed =
+                model.tasks.iter().zip(&self.ids).filter(|(task, _)| !task.gone && task.row.status == Status::Failed);
+            let failed: Vec<TaskId> = failed.map(|(_, id)| *id).collect();
+            assert_eq!(noted.iter().map(|bytes| id(bytes)).collect::<Vec<_>>(), failed, "after {a_move:?}");
             arena.tools.outbox.flush().await;
             let state = arena.tools.stream.state(&self.queue).await.unwrap();
             assert_eq!(state.unread, u64::try_from(model.unread.len()).unwrap(), "after {a_move:?}");

@@ -36,6 +36,8 @@ pub(super) struct Task {
     /// Its visits to the backlog.
     pub(super) visits: u32,
     pub(super) expires: Option<i64>,
+    /// It was deleted.
+    pub(super) gone: bool,
     patience: i64,
     max_attempts: u32,
 }
@@ -101,6 +103,7 @@ impl Task {
             steps: 0,
             visits: 0,
             expires: new.mortal.then_some(now + HOUR),
+            gone: false,
             patience: if new.patient { HOUR } else { 0 },
             max_attempts: new.max_attempts,
         }
@@ -121,6 +124,13 @@ impl Task {
     fn end(&mut self, status: Status, reason: Option<Reason>) {
         self.become_(status, 0);
         self.row.reason = reason;
+    }
+
+    /// What is forgiven and forgotten of a task that is retried by hand.
+    pub(super) fn again(&mut self, now: i64) {
+        let row = &mut self.row;
+        (row.forgiven, row.crashes, row.reason, row.cancel) = (row.attempt, 0, None, false);
+        self.expires = self.expires.filter(|at| *at > now);
     }
 
     fn exhausted(&self, attempt: u32) -> bool {
@@ -185,6 +195,7 @@ impl Task {
     pub(super) fn claim(&mut self, worker: Worker, attempt: u32, now: i64) -> Option<LostClaim> {
         let (row, expired) = (&self.row, self.expires.is_some_and(|at| at <= now));
         match row.status {
+            _ if self.gone => Some(LostClaim::Gone),
             Status::Queued if row.attempt == attempt && expired => {
                 self.back(Status::Cancelled, 0);
                 self.row.reason = Some(Reason::Expired);

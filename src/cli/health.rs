@@ -1,0 +1,71 @@
+//! `health`: for people, and for the health checks of containers.
+
+use super::Failure;
+use super::connection::Connection;
+use super::table::{Cell, Column, Table, Tone, details};
+use super::terminal::{Style, say};
+use crate::client::{HealthPart, HealthReport};
+
+/// Ask a server how it and what it stands on are
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  taskrunnerx health
+  taskrunnerx health --url http://10.0.0.5:8000 --json | jq .parts
+  taskrunnerx health --ready        only whether it would accept submissions, as /readyz
+
+In a Dockerfile: HEALTHCHECK CMD [\"taskrunnerx\", \"health\", \"--ready\"]
+
+Exit codes: 0 it works, also degraded (without Redis, or with settings that may lose tasks), 1 it is down
+or not ready, 2 usage, 3 it cannot be reached.")]
+pub(super) struct Args {
+    /// Only whether submissions would be accepted, as /readyz
+    #[arg(long)]
+    ready: bool,
+    /// The JSON that the server gives
+    #[arg(long, conflicts_with = "ready")]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let Args { ready, json, connection } = args;
+    let client = connection.client()?;
+    if ready {
+        client.ready().await?;
+        say("ready");
+        return Ok(());
+    }
+    let reply = client.health().await?;
+    let report: HealthReport = reply.read()?;
+    if json {
+        say(&reply.text());
+    } else {
+        say(&shown(&report, Style::detect()));
+    }
+    // It has been said.
+    if reply.is_success() { Ok(()) } else { Err(Failure::new("")) }
+}
+
+fn shown(report: &HealthReport, style: Style) -> String {
+    let HealthReport { status, version, roles, parts } = report;
+    let mut table = Table::new(&[Column::Text("PART"), Column::Text("STATUS"), Column::Long("DETAIL")]);
+    for (name, HealthPart { status, detail, warnings }) in parts {
+        let detail = detail.iter().chain(warnings).cloned().collect::<Vec<_>>().join("; ");
+        table.row(vec![Cell::new(name), Cell::toned(status, tone(status)), Cell::new(detail)]);
+    }
+    let whole = vec![
+        ("status", Cell::toned(status, tone(status))),
+        ("version", Cell::new(version)),
+        ("roles", Cell::list(roles)),
+    ];
+    format!("{}\n\n{}", details(whole, style), table.render(style))
+}
+
+fn tone(status: &str) -> Tone {
+    match status {
+        "ok" => Tone::Good,
+        "down" => Tone::Bad,
+        _ => Tone::Waiting,
+    }
+}

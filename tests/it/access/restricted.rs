@@ -1,0 +1,188 @@
+//! Keys that are restricted to queues and task types.
+
+use super::{BOOTSTRAP, ask, asked, make, send};
+use crate::harness::{Daemon, World, eventually};
+use serde_json::{Value, json};
+use taskrunnerx::lifecycle::access::NewKey;
+use taskrunnerx::task::Scope;
+
+const TYPES: &str = "[tasks.dig]\npull = true\n[tasks.bury]\npull = true\n";
+
+async fn daemon(world: &World) -> Daemon {
+    let mut builder = world.daemon("api,worker");
+    builder.env("TASKRUNNERX_API_KEY", BOOTSTRAP).file(TYPES);
+    builder.ready().await
+}
+
+/// Everything but the making of keys, on queue `a` and the types `noop` and `dig`.
+async fn key(world: &World) -> String {
+    let list = |items: &[&str]| Some(items.iter().map(|item| (*item).to_owned()).collect());
+    let scopes = [Scope::Operate, Scope::Work];
+    let key = NewKey { queues: list(&["a"]), names: list(&["noop", "dig"]), ..asked("restricted", &scopes) };
+    make(&world.store().await, key).await.1
+}
+
+/// Submits as one who may; gives the id.
+async fn submit(daemon: &Daemon, name: &str, queue: &str) -> String {
+    let body =
+        json!({"name": name, "queue": queue, "delay": if ["dig", "bury"].contains(&name) { "0s" } else { "1h" }});
+    let (status, task) = ask(daemon, "POST", "/api/tasks", Some(BOOTSTRAP), Some(&body)).await;
+    assert_eq!(status, 201, "{task}");
+    task["id"].as_str().unwrap().to_owned()
+}
+
+fn field(list: &Value, name: &str) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|one| one[name].as_str().unwrap().to_owned()).collect()
+}
+
+fn pointers(problem: &Value) -> Vec<String> {
+    field(&problem["errors"], "pointer")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_outside_is_not_there_for_readers() {
+    let world = World::new().await;
+    let daemon = daemon(&world).await;
+    let key = key(&world).await;
+    let inside = submit(&daemon, "noop", "a").await;
+    let (other_queue, other_name) = (submit(&daemon, "noop", "b").await, submit(&daemon, "echo", "a").await);
+    let missing = "0190163d-8694-739b-aea5-966c26f8ad91";
+    let get = async |path: &str| ask(&daemon, "GET", path, Some(&key), None).await;
+    for rest in ["", "/attempts", "/logs", "/events"] {
+        let at = |id: &str| format!("/api/tasks/{id}{rest}");
+        assert_eq!(send(&daemon, "GET", &at(&inside), Some(&key), None).await.status().as_u16(), 200, "{rest}");
+        let (_, none) = get(&at(missing)).await;
+        for outside in [&other_queue, &other_name] {
+            let (status, problem) = get(&at(outside)).await;
+            assert_eq!(status, 404, "{rest}: {problem}");
+            // Nothing tells it from one that is not there.
+            assert_eq!(problem.to_string().replace(outside.as_str(), missing), none.to_string());
+        }
+    }
+    let listed = async |query: &str| {
+        let (status, page) = get(&format!("/api/tasks{query}")).await;
+        assert_eq!(status, 200, "{page}");
+        field(&page["tasks"], "id")
+    };
+    assert_eq!(listed("").await, [inside.clone()]);
+    assert_eq!(listed("?queue=a,b&name=noop,echo").await, [inside.clone()]);
+    assert_eq!(listed(&format!("?id={inside},{other_queue},{other_name}")).await, [inside.clone()]);
+    for nothing in ["?queue=b", "?name=echo", "?queue=b&name=echo"] {
+        assert_eq!(listed(nothing).await, Vec::<String>::new(), "{nothing}");
+    }
+    assert_eq!(field(&get("/api/queues").await.1["queues"], "name"), ["a"]);
+    assert_eq!((get("/api/queues/a").await.0, get("/api/queues/b").await.0), (200, 404));
+    assert_eq!(field(&get("/api/task-types").await.1["task_types"], "name"), ["dig", "noop"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_outside_is_refused_to_who_changes_something() {
+    let world = World::new().await;
+    let daemon = daemon(&world).await;
+    let key = key(&world).await;
+    let post = async |path: &str, body: Value| ask(&daemon, "POST", path, Some(&key), Some(&body)).await;
+    assert_eq!(post("/api/tasks", json!({"name": "noop", "queue": "a"})).await.0, 201);
+    let (status, problem) = post("/api/tasks", json!({"name": "echo", "queue": "b"})).await;
+    assert_eq!((status, pointers(&problem)), (403, vec!["#/name".to_owned(), "#/queue".to_owned()]), "{problem}");
+    // The queue that nobody named.
+    let (status, problem) = post("/api/tasks", json!({"name": "noop"})).await;
+    assert_eq!((status, pointers(&problem)), (403, vec!["#/queue".to_owned()]), "{problem}");
+    let tasks: Vec<Value> = ["a", "a", "a", "b", "a"].map(|queue| json!({"name": "noop", "queue": queue})).to_vec();
+    let (status, problem) = post("/api/tasks/bulk", json!({"tasks": tasks})).await;
+    assert_eq!((status, pointers(&problem)), (403, vec!["#/tasks/3/queue".to_owned()]), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("may use a"), "{problem}");
+    let (_, page) = ask(&daemon, "GET", "/api/tasks", Some(BOOTSTRAP), None).await;
+    assert_eq!(page["tasks"].as_array().unwrap().len(), 1, "nothing of what was refused is there");
+
+    let (inside, outside) = (submit(&daemon, "noop", "a").await, submit(&daemon, "echo", "a").await);
+    assert_eq!(post(&format!("/api/tasks/{outside}/cancel"), json!({})).await.0, 404);
+    assert_eq!(
+        ask(&daemon, "GET", &format!("/api/tasks/{outside}"), Some(BOOTSTRAP), None).await.1["status"],
+        "scheduled"
+    );
+    assert_eq!(post(&format!("/api/tasks/{inside}/cancel"), json!({})).await.0, 200);
+    // A queue is for all types.
+    for path in ["/api/queues/a/pause", "/api/queues/b/pause", "/api/queues/a/resume", "/api/queues/b/resume"] {
+        assert_eq!(post(path, json!({})).await.0, 403, "{path}");
+    }
+    let queue = NewKey { queues: Some(vec!["a".to_owned()]), ..asked("queue", &[Scope::Operate]) };
+    let queue = make(&world.store().await, queue).await.1;
+    let pause = async |path: &str| ask(&daemon, "POST", path, Some(&queue), None).await.0;
+    assert_eq!((pause("/api/queues/a/pause").await, pause("/api/queues/b/pause").await), (200, 403));
+    assert_eq!(daemon.metric("taskrunnerx_http_refused_total{kind=\"restricted\"}").await, 8.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_outside_claims_and_reports_only_on_what_its_key_allows() {
+    let world = World::new().await;
+    let daemon = daemon(&world).await;
+    let key = key(&world).await;
+    let post = async |key: &str, path: &str, body: Value| ask(&daemon, "POST", path, Some(key), Some(&body)).await;
+    let (status, problem) = post(&key, "/api/workers/claim", json!({"queues": ["a", "b"]})).await;
+    assert_eq!((status, pointers(&problem)), (403, vec!["#/queues/1".to_owned()]), "{problem}");
+    // Of another type, and before the others.
+    let buried = submit(&daemon, "bury", "a").await;
+    let dug = submit(&daemon, "dig", "a").await;
+    let (status, given) = post(&key, "/api/workers/claim", json!({"queues": ["a"], "max": 10, "wait": "30s"})).await;
+    assert_eq!((status, field(&given["tasks"], "id")), (200, vec![dug.clone()]), "{given}");
+    let worker = given["worker_id"].clone();
+    let (_, given) = post(BOOTSTRAP, "/api/workers/claim", json!({"queues": ["a"], "max": 10, "wait": "30s"})).await;
+    assert_eq!(field(&given["tasks"], "id"), [buried.clone()]);
+    let other = given["worker_id"].clone();
+    let (_, heard) = post(
+        &key,
+        &format!("/api/workers/{}/heartbeat", other.as_str().unwrap()),
+        json!({"tasks": [{"id": buried, "attempt": 1, "progress": 0.5}]}),
+    )
+    .await;
+    assert_eq!(heard["lost"], json!([buried]), "{heard}");
+    for verb in ["complete", "fail"] {
+        let body = json!({"worker_id": other, "attempt": 1, "error": "no"});
+        let body = if verb == "complete" { json!({"worker_id": other, "attempt": 1}) } else { body };
+        assert_eq!(post(&key, &format!("/api/tasks/{buried}/{verb}"), body).await.0, 404, "{verb}");
+    }
+    let (status, done) =
+        post(&key, &format!("/api/tasks/{dug}/complete"), json!({"worker_id": worker, "attempt": 1})).await;
+    assert_eq!((status, &done["status"]), (200, &json!("completed")), "{done}");
+    let (status, _) =
+        post(BOOTSTRAP, &format!("/api/tasks/{buried}/complete"), json!({"worker_id": other, "attempt": 1})).await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_tell_only_of_what_is_allowed() {
+    let world = World::new().await;
+    let daemon = daemon(&world).await;
+    let key = key(&world).await;
+    let mut all = send(&daemon, "GET", "/api/events", Some(BOOTSTRAP), None).await;
+    let mut some = send(&daemon, "GET", "/api/events", Some(&key), None).await;
+    let mut none = send(&daemon, "GET", "/api/events?queue=b", Some(&key), None).await;
+    let read = async |stream: &mut reqwest::Response, text: &mut String| {
+        let chunk = stream.chunk().await.unwrap().expect("the stream goes on");
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    };
+    let (mut of_all, mut of_some, mut of_none) = (String::new(), String::new(), String::new());
+    read(&mut none, &mut of_none).await;
+    // It hears from a moment after it began to listen.
+    let (outside, inside) = eventually("both hear", async || {
+        let outside = [submit(&daemon, "noop", "b").await, submit(&daemon, "echo", "a").await];
+        let inside = submit(&daemon, "noop", "a").await;
+        let heard = async {
+            while !of_all.contains(&inside) {
+                read(&mut all, &mut of_all).await;
+            }
+            while !of_some.contains(&inside) {
+                read(&mut some, &mut of_some).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(2), heard).await.ok()?;
+        Some((outside, inside))
+    })
+    .await;
+    assert!(of_some.contains(&inside));
+    for one in &outside {
+        assert!(of_all.contains(one) && !of_some.contains(one), "{of_some}");
+    }
+    let more = tokio::time::timeout(std::time::Duration::from_millis(100), none.chunk()).await;
+    assert!(more.is_err() && !of_none.contains("move"), "{of_none}");
+}

@@ -1,0 +1,88 @@
+"""What schemathesis cannot know from the specification, which is the same for every installation."""
+
+import json
+import os
+import re
+import urllib.request
+import uuid
+
+import schemathesis
+from hypothesis import strategies as st
+
+URL = os.environ["TASKRUNNERX_URL"]
+KEY = os.environ["TASKRUNNERX_API_KEY"]
+KEY_FORM = re.compile("[!#-~][!-~]{0,254}|\".+\"")
+DURATION = re.compile("[0-9]+(ms|s)")
+
+# A duration's units in words of the interface; no longer than any field takes, none that keeps a request waiting.
+schemathesis.openapi.format(
+    "taskrunnerx-duration", st.integers(1, 50).map("{}ms".format) | st.sampled_from(["1s", "1s500ms"])
+)
+
+
+@schemathesis.hook
+def before_load_schema(context, raw_schema):
+    """The task types that this daemon has, with the schemas of their payloads: `GET /api/task-types`."""
+    request = urllib.request.Request(f"{URL}/api/task-types", headers={"authorization": f"Bearer {KEY}"})
+    with urllib.request.urlopen(request) as answer:
+        types = json.load(answer)["task_types"]
+    submission = raw_schema["components"]["schemas"]["Submission"]
+    submission["properties"]["name"] = {"enum": [one["name"] for one in types]}
+    submission["allOf"] += [
+        {
+            "if": {"required": ["name"], "properties": {"name": {"const": one["name"]}}},
+            "then": {"required": ["payload"], "properties": {"payload": one["schema"]}},
+        }
+        for one in types
+        if one["schema"] is not None
+    ]
+
+
+def submissions(body):
+    """Every submission in a body."""
+    several = body.get("tasks") if isinstance(body, dict) else None
+    return [one for one in [body, *(several if isinstance(several, list) else [])] if isinstance(one, dict)]
+
+
+def seconds(span, default):
+    """A duration that the hooks made, or a number; None for anything else."""
+    if span is None:
+        return default
+    if isinstance(span, (int, float)) and not isinstance(span, bool):
+        return span
+    parts = re.fullmatch("([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?", span) if isinstance(span, str) else None
+    units = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+    if parts is None:
+        return None
+    return sum(int(part.rstrip("dhms")) * units[part.lstrip("0123456789")] for part in parts.groups() if part)
+
+
+def order(backoff):
+    if not isinstance(backoff, dict):
+        return
+    base = seconds(backoff.get("base"), 1)
+    most = seconds(backoff.get("max"), base if backoff.get("kind") == "fixed" else 3600)
+    if base is not None and most is not None and base > most:
+        if backoff.get("base") is not None:
+            backoff["max"] = backoff["base"]
+        else:
+            backoff["base"] = backoff["max"]
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    """Three things that JSON Schema has no word for: a backoff's base is not above its max, an Idempotency-Key goes with
+    one body only, and nobody here has a minute to wait in each of hundreds of calls that may."""
+    for submission in submissions(case.body):
+        order(submission.get("backoff"))
+    for place in (case.body, case.query):
+        wait = place.get("wait") if isinstance(place, dict) else None
+        if isinstance(wait, str) and DURATION.fullmatch(wait):
+            place["wait"] = "50ms"
+        elif isinstance(wait, (int, float)) and 0.05 < wait <= 60:
+            place["wait"] = 0.05
+    headers = case.headers if case.headers is not None else {}
+    if "wait=" in str(headers.get("Prefer", "")):
+        headers["Prefer"] = "wait=0"
+    if KEY_FORM.fullmatch(str(headers.get("Idempotency-Key", ""))):
+        headers["Idempotency-Key"] = uuid.uuid4().hex
