@@ -3,6 +3,7 @@
 //! What is answered here holds in every process, see [`crate::lifecycle::access`]: so each change takes a second.
 
 use super::caller::Caller;
+use super::openapi::{KeyPath, KeyRequest, RotateRequest, ScopeWord};
 use super::problem::Problem;
 use super::queues::no_faults;
 use super::task_json::{Id, Time};
@@ -20,24 +21,29 @@ use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// Most queues, and most task types, that one key is restricted to.
-const MAX_NAMES: usize = 64;
+pub(super) const MAX_NAMES: usize = 64;
 /// Highest limit of a key, in requests a second.
 pub(super) const MAX_RATE: u32 = 1_000_000;
 /// Shortest life of a key.
-const MIN_LIFE: Duration = Duration::from_secs(1);
+pub(super) const MIN_LIFE: Duration = Duration::from_secs(1);
 
-#[derive(serde::Serialize)]
-struct KeysJson {
+/// Every key, the oldest first.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Keys)]
+pub(super) struct KeysJson {
     keys: Vec<KeyJson>,
 }
 
-#[derive(serde::Serialize)]
-struct KeyJson {
+/// A key.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Key)]
+pub(super) struct KeyJson {
     id: Id,
     name: String,
     /// The secret, in the answer that makes it and in no other.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    #[schema(value_type = Vec<ScopeWord>)]
     scopes: Vec<&'static str>,
     /// Null: every queue.
     queues: Option<Vec<String>>,
@@ -76,12 +82,27 @@ impl KeyJson {
 }
 
 /// Every key, the oldest first, with the latest of those revoked.
+#[utoipa::path(
+    get, path = "/api/keys", tag = "Keys", operation_id = "listKeys",
+    summary = "List keys",
+    responses((status = 200, description = "Every key, the oldest first, with the latest of those revoked.", body = KeysJson))
+)]
 pub(super) async fn list(state: Data<State>) -> Result<HttpResponse, Problem> {
     let rows = access::list(&state.services()?.tools.store).await?;
     Ok(HttpResponse::Ok().json(KeysJson { keys: rows.into_iter().map(|row| KeyJson::new(row, None)).collect() }))
 }
 
 /// Makes a key: 201 with its secret.
+#[utoipa::path(
+    post, path = "/api/keys", tag = "Keys", operation_id = "createKey",
+    summary = "Make a key",
+    description = "Every process lets it in from here on. Its secret is in this answer and in no other: only its hash is kept.",
+    request_body = KeyRequest,
+    responses(
+        (status = 201, description = "The key, with its secret.", body = KeyJson),
+        (status = 409, description = "There are too many keys: revoke some."),
+    )
+)]
 pub(super) async fn create(
     state: Data<State>,
     caller: Caller,
@@ -109,6 +130,17 @@ pub(super) async fn create(
 }
 
 /// Gives a key another secret: 200 with it.
+#[utoipa::path(
+    post, path = "/api/keys/{id}/rotate", tag = "Keys", operation_id = "rotateKey",
+    summary = "Give a key another secret",
+    description = "The one before works on for `overlap`, if that is asked for.",
+    params(KeyPath),
+    request_body = Option<RotateRequest>,
+    responses(
+        (status = 200, description = "The key, with its new secret.", body = KeyJson),
+        (status = 409, description = "It is revoked, or has expired."),
+    )
+)]
 pub(super) async fn rotate(
     state: Data<State>,
     caller: Caller,
@@ -127,6 +159,13 @@ pub(super) async fn rotate(
 }
 
 /// Revokes a key, also one that is so already: 204 when no process lets it in any more.
+#[utoipa::path(
+    delete, path = "/api/keys/{id}", tag = "Keys", operation_id = "revokeKey",
+    summary = "Revoke a key",
+    description = "Also one that is revoked already.",
+    params(KeyPath),
+    responses((status = 204, description = "It is revoked: no process lets it in any more."))
+)]
 pub(super) async fn revoke(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     access::revoke(&services.tools.store, parse_id(&id)?, caller.actor()).await?;

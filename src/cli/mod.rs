@@ -138,11 +138,11 @@ pub fn main(registry: Registry) -> ExitCode {
         _ => {}
     }
     let Cli { config, command } = Cli::parse();
-    let mut runtime = if matches!(command, Command::Serve(_) | Command::Dev(_)) {
-        tokio::runtime::Builder::new_multi_thread()
-    } else {
-        // Nothing is to be won by more; and `bench` leaves the rest of the machine to the server that it measures.
-        tokio::runtime::Builder::new_current_thread()
+    let mut runtime = match &command {
+        // It leaves the rest of the machine to the server that it measures, and wakes no other thread.
+        Command::Bench(_) => tokio::runtime::Builder::new_current_thread(),
+        // Migrations block one of its threads.
+        _ => tokio::runtime::Builder::new_multi_thread(),
     };
     let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,

@@ -16,8 +16,14 @@ use utoipa::openapi::{
 const BEARER: &str = "key";
 const PROBLEM: &str = "application/problem+json";
 /// Fields of answers (`*`: all) that are left out where there is nothing to say; all others are always there.
-const SOMETIMES: [(&str, &str); 4] =
-    [("CauseFields", "*"), ("Task", "warnings"), ("HealthPart", "detail"), ("HealthPart", "warnings")];
+const SOMETIMES: [(&str, &str); 5] =
+    [("CauseFields", "*"), ("Key", "key"), ("Task", "warnings"), ("HealthPart", "detail"), ("HealthPart", "warnings")];
+
+/// Where the key has a limit (draft-ietf-httpapi-ratelimit-headers).
+const PACE: [(&str, &str); 2] = [
+    ("RateLimit-Policy", "Requests a second that the key may make, where it has a limit."),
+    ("RateLimit", "What is left of them."),
+];
 
 /// A problem that many routes have: its status, its name among the components, what it says.
 type Common = (&'static str, &'static str, &'static str);
@@ -135,6 +141,11 @@ fn headers(status: &str) -> Vec<(String, RefOr<Header>)> {
     let mut headers = vec![header("x-request-id", "The request's id, which the log has too.", text())];
     if matches!(status, "429" | "503") {
         headers.push(header("Retry-After", "Seconds to wait.", Schema::Object(words::whole(0, u32::MAX, ""))));
+    }
+    if status == "429" {
+        for (name, about) in PACE {
+            headers.push(header(name, about, text()));
+        }
     }
     if status == "401" {
         headers.push(header("WWW-Authenticate", "`Bearer`.", text()));

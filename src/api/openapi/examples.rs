@@ -57,6 +57,21 @@ pub(super) fn of(component: &str) -> Option<Value> {
             "queues": {"total": 2, "paused": 1}, "workers": {"live": 1, "processes": 1, "pull": 0, "slots": 64, "busy": 3},
             "process": {"version": env!("CARGO_PKG_VERSION"), "roles": ["api", "worker", "scheduler"], "uptime": "3d4h"}
         }),
+        "KeyRequest" => {
+            json!({"name": "billing", "scopes": ["submit", "read"], "queues": ["mail"], "expires_in": "90d"})
+        }
+        "RotateRequest" => json!({"overlap": "1h"}),
+        "Key" => {
+            let secret = json!({"key": "trx_the-secret-that-is-shown-once"});
+            secret
+                .as_object()
+                .into_iter()
+                .flatten()
+                .chain(key().as_object().into_iter().flatten())
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        }
+        "Keys" => json!({"keys": [key()]}),
         "Queue" => queue(),
         "Queues" => json!({"queues": [queue()]}),
         "TaskTypes" => json!({"task_types": [{
@@ -95,6 +110,14 @@ fn claimed() -> Value {
         "run_at": CREATED, "expires_at": null, "created_at": CREATED, "started_at": STARTED, "finished_at": null,
         "worker_id": WORKER, "result": null, "last_error": null, "progress": null, "progress_note": null, "tags": [],
         "metadata": null, "unique_key": null, "schedule": null, "cancel_requested_at": null, "deadline": "2030-01-31T12:10:00.021345Z"
+    })
+}
+
+fn key() -> Value {
+    json!({
+        "id": WORKER, "name": "billing", "scopes": ["submit", "read"], "queues": ["mail"], "names": null,
+        "rate_limit": null, "created_at": CREATED, "created_by": "root", "expires_at": "2030-05-01T12:00:00.000000Z",
+        "last_used_at": null, "revoked_at": null, "previous_until": null
     })
 }
 

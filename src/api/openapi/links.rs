@@ -21,7 +21,7 @@ const fn way(
     Way { from, status, to, parameters }
 }
 
-const TASK: &[(&str, &str)] = &[("id", "$response.body#/id")];
+const ID: &[(&str, &str)] = &[("id", "$response.body#/id")];
 const FIRST_TASK: &[(&str, &str)] = &[("id", "$response.body#/tasks/0/id")];
 const NEXT: (&str, &str) = ("cursor", "$response.body#/next_cursor");
 const QUEUE: &[(&str, &str)] = &[("queue", "$response.body#/name")];
@@ -29,10 +29,10 @@ const FIRST_QUEUE: &[(&str, &str)] = &[("queue", "$response.body#/queues/0/name"
 const WORKER: &[(&str, &str)] = &[("id", "$response.body#/worker_id")];
 
 const WAYS: &[Way] = &[
-    way("submitTask", "201", "getTask", TASK),
-    way("submitTask", "201", "listAttempts", TASK),
-    way("submitTask", "201", "listLogs", TASK),
-    way("submitTask", "201", "cancelTask", TASK),
+    way("submitTask", "201", "getTask", ID),
+    way("submitTask", "201", "listAttempts", ID),
+    way("submitTask", "201", "listLogs", ID),
+    way("submitTask", "201", "cancelTask", ID),
     way("submitTasks", "201", "getTask", FIRST_TASK),
     way("submitTasks", "201", "cancelTask", FIRST_TASK),
     way("listTasks", "200", "listTasks", &[NEXT]),
@@ -40,17 +40,19 @@ const WAYS: &[Way] = &[
     way("listTasks", "200", "listAttempts", FIRST_TASK),
     way("listTasks", "200", "listLogs", FIRST_TASK),
     way("listLogs", "200", "listLogs", &[("id", "$request.path.id"), NEXT]),
-    way("submitTask", "201", "runTask", TASK),
-    way("submitTask", "201", "explainTask", TASK),
+    way("submitTask", "201", "runTask", ID),
+    way("submitTask", "201", "explainTask", ID),
     way("listTasks", "200", "explainTask", FIRST_TASK),
     way("listWorkers", "200", "listWorkers", &[NEXT]),
-    way("cancelTask", "200", "retryTask", TASK),
-    way("cancelTask", "200", "deleteTask", TASK),
-    way("retryTask", "200", "cancelTask", TASK),
-    way("runTask", "200", "getTask", TASK),
+    way("cancelTask", "200", "retryTask", ID),
+    way("cancelTask", "200", "deleteTask", ID),
+    way("retryTask", "200", "cancelTask", ID),
+    way("runTask", "200", "getTask", ID),
     way("listFailures", "200", "listFailures", &[NEXT]),
-    way("cancelTask", "200", "getTask", TASK),
-    way("cancelTask", "202", "getTask", TASK),
+    way("cancelTask", "200", "getTask", ID),
+    way("cancelTask", "202", "getTask", ID),
+    way("createKey", "201", "rotateKey", ID),
+    way("createKey", "201", "revokeKey", ID),
     way("listQueues", "200", "getQueue", FIRST_QUEUE),
     way("listQueues", "200", "pauseQueue", FIRST_QUEUE),
     way("pauseQueue", "200", "resumeQueue", QUEUE),

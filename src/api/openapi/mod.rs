@@ -8,6 +8,7 @@
 
 mod answers;
 mod examples;
+mod keys;
 mod links;
 mod many;
 mod parameters;
@@ -16,15 +17,16 @@ mod requests;
 mod tests;
 mod words;
 
+pub(super) use keys::{KeyRequest, RotateRequest};
 pub(super) use many::{CancelMany, RetryMany};
 pub(super) use parameters::{
-    FailureFilter, IdempotencyKey, IfNoneMatch, LastEvent, LogFilter, MoveFilter, Prefer, QueuePath, TaskFilter,
-    TaskPath, Wait, WorkerFilter, WorkerPath,
+    FailureFilter, IdempotencyKey, IfNoneMatch, KeyPath, LastEvent, LogFilter, MoveFilter, Prefer, QueuePath,
+    TaskFilter, TaskPath, Wait, WorkerFilter, WorkerPath,
 };
 pub(super) use requests::{
     BulkSubmission, ClaimRequest, CompleteRequest, FailRequest, Heartbeat, PauseRequest, ResumeRequest, Submission,
 };
-pub(super) use words::{ReasonWord, Span, StatusWord};
+pub(super) use words::{ReasonWord, ScopeWord, Span, StatusWord};
 
 use super::{
     docs, etag, events, explain, failures, journal, listing, moves, ops, pull, queues, stats, task_types, tasks, verbs,
@@ -50,6 +52,7 @@ use utoipa::OpenApi;
         (name = "Tasks", description = "Submit tasks, find them, and change what becomes of them."),
         (name = "Workers", description = "Workers outside, in any language: they claim tasks over REST, and report on them."),
         (name = "Queues", description = "What waits, and whether it may start."),
+        (name = "Keys", description = "Who may do what."),
         (name = "Events", description = "Live, as server-sent events."),
         (name = "Process", description = "How this process is. Open, and in every role."),
     ),
@@ -59,6 +62,7 @@ use utoipa::OpenApi;
         task_types::list,
         pull::claim, pull::heartbeat, pull::complete, pull::fail, workers::list,
         queues::list, queues::get, queues::pause, queues::resume, stats::stats,
+        super::keys::list, super::keys::create, super::keys::rotate, super::keys::revoke,
         events::of_task, moves::of_all,
         ops::livez, ops::readyz, ops::health, ops::metrics, serve, docs::page, ops::root,
     ),

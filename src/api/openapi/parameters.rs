@@ -30,6 +30,10 @@ params!(
     WorkerPath: path("id", "The worker's id, as its first claim gave it.", uuid("")),
 );
 params!(
+    /// A key's id, in the path.
+    KeyPath: path("id", "The key's id.", uuid("")),
+);
+params!(
     /// A queue's name, in the path.
     QueuePath: path("queue", "The queue's name.", queue_name("")),
 );

@@ -2,7 +2,7 @@
 
 use super::super::task_json::{Id, Raw, Rule, Time};
 use crate::task::backoff::{MAX_FACTOR, MIN_FACTOR};
-use crate::task::{Reason, Status, duration, name};
+use crate::task::{Reason, Scope, Status, duration, name};
 use serde_json::{Value, json};
 use std::time::Duration;
 use utoipa::openapi::schema::{
@@ -64,6 +64,16 @@ named!(
     "Status",
     words(&Status::ALL.map(Status::as_str))
         .description(Some("Where a task is in its life. `completed`, `failed` and `cancelled` are final."))
+        .build()
+);
+
+/// What a key may do.
+pub(in crate::api) struct ScopeWord;
+named!(
+    ScopeWord,
+    "Scope",
+    words(&Scope::ALL.map(Scope::as_str))
+        .description(Some("What a key may do. `admin` includes `operate`, which includes `read` and `submit`."))
         .build()
 );
 

@@ -38,8 +38,8 @@ pub(super) struct CancelArgs {
   taskrunnerx tasks retry --status failed --name mail --since 2h --dry-run
   taskrunnerx tasks retry --fingerprint 1f8a2c4490d7b3e1 --yes
 
-A fingerprint is a group of `taskrunnerx failures`. Of a filter without --status those are meant that have failed.
-It asks before it changes anything, and needs --yes where there is no terminal.
+A fingerprint is a group of `taskrunnerx failures`. A filter without --status means those that have failed. It
+asks before it changes anything, and needs --yes where there is no terminal.
 
 Exit codes: 0 done, 1 one of them is not there, or waits, runs or has completed, 2 usage,
 3 the server cannot be reached.")]

@@ -73,6 +73,8 @@ def order(backoff):
 def before_call(context, case, kwargs):
     """Three things that JSON Schema has no word for: a backoff's base is not above its max, an Idempotency-Key goes with
     one body only, and nobody here has a minute to wait in each of hundreds of calls that may."""
+    if case.meta is not None and case.meta.generation.mode.is_negative:
+        return  # it is to be refused as it is
     for submission in submissions(case.body):
         order(submission.get("backoff"))
     for place in (case.body, case.query):
