@@ -353,21 +353,21 @@ mod tests {
         *fake.keys.lock().unwrap() = Some(vec![key("a")]);
         let ring = ring(&fake);
         let reads = || fake.reads.load(Ordering::SeqCst);
-        assert!(valid(&*ring.current().await.unwrap(), "a"));
+        assert!(valid(&ring.current().await.unwrap(), "a"));
         pass(499).await;
         ring.current().await.unwrap();
         assert_eq!(reads(), 1, "young");
         *fake.keys.lock().unwrap() = Some(Vec::new());
         pass(2).await;
-        assert!(valid(&*ring.current().await.unwrap(), "a"), "used while it is read again");
+        assert!(valid(&ring.current().await.unwrap(), "a"), "used while it is read again");
         pass(1).await;
         assert_eq!(reads(), 2);
-        assert!(!valid(&*ring.current().await.unwrap(), "a"));
+        assert!(!valid(&ring.current().await.unwrap(), "a"));
         // Nobody asks, nobody reads.
         pass(60_000).await;
         assert_eq!(reads(), 2);
         *fake.keys.lock().unwrap() = Some(vec![key("b")]);
-        assert!(valid(&*ring.current().await.unwrap(), "b"), "read before anybody is let in");
+        assert!(valid(&ring.current().await.unwrap(), "b"), "read before anybody is let in");
         assert_eq!(reads(), 3);
     }
 
@@ -377,12 +377,12 @@ mod tests {
         *fake.keys.lock().unwrap() = Some(vec![key("a")]);
         let ring = ring(&fake);
         fake.millis.store(900, Ordering::SeqCst);
-        assert!(valid(&*ring.current().await.unwrap(), "a"));
+        assert!(valid(&ring.current().await.unwrap(), "a"));
         *fake.keys.lock().unwrap() = Some(Vec::new());
         // Here for 150 ms, sent 1,050 ms ago.
         pass(150).await;
         fake.millis.store(0, Ordering::SeqCst);
-        assert!(!valid(&*ring.current().await.unwrap(), "a"));
+        assert!(!valid(&ring.current().await.unwrap(), "a"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -400,7 +400,7 @@ mod tests {
         *fake.keys.lock().unwrap() = Some(Vec::new());
         let second = ring.current().await.unwrap();
         assert!(!valid(&second, "a"));
-        assert!(valid(&*first.await.unwrap(), "a"), "whoever asked before it was read was let in by what held then");
+        assert!(valid(&first.await.unwrap(), "a"), "whoever asked before it was read was let in by what held then");
         assert_eq!(fake.reads.load(Ordering::SeqCst), 2);
     }
 

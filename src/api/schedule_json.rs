@@ -1,5 +1,6 @@
 //! A schedule, and an instant of it, as JSON.
 
+use super::openapi::{ReasonWord, Span, StatusWord};
 use super::queues::PauseJson;
 use super::task_json::{Id, Raw, Time};
 use crate::store::schedules::{LedgerRow, ScheduleRow};
@@ -8,16 +9,20 @@ use crate::task::schedule::{Definition, Rhythm};
 use crate::task::{Task, duration};
 
 /// A schedule with everything that its definition leaves to the defaults.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Schedule)]
 pub(super) struct ScheduleJson<'a> {
     name: &'a str,
     cron: Option<&'a str>,
+    #[schema(value_type = Option<Span>)]
     every: Option<String>,
     timezone: Option<&'a str>,
     task: Option<Raw<'a>>,
     misfire: Option<&'static str>,
+    #[schema(value_type = Option<Span>)]
     catch_up: Option<String>,
     overlap: Option<&'static str>,
+    #[schema(value_type = Option<Span>)]
     jitter: Option<String>,
     starts_at: Option<Time>,
     ends_at: Option<Time>,
@@ -41,13 +46,17 @@ pub(super) struct ScheduleJson<'a> {
 }
 
 /// What became of the latest task.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = LatestTask)]
 pub(super) struct Latest<'a> {
     id: Id,
+    #[schema(value_type = StatusWord)]
     status: &'static str,
+    #[schema(value_type = Option<ReasonWord>)]
     reason: Option<&'static str>,
     finished_at: Option<Time>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Raw)]
     result: Option<Raw<'a>>,
     last_error: Option<&'a str>,
 }
@@ -109,7 +118,8 @@ impl<'a> ScheduleJson<'a> {
 }
 
 /// A row of the ledger.
-#[derive(serde::Serialize)]
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = ScheduleFire)]
 pub(super) struct FireJson<'a> {
     schedule: &'a str,
     /// Of a row that stands for several instants a microsecond after the last of them.

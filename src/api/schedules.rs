@@ -1,65 +1,56 @@
-//! `/api/schedules`: what fires when, what people do with it, and what became of each instant.
+//! `/api/schedules` and `/api/schedules/{name}`: what fires when.
+//!
+//! A schedule belongs to whoever may use its task's queue and type.
 
 use super::caller::Caller;
 use super::journal::{faults, no_parameters};
+use super::openapi::{ScheduleFilter, SchedulePath, ScheduleRequest};
 use super::problem::Problem;
-use super::queues::{no_faults, pause_fields};
-use super::schedule_json::{FireJson, ScheduleJson};
-use super::task_json::{TaskJson, Time};
+use super::schedule_json::ScheduleJson;
 use super::{BODY_SLACK, Services, State, body};
-use crate::lifecycle::schedule::{Backfill, MAX_BACKFILL, ScheduleError};
+use crate::lifecycle::schedule::{MAX_BACKFILL, ScheduleError};
 use crate::store::schedules::{Defined, Removed, ScheduleRow};
 use crate::task::fields::{Fields, got};
-use crate::task::{Fault, Task, Timestamp, name, schedule, submission};
+use crate::task::schedule::{Definition, Read};
+use crate::task::{Fault, Submission, Task, name, schedule};
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Path, Payload, Query};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::future::try_join_all;
 use std::sync::Arc;
 
-const DEFAULT_LIMIT: u32 = 50;
-const MAX_LIMIT: u32 = 500;
-const DEFAULT_NEXT: u32 = 5;
-const MAX_NEXT: u32 = 1000;
+pub(super) const DEFAULT_LIMIT: u32 = 50;
+pub(super) const MAX_LIMIT: u32 = 500;
 /// Longest word for who manages a schedule: what its column holds.
-const MAX_MANAGER: usize = 16;
+pub(super) const MAX_MANAGER: usize = 16;
+/// What a list's cursors look like.
+pub(super) const LIST_CURSOR: &str = r"^n1\.[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$";
+/// Tells them from other text.
+const LIST_PREFIX: &str = "n1.";
 /// Who manages a schedule that is put over REST, unless the request says otherwise.
 const BY_API: &str = "api";
-/// Tell cursors from other text.
-const LIST_PREFIX: &str = "n1.";
-const LEDGER_PREFIX: &str = "t1.";
+/// Pages of schedules that are looked through for those of a key that is restricted.
+const MAX_LOOKS: u32 = 20;
 
-type Pairs = Query<Vec<(String, String)>>;
+pub(super) type Pairs = Query<Vec<(String, String)>>;
 
-#[derive(serde::Serialize)]
-struct SchedulesJson<'a> {
+/// A page of schedules.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = SchedulePage)]
+pub(super) struct SchedulesJson<'a> {
     schedules: Vec<ScheduleJson<'a>>,
     next_cursor: Option<String>,
 }
 
-#[derive(serde::Serialize)]
-struct FiresJson<'a> {
-    fires: Vec<FireJson<'a>>,
-    next_cursor: Option<String>,
-}
-
-#[derive(serde::Serialize)]
-struct NextJson {
-    next: Vec<Time>,
-}
-
-#[derive(serde::Serialize)]
-struct BackfillJson<'a> {
-    dry_run: bool,
-    /// The instants in the range, in order.
-    instants: Vec<Time>,
-    /// The tasks of those that had none.
-    tasks: Vec<TaskJson<'a>>,
-}
-
 /// A page of schedules, in order of their names.
-pub(super) async fn list(state: Data<State>, query: Pairs) -> Result<HttpResponse, Problem> {
+#[utoipa::path(
+    get, path = "/api/schedules", tag = "Schedules", operation_id = "listSchedules",
+    summary = "List schedules",
+    params(ScheduleFilter),
+    responses((status = 200, description = "A page of the schedules, in order of their names; without the results of their tasks.", body = SchedulesJson))
+)]
+pub(super) async fn list(state: Data<State>, caller: Caller, query: Pairs) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let (mut limit, mut after) = (DEFAULT_LIMIT, None);
     let found = faults(&query, |key, value| match key {
@@ -75,29 +66,86 @@ pub(super) async fn list(state: Data<State>, query: Pairs) -> Result<HttpRespons
     if !found.is_empty() {
         return Err(Problem::invalid(found));
     }
-    let mut rows = services.tools.store.schedules(after, limit + 1).await?;
-    let more = cut(&mut rows, limit);
-    let latest = try_join_all(rows.iter().map(|row| latest(services, row))).await?;
-    let read: Vec<_> = rows.iter().map(|row| definition(services, row)).collect();
-    let whole = rows.iter().zip(&latest).zip(&read);
-    let schedules =
-        whole.map(|((row, task), read)| ScheduleJson::new(row, read.as_ref(), task.as_ref(), false)).collect();
-    let next_cursor = rows.last().filter(|_| more).map(|last| format!("{LIST_PREFIX}{}", last.name));
-    Ok(HttpResponse::Ok().json(SchedulesJson { schedules, next_cursor }))
+    let (rows, next) = page(services, &caller, after, limit).await?;
+    let latest = try_join_all(rows.iter().map(|(row, _)| latest(services, &caller, row))).await?;
+    let schedules = rows.iter().zip(&latest).map(|((row, read), task)| {
+        ScheduleJson::new(row, read.as_ref().map(|read| &read.definition), task.as_ref(), false)
+    });
+    let next_cursor = next.map(|name| format!("{LIST_PREFIX}{name}"));
+    Ok(HttpResponse::Ok().json(SchedulesJson { schedules: schedules.collect(), next_cursor }))
+}
+
+type Rows = Vec<(ScheduleRow, Option<Read>)>;
+
+/// The schedules behind `after` that this caller sees, and the name that the next page begins behind. A key that is
+/// restricted may get fewer than there are: it is not searched for ever.
+async fn page(
+    services: &Services,
+    caller: &Caller,
+    mut after: Option<Arc<str>>,
+    limit: u32,
+) -> Result<(Rows, Option<Arc<str>>), Problem> {
+    let (wanted, mut seen) = (usize::try_from(limit).unwrap_or(usize::MAX), Vec::new());
+    let look = if caller.is_restricted() { MAX_LIMIT } else { limit + 1 };
+    for _ in 0..MAX_LOOKS {
+        let rows = services.tools.store.schedules(after.clone(), look).await?;
+        let last = u32::try_from(rows.len()).is_ok_and(|count| count < look);
+        for row in rows {
+            let read = definition(services, &row);
+            if !sees(services, caller, read.as_ref()) {
+                after = Some(row.name);
+                continue;
+            }
+            if seen.len() == wanted {
+                return Ok((seen, after));
+            }
+            after = Some(Arc::clone(&row.name));
+            seen.push((row, read));
+        }
+        if last {
+            return Ok((seen, None));
+        }
+    }
+    Ok((seen, after))
 }
 
 /// One schedule.
-pub(super) async fn get(state: Data<State>, path: Path<String>, query: Pairs) -> Result<HttpResponse, Problem> {
+#[utoipa::path(
+    get, path = "/api/schedules/{name}", tag = "Schedules", operation_id = "getSchedule",
+    summary = "Get a schedule",
+    params(SchedulePath),
+    responses((status = 200, description = "The schedule.", body = ScheduleJson))
+)]
+pub(super) async fn get(
+    state: Data<State>,
+    caller: Caller,
+    path: Path<String>,
+    query: Pairs,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let name = parse_name(&path)?;
     no_parameters(&query)?;
-    let row = services.tools.store.schedule(Arc::clone(&name)).await?.ok_or_else(|| no_such_schedule(&name))?;
-    answer(services, HttpResponse::Ok(), &row).await
+    let row = services.tools.store.schedule(Arc::clone(&name)).await?;
+    let row = row.filter(|row| visible(services, &caller, row)).ok_or_else(|| no_such_schedule(&name))?;
+    answer(services, &caller, HttpResponse::Ok(), &row).await
 }
 
 /// Puts a schedule: 201 where it is new, 200 where it was there.
+#[utoipa::path(
+    put, path = "/api/schedules/{name}", tag = "Schedules", operation_id = "putSchedule",
+    summary = "Put a schedule",
+    description = "Makes it, or replaces its definition; what has come by the definition before is put into the ledger first. One that was like this already stays as it is.",
+    params(SchedulePath),
+    request_body = ScheduleRequest,
+    responses(
+        (status = 201, description = "It is new.", body = ScheduleJson),
+        (status = 200, description = "It was there.", body = ScheduleJson),
+        (status = 409, description = "The configuration manages it."),
+    )
+)]
 pub(super) async fn put(
     state: Data<State>,
+    caller: Caller,
     request: HttpRequest,
     path: Path<String>,
     payload: Payload,
@@ -113,222 +161,139 @@ pub(super) async fn put(
     let read = schedule::read(&mut fields, services.max_payload);
     let found = fields.finish();
     let Some(read) = read.filter(|_| found.is_empty()) else { return Err(Problem::invalid(found)) };
+    let outside = caller.outside(&services.firing.queue_of(&read.task), &read.task.name, "/task");
+    if !outside.is_empty() {
+        return Err(Problem::restricted(outside));
+    }
+    if caller.is_restricted()
+        && let Some(row) = services.tools.store.schedule(Arc::clone(&name)).await?
+    {
+        owns(services, &caller, &row)?;
+    }
     let managed_by = managed_by.as_deref().unwrap_or(BY_API);
     let defined = services.firing.define(&name, &read, managed_by).await.map_err(|error| refused(&name, error))?;
     match defined {
         Defined::Created(row) => {
+            tracing::info!(schedule = &*name, by = caller.actor(), "schedule made");
             let mut response = HttpResponse::Created();
             response.insert_header((LOCATION, format!("/api/schedules/{name}")));
-            answer(services, response, &row).await
+            answer(services, &caller, response, &row).await
         }
-        Defined::Replaced(row) | Defined::Unchanged(row) => answer(services, HttpResponse::Ok(), &row).await,
+        Defined::Replaced(row) => {
+            tracing::info!(schedule = &*name, version = row.version, by = caller.actor(), "schedule changed");
+            answer(services, &caller, HttpResponse::Ok(), &row).await
+        }
+        Defined::Unchanged(row) => answer(services, &caller, HttpResponse::Ok(), &row).await,
         Defined::IsDue | Defined::Configured => Err(Problem::internal(&"a put that came to nothing")),
     }
 }
 
 /// Removes a schedule; its ledger stays for as long as ledgers are kept.
-pub(super) async fn delete(state: Data<State>, path: Path<String>) -> Result<HttpResponse, Problem> {
+#[utoipa::path(
+    delete, path = "/api/schedules/{name}", tag = "Schedules", operation_id = "deleteSchedule",
+    summary = "Remove a schedule",
+    description = "Its tasks go on, and its ledger stays for as long as ledgers are kept.",
+    params(SchedulePath),
+    responses(
+        (status = 204, description = "It is gone."),
+        (status = 409, description = "The configuration manages it."),
+    )
+)]
+pub(super) async fn delete(state: Data<State>, caller: Caller, path: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let name = parse_name(&path)?;
+    owned(services, &caller, &name).await?;
     match services.tools.store.remove_schedule(Arc::clone(&name)).await? {
-        Removed::Removed => Ok(HttpResponse::NoContent().finish()),
+        Removed::Removed => {
+            tracing::info!(schedule = &*name, by = caller.actor(), "schedule removed");
+            Ok(HttpResponse::NoContent().finish())
+        }
         Removed::Unknown => Err(no_such_schedule(&name)),
         Removed::Configured => Err(refused(&name, ScheduleError::Configured)),
     }
 }
 
-/// Pauses a schedule, also one that is paused: what comes meanwhile is skipped.
-pub(super) async fn pause(
-    state: Data<State>,
-    caller: Caller,
-    request: HttpRequest,
-    path: Path<String>,
-    payload: Payload,
-) -> Result<HttpResponse, Problem> {
-    let services = state.services()?;
-    let name = parse_name(&path)?;
-    let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
-    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
-    let asked = pause_fields(&mut fields, &caller);
-    no_faults(fields)?;
-    let row = services.tools.store.pause_schedule(Arc::clone(&name), asked).await?;
-    let row = row.ok_or_else(|| no_such_schedule(&name))?;
-    tracing::info!(schedule = &*name, by = caller.actor(), "schedule paused");
-    answer(services, HttpResponse::Ok(), &row).await
+/// Whether a schedule's task is one that this caller may use; one that cannot be read is for those who may use any.
+pub(super) fn sees(services: &Services, caller: &Caller, read: Option<&Read>) -> bool {
+    match read {
+        _ if !caller.is_restricted() => true,
+        Some(Read { task, .. }) => caller.sees(&services.firing.queue_of(task), &task.name),
+        None => false,
+    }
 }
 
-/// Resumes a schedule, also one that is not paused.
-pub(super) async fn resume(
-    state: Data<State>,
-    caller: Caller,
-    request: HttpRequest,
-    path: Path<String>,
-    payload: Payload,
-) -> Result<HttpResponse, Problem> {
-    let services = state.services()?;
-    let name = parse_name(&path)?;
-    nothing_asked(&request, payload).await?;
-    let row = services.tools.store.resume_schedule(Arc::clone(&name)).await?;
-    let row = row.ok_or_else(|| no_such_schedule(&name))?;
-    tracing::info!(schedule = &*name, by = caller.actor(), "schedule resumed");
-    answer(services, HttpResponse::Ok(), &row).await
+/// Whether a schedule is there for this caller.
+pub(super) fn visible(services: &Services, caller: &Caller, row: &ScheduleRow) -> bool {
+    !caller.is_restricted() || sees(services, caller, definition(services, row).as_ref())
 }
 
-/// Submits a schedule's task now: 201 with the task.
-pub(super) async fn run(
-    state: Data<State>,
-    request: HttpRequest,
-    path: Path<String>,
-    payload: Payload,
-) -> Result<HttpResponse, Problem> {
-    let services = state.services()?;
-    let name = parse_name(&path)?;
-    nothing_asked(&request, payload).await?;
-    let task = services.firing.run(&name).await.map_err(|error| refused(&name, error))?;
-    Ok(HttpResponse::Created()
-        .insert_header((LOCATION, format!("/api/tasks/{}", task.id)))
-        .json(TaskJson::new(&task, Vec::new())))
-}
-
-/// Submits tasks for the instants of a range that have none.
-pub(super) async fn backfill(
-    state: Data<State>,
-    request: HttpRequest,
-    path: Path<String>,
-    payload: Payload,
-) -> Result<HttpResponse, Problem> {
-    let services = state.services()?;
-    let name = parse_name(&path)?;
-    let bytes = body::read(&request, payload, BODY_SLACK).await?;
-    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
-    let (from, to) = (fields.take("from", submission::instant), fields.take("to", submission::instant));
-    for (field, read) in [("/from", from), ("/to", to)] {
-        if read.is_none() && !fields.has_fault(field) {
-            fields.fault(field, "is missing; takes a time as in RFC 3339: from is in the range, to is not");
+/// 403 where a schedule is another's.
+fn owns(services: &Services, caller: &Caller, row: &ScheduleRow) -> Result<(), Problem> {
+    match definition(services, row) {
+        Some(Read { task, .. }) => may(services, caller, &task),
+        None if caller.is_restricted() => {
+            Err(Problem::new(StatusCode::FORBIDDEN, "this key is restricted, and the schedule's task cannot be read"))
         }
+        None => Ok(()),
     }
-    if let (Some(from), Some(to)) = (from, to)
-        && to <= from
-    {
-        fields.fault("/to", "is not after from; there is nothing in between");
-    }
-    let dry_run =
-        fields.take("dry_run", |text| serde_json::from_str::<bool>(text).map_err(|_| got(text, "true or false")));
-    no_faults(fields)?;
-    let (from, to) = from.zip(to).ok_or_else(|| Problem::internal(&"a range without an end"))?;
-    let dry_run = dry_run.unwrap_or(false);
-    let done = services.firing.backfill(&name, from, to, dry_run).await.map_err(|error| refused(&name, error))?;
-    let Backfill { instants, submitted } = done;
-    let tasks = submitted.iter().map(|task| TaskJson::new(task, Vec::new())).collect();
-    Ok(HttpResponse::Ok().json(BackfillJson { dry_run, instants: instants.into_iter().map(Time).collect(), tasks }))
 }
 
-/// A page of a schedule's ledger, newest first. It outlives its schedule.
-pub(super) async fn fires(state: Data<State>, path: Path<String>, query: Pairs) -> Result<HttpResponse, Problem> {
-    let services = state.services()?;
-    let name = parse_name(&path)?;
-    let (mut limit, mut before) = (DEFAULT_LIMIT, None);
-    let found = faults(&query, |key, value| match key {
-        "limit" => read_count(value, MAX_LIMIT).map(|read| limit = read),
-        "cursor" => {
-            let micros = value.strip_prefix(LEDGER_PREFIX).and_then(|micros| micros.parse().ok());
-            let at = micros.filter(|micros| (0..8_835_000_000_000_000).contains(micros));
-            let takes = "the next_cursor of an earlier page, as it was given";
-            let at = at.and_then(Timestamp::from_timestamp_micros);
-            before = Some(at.ok_or_else(|| got(&name::quoted(value), takes))?);
-            Ok(())
-        }
-        _ => Err("is not a known parameter (known: limit, cursor)".to_owned()),
-    });
-    if !found.is_empty() {
-        return Err(Problem::invalid(found));
+/// 403 where a schedule's task is not one that this caller may use.
+pub(super) fn may(services: &Services, caller: &Caller, task: &Submission) -> Result<(), Problem> {
+    match caller.outside(&services.firing.queue_of(task), &task.name, "").as_slice() {
+        [] => Ok(()),
+        [fault, ..] => Err(Problem::new(StatusCode::FORBIDDEN, format!("the schedule's task: {}", fault.detail))),
     }
-    let store = &services.tools.store;
-    let mut rows = store.fires(Arc::clone(&name), before, limit + 1).await?;
-    if rows.is_empty() && store.schedule(Arc::clone(&name)).await?.is_none() {
-        return Err(no_such_schedule(&name));
-    }
-    let more = cut(&mut rows, limit);
-    let next_cursor =
-        rows.last().filter(|_| more).map(|last| format!("{LEDGER_PREFIX}{}", last.fire_at.timestamp_micros()));
-    let fires = rows.iter().map(|row| FireJson::new(&name, row)).collect();
-    Ok(HttpResponse::Ok().json(FiresJson { fires, next_cursor }))
 }
 
-/// The next instants of a schedule, as its definition has them: a pause is not looked at.
-pub(super) async fn next(state: Data<State>, path: Path<String>, query: Pairs) -> Result<HttpResponse, Problem> {
-    let services = state.services()?;
-    let name = parse_name(&path)?;
-    let mut count = DEFAULT_NEXT;
-    let found = faults(&query, |key, value| match key {
-        "n" => read_count(value, MAX_NEXT).map(|read| count = read),
-        _ => Err("is not a known parameter (known: n)".to_owned()),
-    });
-    if !found.is_empty() {
-        return Err(Problem::invalid(found));
+/// The same of a schedule by its name; whoever is not restricted is not looked up.
+pub(super) async fn owned(services: &Services, caller: &Caller, name: &Arc<str>) -> Result<(), Problem> {
+    if !caller.is_restricted() {
+        return Ok(());
     }
-    let (row, read) = services.firing.read(&name).await.map_err(|error| refused(&name, error))?;
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let left = read
-        .definition
-        .max_fires
-        .map_or(count, |max| usize::try_from(max.saturating_sub(row.fires)).unwrap_or(usize::MAX).min(count));
-    let instants = std::iter::successors(row.next_fire_at, |at| read.definition.next_after(*at));
-    Ok(HttpResponse::Ok().json(NextJson { next: instants.take(left).map(Time).collect() }))
+    let row = services.tools.store.schedule(Arc::clone(name)).await?.ok_or_else(|| no_such_schedule(name))?;
+    owns(services, caller, &row)
 }
 
-async fn answer(
+pub(super) async fn answer(
     services: &Services,
-    mut response: actix_web::HttpResponseBuilder,
+    caller: &Caller,
+    mut response: HttpResponseBuilder,
     row: &ScheduleRow,
 ) -> Result<HttpResponse, Problem> {
-    let latest = latest(services, row).await?;
-    let definition = definition(services, row);
-    Ok(response.json(ScheduleJson::new(row, definition.as_ref(), latest.as_ref(), true)))
+    let latest = latest(services, caller, row).await?;
+    let read = definition(services, row);
+    Ok(response.json(ScheduleJson::new(row, read.as_ref().map(|read| &read.definition), latest.as_ref(), true)))
 }
 
-async fn latest(services: &Services, row: &ScheduleRow) -> Result<Option<Task>, Problem> {
-    match row.last_task {
-        Some(id) => Ok(services.lookup.task(id).await?),
-        None => Ok(None),
-    }
+/// The latest task, where this caller may see it: an earlier definition may have been another's.
+async fn latest(services: &Services, caller: &Caller, row: &ScheduleRow) -> Result<Option<Task>, Problem> {
+    let Some(id) = row.last_task else { return Ok(None) };
+    Ok(services.lookup.task(id).await?.filter(|task| caller.sees(&task.queue, &task.name)))
 }
 
 /// None: somebody else has written it.
-fn definition(services: &Services, row: &ScheduleRow) -> Option<schedule::Definition> {
-    schedule::Definition::from_json(&row.definition, services.max_payload).ok().map(|read| read.definition)
+fn definition(services: &Services, row: &ScheduleRow) -> Option<Read> {
+    Definition::from_json(&row.definition, services.max_payload).ok()
 }
 
-async fn nothing_asked(request: &HttpRequest, payload: Payload) -> Result<(), Problem> {
-    let bytes = body::read_or_empty(request, payload, BODY_SLACK).await?;
-    no_faults(Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?)
-}
-
-/// Cuts what was read to see whether there is more; says whether there is.
-fn cut<T>(rows: &mut Vec<T>, limit: u32) -> bool {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    more
-}
-
-fn read_count(value: &str, most: u32) -> Result<u32, String> {
+pub(super) fn read_count(value: &str, most: u32) -> Result<u32, String> {
     let read = value.parse().ok().filter(|read| (1..=most).contains(read));
     read.ok_or_else(|| got(&name::quoted(value), &format!("a whole number from 1 to {most}")))
 }
 
-fn parse_name(text: &str) -> Result<Arc<str>, Problem> {
+pub(super) fn parse_name(text: &str) -> Result<Arc<str>, Problem> {
     match name::check(text, name::MAX_NAME) {
         Ok(()) => Ok(text.into()),
         Err(fault) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the schedule's name: {fault}"))),
     }
 }
 
-fn no_such_schedule(name: &str) -> Problem {
+pub(super) fn no_such_schedule(name: &str) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, format!("there is no schedule {name}; PUT /api/schedules/{name} makes it"))
 }
 
-fn refused(name: &str, error: ScheduleError) -> Problem {
+pub(super) fn refused(name: &str, error: ScheduleError) -> Problem {
     match error {
         ScheduleError::Store(error) => error.into(),
         ScheduleError::Refused(faults) => {

@@ -11,6 +11,21 @@ use crate::task::fields::Fields;
 use crate::task::schedule;
 
 const SECTION: &str = "schedules";
+/// Each key of a schedule, and what it takes: for the reference. A test asks the reader which keys it knows.
+const KEYS: [(&str, &str); 12] = [
+    ("starts_at", "a time as in RFC 3339, as text"),
+    ("ends_at", "a time as in RFC 3339, as text"),
+    ("cron", "a cron expression of five fields, of six with seconds first, or such as \"@daily\""),
+    ("every", "a duration from 1s to 366d"),
+    ("timezone", "a time zone such as \"UTC\" or \"Europe/Berlin\""),
+    ("task", "a table as `POST /api/tasks` takes it, without `run_at` and `delay`"),
+    ("misfire", "skip, once, all"),
+    ("catch_up", "a duration from 0s to 366d"),
+    ("overlap", "allow, skip, queue_one, cancel_running"),
+    ("jitter", "a duration from 0s to 1d"),
+    ("max_fires", "a whole number from 1 to 1000000000"),
+    ("pause_after_failures", "a whole number from 1 to 100"),
+];
 
 /// One `[schedules.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +42,9 @@ pub(super) fn read(layers: &mut Layers, max_payload: usize) -> Vec<ScheduleConfi
 }
 
 fn read_one<'a>(layers: &mut Layers<'a>, entry: &Entry<'a>, max_payload: usize) -> Option<ScheduleConfig> {
+    for (key, takes) in KEYS {
+        layers.asks_for(&entry.path, key, || takes.to_owned());
+    }
     let Ok(value) = json::from_toml(&toml::Value::Table(entry.table.clone())) else {
         layers.faults.push(entry.fault_at("", "holds nan or inf, which JSON does not have"));
         return None;
@@ -74,5 +92,20 @@ fn shown(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => masked_url(text),
         other => masked_url(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_that_the_reader_knows_is_described() {
+        let mut fields = Fields::read(r#"{"zz": 1}"#).expect("an object");
+        assert!(schedule::read(&mut fields, 0).is_none());
+        let faults = fields.finish();
+        let unknown = faults.iter().find(|fault| fault.pointer == "#/zz").expect("a fault");
+        let known = unknown.detail.split_once("(known: ").expect("a list").1.trim_end_matches(')');
+        assert_eq!(known.split(", ").collect::<Vec<_>>(), KEYS.map(|(key, _)| key));
     }
 }

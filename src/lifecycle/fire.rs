@@ -46,6 +46,14 @@ impl Firing {
     /// When the database cannot be reached; the next pass goes on from there.
     pub async fn pass(&self) -> Result<(Option<Timestamp>, Timestamp), StoreError> {
         loop {
+            let settled = self.tools.store.fire_waiting(WAITING, self.settle()).await?;
+            let full = u64::try_from(settled.len()).is_ok_and(|n| n >= WAITING);
+            self.follow(settled);
+            if !full {
+                break;
+            }
+        }
+        loop {
             match self.tools.store.fire_due(TOGETHER, self.judge()).await {
                 Ok(fired) => {
                     let full = u64::try_from(fired.len()).is_ok_and(|n| n >= TOGETHER);
@@ -59,8 +67,6 @@ impl Firing {
                 Err(error) => self.isolate(&error).await?,
             }
         }
-        let waiting = self.tools.store.fire_waiting(WAITING, self.settle()).await?;
-        self.follow(waiting);
         self.tools.store.next_fire().await
     }
 
@@ -121,7 +127,8 @@ impl Firing {
             now,
             paused: row.pause.is_some() || pause.is_some(),
             fires: row.fires,
-            busy: come.busy,
+            // One that waits is fired before any later one, also where the task before it has just ended.
+            busy: come.busy || row.waiting.is_some(),
             waiting: row.waiting.is_some(),
         };
         let Plan { summary, instants, next, cancels } = plan(&definition, standing);

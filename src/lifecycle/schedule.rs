@@ -1,10 +1,11 @@
 //! What people do with schedules: define, run by hand, backfill, look ahead.
 
 use super::fire::Firing;
+use super::submit::DEFAULT_QUEUE;
 use crate::store::StoreError;
 use crate::store::schedules::{BackfillTask, Defined, NewSchedule, ScheduleRow};
 use crate::task::schedule::{Definition, Read};
-use crate::task::{Fault, Task, Timestamp};
+use crate::task::{Fault, Submission, Task, Timestamp};
 use chrono::TimeDelta;
 use std::sync::Arc;
 
@@ -71,12 +72,11 @@ impl Firing {
         Err(StoreError::Contended("the schedule is due again and again".to_owned()).into())
     }
 
-    /// Submits a schedule's task now.
+    /// Submits a schedule's task now, by its definition as it was read.
     ///
     /// # Errors
-    /// `Unknown`, `Refused`, `Unreadable`, and those of the store.
-    pub async fn run(&self, name: &Arc<str>) -> Result<Task, ScheduleError> {
-        let (_, read) = self.read(name).await?;
+    /// `Unknown`, `Refused`, and those of the store.
+    pub async fn run(&self, name: &Arc<str>, read: Read) -> Result<Task, ScheduleError> {
         let mut definition = read.definition;
         // Whoever runs it by hand means now.
         definition.jitter = std::time::Duration::ZERO;
@@ -91,15 +91,15 @@ impl Firing {
     /// `dry_run`: only says which instants there are.
     ///
     /// # Errors
-    /// `Unknown`, `Refused`, `Unreadable`, `TooMany`, and those of the store.
+    /// `Unknown`, `Refused`, `TooMany`, and those of the store.
     pub async fn backfill(
         &self,
         name: &Arc<str>,
+        read: &Read,
         from: Timestamp,
         to: Timestamp,
         dry_run: bool,
     ) -> Result<Backfill, ScheduleError> {
-        let (_, read) = self.read(name).await?;
         let now = self.tools.store.now().await?;
         let mut instants = Vec::new();
         let mut next = read.definition.next_after(from - TimeDelta::microseconds(1));
@@ -129,7 +129,22 @@ impl Firing {
     /// `Unknown`, `Unreadable`, and those of the store.
     pub async fn read(&self, name: &Arc<str>) -> Result<(ScheduleRow, Read), ScheduleError> {
         let row = self.tools.store.schedule(Arc::clone(name)).await?.ok_or(ScheduleError::Unknown)?;
-        let read = Definition::from_json(&row.definition, self.max_payload).map_err(ScheduleError::Unreadable)?;
+        let read = self.read_row(&row)?;
         Ok((row, read))
+    }
+
+    /// A schedule's definition.
+    ///
+    /// # Errors
+    /// `Unreadable`.
+    pub fn read_row(&self, row: &ScheduleRow) -> Result<Read, ScheduleError> {
+        Definition::from_json(&row.definition, self.max_payload).map_err(ScheduleError::Unreadable)
+    }
+
+    /// The queue that a schedule's tasks wait in, as their type is known here.
+    #[must_use]
+    pub fn queue_of(&self, task: &Submission) -> Arc<str> {
+        let own = self.tools.registry.get(&task.name).and_then(|task_type| task_type.defaults.queue.clone());
+        task.queue.as_deref().map(Arc::from).or(own).unwrap_or_else(|| DEFAULT_QUEUE.into())
     }
 }

@@ -35,6 +35,8 @@ pub const MAX_JITTER: Duration = Duration::from_secs(86_400);
 pub const CATCH_UP: Duration = Duration::from_secs(86_400);
 /// Furthest back that a schedule may say.
 pub const MAX_CATCH_UP: Duration = Duration::from_secs(366 * 86_400);
+/// Fires that `max_fires` may allow, at most.
+pub const MAX_FIRES: u32 = 1_000_000_000;
 /// Most failures in a row that `pause_after_failures` may wait for.
 pub const MAX_FAILURES: u32 = 100;
 

@@ -23,9 +23,10 @@ use std::sync::Arc;
 pub(in crate::store) const DUE: &str =
     columns!("WHERE next_fire_at <= ? ORDER BY next_fire_at LIMIT ? FOR UPDATE SKIP LOCKED");
 const THIS: &str = columns!("WHERE name = ? AND next_fire_at <= ? FOR UPDATE");
-/// Those whose earlier task has ended, or is gone.
+/// Those whose earlier task has ended, or is gone, and that are not paused.
 pub(in crate::store) const WAITING: &str = "SELECT s.name FROM schedules s LEFT JOIN tasks earlier ON earlier.id = s.last_task_id \
      WHERE s.waiting_fire_at IS NOT NULL AND (earlier.id IS NULL OR earlier.status IN ('completed', 'failed', 'cancelled')) \
+     AND (s.paused_at IS NULL OR s.resume_at <= NOW(6)) \
      ORDER BY s.waiting_fire_at LIMIT ?";
 static LOCKED: Texts = Texts::new(|n| {
     format!("{} ({}) FOR UPDATE SKIP LOCKED", columns!("WHERE waiting_fire_at IS NOT NULL AND name IN"), marks(n))

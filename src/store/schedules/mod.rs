@@ -129,7 +129,6 @@ type RowTuple = (
     NaiveDateTime,
 );
 
-#[expect(clippy::type_complexity, reason = "the columns, in their order")]
 fn row(
     (
         name,

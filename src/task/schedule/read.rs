@@ -1,7 +1,8 @@
 //! A definition from its JSON.
 
 use super::{
-    CATCH_UP, Definition, MAX_CATCH_UP, MAX_EVERY, MAX_FAILURES, MAX_JITTER, MIN_EVERY, Misfire, Overlap, Rhythm,
+    CATCH_UP, Definition, MAX_CATCH_UP, MAX_EVERY, MAX_FAILURES, MAX_FIRES, MAX_JITTER, MIN_EVERY, Misfire, Overlap,
+    Rhythm,
 };
 use crate::task::cron::{Cron, CronFault};
 use crate::task::fields::{Fault, Fields, got};
@@ -9,8 +10,6 @@ use crate::task::submission::{self, bounded, instant};
 use crate::task::{Submission, Timestamp, When};
 use std::time::Duration;
 
-/// Fires that `max_fires` may allow, at most.
-const MAX_FIRES: u32 = 1_000_000_000;
 const DEFAULT_ZONE: &str = "UTC";
 /// What of a submission a schedule's task cannot have, and why.
 const NOT_HERE: &str = "is not for a schedule's task: the schedule says when";
