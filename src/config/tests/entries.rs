@@ -222,7 +222,7 @@ fn schedules_say_all_that_is_wrong() {
         "schedules.c.cron (file taskrunnerx.toml): got 5; takes a string",
         "schedules.c.task.name (file taskrunnerx.toml): is missing",
         "schedules.c.task.queue (file taskrunnerx.toml): got \"a b\", where",
-        "schedules.c.task.tags.0 (file taskrunnerx.toml): \"x y\"",
+        "schedules.c.task.tags.0 (file taskrunnerx.toml): got \"x y\", where",
         "schedules.c.task.nmae (file taskrunnerx.toml): is not a known field; did you mean name?",
         "schedules.d (file taskrunnerx.toml): holds nan or inf, which JSON does not have",
     ];
