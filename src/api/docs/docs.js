@@ -80,7 +80,7 @@
     const types = [plain.type].flat().filter(Boolean);
     const or = (words) => words.filter(Boolean).join(' or ');
     const none = inner.nullable || types.includes('null') ? 'null' : '';
-    const either = plain.oneOf || plain.anyOf;
+    const either = !plain.properties && (plain.oneOf || plain.anyOf);
     if (either) return or([...either.filter((one) => !isNull(one)).map(typeOf), either.some(isNull) ? 'null' : none]);
     if (plain.enum) return or([plain.enum.filter((word) => word !== null).map((word) => JSON.stringify(word)).join(' | '), none]);
     if (types.includes('array')) return or([`list of ${typeOf(plain.items)}`, none]);
@@ -110,11 +110,13 @@
   /** The fields of an object, of the parts of one, or of a list's items. */
   function fieldsOf(schema) {
     const plain = resolved(present(schema || {}));
-    if (plain.allOf) {
+    // Beside properties, allOf and its like are rules, which the descriptions tell in words.
+    if (plain.allOf && !plain.properties) {
       const parts = plain.allOf.map(fieldsOf).filter(Boolean);
       return { properties: Object.assign({}, ...parts.map((part) => part.properties)), required: parts.flatMap((part) => part.required) };
     }
-    const object = (plain.anyOf || plain.oneOf)?.map(resolved).find((one) => one.properties);
+    const either = plain.properties ? null : plain.anyOf || plain.oneOf;
+    const object = either?.map(resolved).find((one) => one.properties);
     if (object) return fieldsOf(object);
     if ([plain.type].flat().includes('array')) return fieldsOf(plain.items);
     return plain.properties && Object.keys(plain.properties).length

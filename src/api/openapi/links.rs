@@ -79,7 +79,7 @@ const WAYS: &[Way] = &[
 fn body(to: &str) -> Option<Value> {
     let (worker, attempt) = ("$response.body#/worker_id", "$response.body#/tasks/0/attempt");
     match to {
-        "heartbeat" => Some(json!({"tasks": [{"id": "$response.body#/tasks/0/id", "attempt": attempt}]})),
+        "heartbeat" => Some(json!({"tasks": []})),
         "completeTask" => Some(json!({"worker_id": worker, "attempt": attempt})),
         "failTask" => Some(json!({"worker_id": worker, "attempt": attempt, "error": "it did not work"})),
         _ => None,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 URL = os.environ["TASKRUNNERX_URL"]
 KEY = os.environ["TASKRUNNERX_API_KEY"]
 KEY_FORM = re.compile("[!#-~][!-~]{0,254}|\".+\"")
-DURATION = re.compile("[0-9]+(ms|s)")
+DURATION = re.compile("([0-9]+s)?([0-9]+ms)?")
 
 # A duration's units in words of the interface; no longer than any field takes, none that keeps a request waiting.
 schemathesis.openapi.format(
