@@ -1,4 +1,4 @@
-ALTER TABLE schedule_fires DROP COLUMN instants, DROP COLUMN since;
+ALTER TABLE schedule_fires DROP KEY fired, DROP COLUMN instants, DROP COLUMN since;
 DELETE FROM schedules;
 ALTER TABLE schedules
     ADD COLUMN cron VARCHAR(255) NOT NULL, ADD COLUMN timezone VARCHAR(64) NOT NULL, ADD COLUMN task MEDIUMTEXT NOT NULL,

@@ -62,7 +62,7 @@ EXECUTE schedules_move;
 DEALLOCATE PREPARE schedules_move;
 
 -- A row that stands for several instants, of a long outage: how many, and since when. Its `fire_at` is a microsecond
--- after the last of them, where no instant is.
+-- after the last of them, where no instant is. The key is for the purge.
 SET @ddl = IF(
     EXISTS(
         SELECT 1 FROM information_schema.columns
@@ -71,7 +71,8 @@ SET @ddl = IF(
     'DO 0',
     'ALTER TABLE schedule_fires
         ADD COLUMN instants INT UNSIGNED NOT NULL DEFAULT 1,
-        ADD COLUMN since    DATETIME(6)  NULL'
+        ADD COLUMN since    DATETIME(6)  NULL,
+        ADD KEY fired (fire_at)'
 );
 PREPARE schedules_ledger FROM @ddl;
 EXECUTE schedules_ledger;

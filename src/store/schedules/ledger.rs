@@ -25,8 +25,10 @@ const ADD: &str = "INSERT IGNORE INTO schedule_fires (schedule, fire_at, outcome
 const FILL: &str = "UPDATE schedule_fires SET outcome = ?, task_id = ?, recorded_at = NOW(6) \
      WHERE schedule = ? AND fire_at = ? AND task_id IS NULL AND outcome <> 'waiting'";
 const BY_HAND: &str = "UPDATE schedules SET last_fire_at = ?, last_outcome = ?, last_task_id = ? WHERE name = ?";
-const PURGE: &str =
-    "DELETE FROM schedule_fires WHERE schedule = ? AND fire_at < NOW(6) - INTERVAL ? MICROSECOND LIMIT 1000";
+/// Rows of one batch of the purge.
+const PURGED: u64 = 1000;
+pub(in crate::store) const PURGE_FIRES: &str =
+    "DELETE FROM schedule_fires WHERE fire_at < NOW(6) - INTERVAL ? MICROSECOND ORDER BY fire_at LIMIT ?";
 
 /// A row of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,21 +145,17 @@ impl Store {
         .await
     }
 
-    /// Deletes ledger rows older than the retention, at most a batch of each schedule; says how many.
+    /// Deletes ledger rows older than the retention, the oldest first, at most a batch; says how many, and whether that
+    /// was a full batch.
     ///
     /// # Errors
     /// When the database cannot be reached.
-    pub async fn purge_fires(&self, retention: Duration) -> Result<usize, StoreError> {
+    pub async fn purge_fires(&self, retention: Duration) -> Result<(usize, bool), StoreError> {
         self.run("purge", move |conn, _| {
             async move {
-                let names: Vec<String> =
-                    select::<Text>("SELECT DISTINCT schedule FROM schedule_fires", vec![]).load(conn).await?;
                 let micros = Bind::Signed(i64::try_from(retention.as_micros()).unwrap_or(i64::MAX));
-                let mut purged = 0;
-                for name in &names {
-                    purged += statement(PURGE, vec![Bind::Text(name), micros]).execute(conn).await?;
-                }
-                Ok(purged)
+                let purged = statement(PURGE_FIRES, vec![micros, Bind::Number(PURGED)]).execute(conn).await?;
+                Ok((purged, u64::try_from(purged).is_ok_and(|purged| purged >= PURGED)))
             }
             .boxed()
         })

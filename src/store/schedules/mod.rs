@@ -14,8 +14,8 @@ pub use agenda::{Agenda, Due};
 pub use define::{Defined, NewSchedule, Removed};
 pub use fire::{Come, Entry, Fired, Judge, Verdict};
 pub(in crate::store) use fire::{DUE, WAITING};
-pub(in crate::store) use ledger::LEDGER;
 pub use ledger::{BackfillTask, LedgerRow};
+pub(in crate::store) use ledger::{LEDGER, PURGE_FIRES};
 
 use super::connection::{Connection, Store, now, utc};
 use super::error::StoreError;
