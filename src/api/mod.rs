@@ -31,6 +31,10 @@ mod queues;
 mod refusals;
 mod request;
 mod routes;
+mod schedule_fires;
+mod schedule_json;
+mod schedule_verbs;
+mod schedules;
 mod selection;
 mod serving;
 mod sse;
@@ -52,6 +56,7 @@ pub use routes::{Described, reference};
 pub use task_json::to_json;
 
 use crate::lifecycle::Tools;
+use crate::lifecycle::fire::Firing;
 use crate::lifecycle::follow::Follow;
 use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::pull::Desk;
@@ -97,6 +102,7 @@ pub struct Services {
     pub submitter: Submitter,
     pub lookup: Lookup,
     pub desk: Desk,
+    pub firing: Firing,
     pub follow: Follow,
     pub moves: MoveFeed,
     pub waits: Waits,

@@ -55,7 +55,7 @@ pub(super) struct QueueJson {
 /// A queue's pause.
 #[derive(serde::Serialize, utoipa::ToSchema)]
 #[schema(as = Pause)]
-struct PauseJson {
+pub(super) struct PauseJson {
     since: Time,
     reason: Option<String>,
     /// Whose key it was.
@@ -156,14 +156,7 @@ pub(super) async fn pause(
     caller.owns_queue(&queue)?;
     let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
     let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
-    let asked = NewPause {
-        reason: fields.string("reason", |text| match text.chars().count() {
-            0..=MAX_REASON => Ok(()),
-            count => Err(format!("has {count} characters; takes at most {MAX_REASON}")),
-        }),
-        resume_in: fields.take("resume_in", |text| submission::bounded(text, Duration::from_millis(1), duration::MAX)),
-        by: caller.actor().to_owned(),
-    };
+    let asked = pause_fields(&mut fields, &caller);
     no_faults(fields)?;
     match pause::pause(&services.tools, &services.submitter, &queue, asked).await {
         Ok(row) => answer(&state, row, HASTE).await,
@@ -172,6 +165,18 @@ pub(super) async fn pause(
             Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// `reason` and `resume_in` of a pause.
+pub(super) fn pause_fields(fields: &mut Fields<'_>, caller: &Caller) -> NewPause {
+    NewPause {
+        reason: fields.string("reason", |text| match text.chars().count() {
+            0..=MAX_REASON => Ok(()),
+            count => Err(format!("has {count} characters; takes at most {MAX_REASON}")),
+        }),
+        resume_in: fields.take("resume_in", |text| submission::bounded(text, Duration::from_millis(1), duration::MAX)),
+        by: caller.actor().to_owned(),
     }
 }
 

@@ -5,8 +5,8 @@
 
 use super::problem;
 use super::{
-    docs, events, explain, failures, journal, keys, listing, moves, openapi, ops, pull, queues, stats, task_types,
-    tasks, verbs, workers,
+    docs, events, explain, failures, journal, keys, listing, moves, openapi, ops, pull, queues, schedule_fires,
+    schedule_verbs, schedules, stats, task_types, tasks, verbs, workers,
 };
 use crate::task::Scope;
 use actix_web::dev::ServiceRequest;
@@ -50,6 +50,10 @@ fn stream(needs: Needs, route: Route) -> Verb {
 
 fn post(needs: Needs, route: Route) -> Verb {
     Verb { method: Method::POST, needs, head: false, route: route.guard(guard::Post()) }
+}
+
+fn put(needs: Needs, route: Route) -> Verb {
+    Verb { method: Method::PUT, needs, head: false, route: route.guard(guard::Put()) }
 }
 
 fn delete(needs: Needs, route: Route) -> Verb {
@@ -99,6 +103,18 @@ fn register(at: &mut impl FnMut(&'static str, Vec<Verb>)) {
 
     at("/api/failures", vec![get(READ, to(failures::list))]);
     at("/api/stats", vec![get(READ, to(stats::stats))]);
+    at("/api/schedules", vec![get(READ, to(schedules::list))]);
+    at(
+        "/api/schedules/{name}",
+        vec![get(READ, to(schedules::get)), put(OPERATE, to(schedules::put)), delete(OPERATE, to(schedules::delete))],
+    );
+    at("/api/schedules/{name}/pause", vec![post(OPERATE, to(schedule_verbs::pause))]);
+    at("/api/schedules/{name}/resume", vec![post(OPERATE, to(schedule_verbs::resume))]);
+    at("/api/schedules/{name}/run", vec![post(OPERATE, to(schedule_verbs::run))]);
+    at("/api/schedules/{name}/backfill", vec![post(OPERATE, to(schedule_verbs::backfill))]);
+    at("/api/schedules/{name}/fires", vec![get(READ, to(schedule_fires::fires))]);
+    at("/api/schedules/{name}/next", vec![get(READ, to(schedule_fires::next))]);
+
     at("/api/task-types", vec![get(READ, to(task_types::list))]);
     at("/api/events", vec![stream(READ, to(moves::of_all))]);
 

@@ -70,7 +70,7 @@ pub fn to_json(task: &Task) -> serde_json::Result<String> {
 }
 
 /// JSON text that goes out byte for byte.
-pub(super) struct Raw<'a>(&'a str);
+pub(super) struct Raw<'a>(pub(super) &'a str);
 
 impl Serialize for Raw<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -10,9 +10,9 @@ use crate::task::name::{self, MAX_NAME, quoted};
 pub(super) struct Entry<'a> {
     /// The NAME.
     pub name: &'a str,
-    path: String,
-    origin: &'a str,
-    table: &'a toml::Table,
+    pub(super) path: String,
+    pub(super) origin: &'a str,
+    pub(super) table: &'a toml::Table,
     known: Vec<&'static str>,
 }
 
@@ -115,32 +115,6 @@ impl<'a> Entry<'a> {
         self.table.contains_key(key)
     }
 
-    /// As [`optional`](Self::optional), and a fault where it is missing.
-    pub(super) fn required<F: Form>(
-        &mut self,
-        layers: &mut Layers<'a>,
-        key: &'static str,
-        form: &F,
-    ) -> Option<F::Value> {
-        if !self.table.contains_key(key) {
-            self.fault(layers, key, format!("is missing; takes {}", form.takes()));
-        }
-        self.optional(layers, key, form)
-    }
-
-    /// A table within this one, and a fault where it is missing or something else.
-    pub(super) fn required_table(
-        &mut self,
-        layers: &mut Layers<'a>,
-        key: &'static str,
-        takes: &str,
-    ) -> Option<Entry<'a>> {
-        if !self.has(key) {
-            self.fault(layers, key, format!("is missing; takes {takes}"));
-        }
-        self.optional_table(layers, key, takes)
-    }
-
     /// A table within this one, and a fault where it is something else.
     pub(super) fn optional_table(
         &mut self,
@@ -160,6 +134,12 @@ impl<'a> Entry<'a> {
                 None
             }
         }
+    }
+
+    /// A fault at a place in this table; empty: of the table as a whole.
+    pub(super) fn fault_at(&self, place: &str, problem: &str) -> Fault {
+        let dot = if place.is_empty() { "" } else { "." };
+        Fault::new(format!("{}{dot}{place}", self.path), self.origin, problem)
     }
 
     /// A fault at a key of this table.

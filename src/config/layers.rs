@@ -93,8 +93,13 @@ impl<'a> Layers<'a> {
 
     /// A key of one of the file's own tables is asked for.
     pub(super) fn asks<F: Form>(&mut self, path: &str, key: &str, form: &F) {
+        self.asks_for(path, key, || form.takes());
+    }
+
+    /// The same where another reader knows the forms.
+    pub(super) fn asks_for(&mut self, path: &str, key: &str, takes: impl FnOnce() -> String) {
         if let Some(asked) = &mut self.asked {
-            let (key, takes) = (format!("{path}.{key}"), form.takes());
+            let (key, takes) = (format!("{path}.{key}"), takes());
             asked.push(Asked { key, takes, default: None, flag: None, shared_variable: None });
         }
     }

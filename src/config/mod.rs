@@ -59,7 +59,7 @@ pub use reach::{AllowPrivate, Http, Refused};
 pub use reference::{Described, reference};
 pub use retention::Retention;
 pub use scheduler::Scheduler;
-pub use schedules::{ScheduleConfig, ScheduledTask};
+pub use schedules::ScheduleConfig;
 pub use schema::SchemaConfig;
 pub use secret::Secret;
 pub use servers::Database;
@@ -174,7 +174,7 @@ impl Config {
         let metrics = observe::metrics(layers);
         let log = observe::log(layers);
         let tasks = tasks::read(layers, &http.allow_private);
-        let schedules = schedules::read(layers, limits.payload, check_cron);
+        let schedules = schedules::read(layers, limits.payload);
         Self {
             roles,
             bind,

@@ -109,15 +109,21 @@ const DOES: &[(&str, &str)] = &[
     ("tasks.NAME.max_attempts", "In place of `defaults.max_attempts`"),
     ("tasks.NAME.backoff", "In place of `defaults.backoff`"),
     ("tasks.NAME.priority", "The priority of a task of the type that names none; else 0. Higher first"),
+    ("schedules.NAME.starts_at", "Nothing is due before it"),
+    ("schedules.NAME.ends_at", "Nothing is due at or after it"),
     ("schedules.NAME.cron", "When it fires"),
+    ("schedules.NAME.every", "In place of `cron`: an interval, counted from `starts_at`, else from 1970"),
     ("schedules.NAME.timezone", "The time zone of `cron`; UTC unless said otherwise"),
-    ("schedules.NAME.task.name", "The type of the task that it submits"),
-    ("schedules.NAME.task.payload", "The task's payload; `null` unless said otherwise"),
-    ("schedules.NAME.task.queue", "As on submission"),
-    ("schedules.NAME.task.timeout", "As on submission"),
-    ("schedules.NAME.task.max_attempts", "As on submission"),
-    ("schedules.NAME.task.backoff", "As on submission"),
-    ("schedules.NAME.task.priority", "As on submission"),
+    ("schedules.NAME.task", "What it submits"),
+    ("schedules.NAME.misfire", "Which instants fire that no scheduler was there for; `once` unless said otherwise"),
+    ("schedules.NAME.catch_up", "How far back those are looked at one by one; a day unless said otherwise"),
+    (
+        "schedules.NAME.overlap",
+        "What becomes of an instant while the task of an earlier one has not ended; `allow` unless said otherwise",
+    ),
+    ("schedules.NAME.jitter", "Each task starts up to so much later than its instant"),
+    ("schedules.NAME.max_fires", "It ends after so many fires"),
+    ("schedules.NAME.pause_after_failures", "It pauses when so many of its tasks in a row have failed"),
 ];
 
 #[cfg(test)]

@@ -26,11 +26,13 @@ pub enum Cancellation {
 /// # Errors
 /// When the database cannot be reached; asking again does no harm.
 pub async fn cancel(tools: &Tools, id: TaskId) -> Result<Cancellation, StoreError> {
-    let Some(asked) = tools.store.cancel(id).await? else {
-        return Ok(Cancellation::Unknown);
-    };
-    let CancelAsked { task, changed } = asked;
-    Ok(match task.status {
+    Ok(tools.store.cancel(id).await?.map_or(Cancellation::Unknown, |asked| follow(tools, asked)))
+}
+
+/// After the commit: who has to know is told.
+pub(super) fn follow(tools: &Tools, CancelAsked { task, changed }: CancelAsked) -> Cancellation {
+    let id = task.id;
+    match task.status {
         Status::Cancelled => {
             if changed {
                 let labels = [&*task.queue, tools.registry.label(&task.name), Reason::Cancelled.as_str()];
@@ -47,5 +49,5 @@ pub async fn cancel(tools: &Tools, id: TaskId) -> Result<Cancellation, StoreErro
         }
         // Live, yet not changed: it had ended when it was asked for, and was requeued since.
         Status::Completed | Status::Failed | Status::Queued | Status::Scheduled => Cancellation::TooLate(task),
-    })
+    }
 }

@@ -1,33 +1,270 @@
-//! Fire: a schedule's instant has come, and exactly one scheduler submits its task.
+//! Fire: instants have come, and exactly one scheduler decides what becomes of each.
+//!
+//! The decision is pure (`task::schedule::plan`), and is made while the schedule's row is locked. Here is what it needs of
+//! the rest: the task as the registry admits it, and what follows the commit.
 
-use super::Tools;
-use super::submit::hand_over;
+use super::submit::{Defaults, admit, hand_over};
+use super::{Tools, cancel};
 use crate::store::StoreError;
-use crate::store::schedules::{Due, Fire};
-use crate::task::cron::Cron;
-use crate::task::{NewTask, Task, Timestamp};
+use crate::store::schedules::{Come, Entry, Fired, Judge, Verdict};
+use crate::task::schedule::{Definition, Outcome, Plan, Standing, plan};
+use crate::task::{Fault, NewTask, Submission, Task, Timestamp, When};
+use chrono::TimeDelta;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// The instant that follows a fire: the first one after now, so that a schedule which was
-/// missed for a while fires once for what it missed.
-#[must_use]
-pub fn following(cron: &Cron, fire_at: Timestamp, now: Timestamp) -> Option<Timestamp> {
-    cron.next_after(fire_at.max(now))
+/// Schedules that are judged in one transaction.
+const TOGETHER: u64 = 128;
+/// Waiting instants that are looked at in one pass.
+const WAITING: u64 = 128;
+/// Instants of one pass that the log names one by one; of more it says how many.
+const MAX_LINES: usize = 20;
+/// Schedules that the metrics name; further ones are `other`.
+const MAX_LABELS: usize = 1000;
+
+/// What firing works with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Firing {
+    pub tools: Tools,
+    pub(super) defaults: Defaults,
+    /// Largest payload, in bytes.
+    pub(super) max_payload: usize,
+    labels: Arc<Mutex<HashSet<Arc<str>>>>,
 }
 
-/// Records the fire and submits its task, in one transaction. None: another scheduler did.
-///
-/// # Errors
-/// When the database cannot be reached; the next look finds the schedule as it then is.
-pub async fn fire(
-    tools: &Tools,
-    due: &Due,
-    next_fire_at: Option<Timestamp>,
-    task: NewTask,
-) -> Result<Option<Task>, StoreError> {
-    let fire = Fire { schedule: due.name.clone(), version: due.version, fire_at: due.fire_at, next_fire_at, task };
-    let fired = tools.store.fire(fire).await?;
-    if let Some(task) = &fired {
-        hand_over(std::iter::once(task), tools);
+impl Firing {
+    /// `max_payload`: in bytes.
+    #[must_use]
+    pub fn new(tools: Tools, defaults: Defaults, max_payload: usize) -> Self {
+        Self { tools, defaults, max_payload, labels: Arc::default() }
     }
-    Ok(fired)
+
+    /// Records everything that has come, and submits its tasks. Says when the next instant comes, and the database's
+    /// clock.
+    ///
+    /// # Errors
+    /// When the database cannot be reached; the next pass goes on from there.
+    pub async fn pass(&self) -> Result<(Option<Timestamp>, Timestamp), StoreError> {
+        loop {
+            let settled = self.tools.store.fire_waiting(WAITING, self.settle()).await?;
+            let full = u64::try_from(settled.len()).is_ok_and(|n| n >= WAITING);
+            self.follow(settled);
+            if !full {
+                break;
+            }
+        }
+        loop {
+            match self.tools.store.fire_due(TOGETHER, self.judge()).await {
+                Ok(fired) => {
+                    let full = u64::try_from(fired.len()).is_ok_and(|n| n >= TOGETHER);
+                    self.follow(fired);
+                    if !full {
+                        break;
+                    }
+                }
+                Err(error) if error.is_transient() => return Err(error),
+                // One of them is to blame: alone it holds up nobody else.
+                Err(error) => self.isolate(&error).await?,
+            }
+        }
+        self.tools.store.next_fire().await
+    }
+
+    /// Fires what is due of one schedule.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or will not take it.
+    pub(super) async fn fire_this(&self, name: &Arc<str>) -> Result<(), StoreError> {
+        let fired = self.tools.store.fire_this(Arc::clone(name), self.judge()).await?;
+        self.follow(fired.into_iter().collect());
+        Ok(())
+    }
+
+    /// Each of the schedules that are due alone; one that the database will not take is passed over.
+    async fn isolate(&self, error: &StoreError) -> Result<(), StoreError> {
+        tracing::warn!(%error, "some schedules could not fire together; each is tried alone");
+        for _ in 0..TOGETHER {
+            match self.tools.store.fire_due(1, self.judge()).await {
+                Ok(fired) if fired.is_empty() => return Ok(()),
+                Ok(fired) => self.follow(fired),
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => {
+                    let failed = self.tools.store.fire_due(1, give_up()).await?;
+                    for Fired { schedule, .. } in &failed {
+                        tracing::error!(schedule = &**schedule, %error, "a schedule could not fire");
+                    }
+                    self.follow(failed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what has come.
+    fn judge(&self) -> Judge {
+        let firing = self.clone();
+        Arc::new(move |come, now| firing.verdict(come, now))
+    }
+
+    fn verdict(&self, come: &Come, now: Timestamp) -> Verdict {
+        let row = &come.row;
+        let Some(due) = row.next_fire_at else { return Verdict::default() };
+        let (definition, submission) = match Definition::from_json(&row.definition, self.max_payload) {
+            Ok(read) => (read.definition, read.task),
+            Err(why) => {
+                tracing::error!(schedule = &*row.name, why, "a schedule's definition cannot be read; it ends");
+                let refused = Entry { at: due, outcome: Outcome::Refused, instants: 1, since: None, task: None };
+                return Verdict { entries: vec![refused], ..Verdict::default() };
+            }
+        };
+        let enough = definition.pause_after_failures.filter(|enough| come.failures >= *enough);
+        let pause = enough.filter(|_| row.pause.is_none()).map(|enough| match enough {
+            1 => "its latest task failed".to_owned(),
+            several => format!("its latest {several} tasks failed"),
+        });
+        let standing = Standing {
+            due,
+            now,
+            paused: row.pause.is_some() || pause.is_some(),
+            fires: row.fires,
+            // One that waits is fired before any later one, also where the task before it has just ended.
+            busy: come.busy || row.waiting.is_some(),
+            waiting: row.waiting.is_some(),
+        };
+        let Plan { summary, instants, next, cancels } = plan(&definition, standing);
+        let summary = summary.map(|summary| Entry {
+            // A microsecond later, where no instant is.
+            at: summary.last + TimeDelta::microseconds(1),
+            outcome: summary.outcome,
+            instants: summary.count,
+            since: Some(summary.first),
+            task: None,
+        });
+        let judged = instants.into_iter().map(|instant| {
+            let (outcome, task) = self.with_task(&row.name, &definition, &submission, instant.at, instant.outcome);
+            Entry { at: instant.at, outcome, instants: 1, since: None, task }
+        });
+        Verdict { entries: summary.into_iter().chain(judged).collect(), next, cancels, pause }
+    }
+
+    /// Judges an instant that waited: the task before it has ended.
+    fn settle(&self) -> Judge {
+        let firing = self.clone();
+        Arc::new(move |come, _| {
+            let (Some(at), Ok(read)) =
+                (come.row.waiting, Definition::from_json(&come.row.definition, firing.max_payload))
+            else {
+                return Verdict::default();
+            };
+            let (outcome, task) = firing.with_task(&come.row.name, &read.definition, &read.task, at, Outcome::Fired);
+            Verdict { entries: vec![Entry { at, outcome, instants: 1, since: None, task }], ..Verdict::default() }
+        })
+    }
+
+    /// The outcome with what is submitted, where it submits.
+    fn with_task(
+        &self,
+        name: &Arc<str>,
+        definition: &Definition,
+        submission: &Submission,
+        at: Timestamp,
+        outcome: Outcome,
+    ) -> (Outcome, Option<NewTask>) {
+        if !outcome.submits() {
+            return (outcome, None);
+        }
+        match self.task_for(name, definition, submission, at) {
+            Ok(task) => (outcome, Some(task)),
+            Err(faults) => {
+                let why: Vec<String> =
+                    faults.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
+                tracing::error!(schedule = &**name, fire_at = %at, why = why.join("; "), "a schedule's task was refused");
+                (Outcome::Refused, None)
+            }
+        }
+    }
+
+    /// A schedule's task for an instant: later by its jitter.
+    pub(super) fn task_for(
+        &self,
+        name: &Arc<str>,
+        definition: &Definition,
+        submission: &Submission,
+        at: Timestamp,
+    ) -> Result<NewTask, Vec<Fault>> {
+        let mut task = admit(submission.clone(), &self.tools.registry, &self.defaults)?;
+        task.schedule = Some(Arc::clone(name));
+        // Its ledger row makes a fire count once; it holds no key.
+        task.unique = None;
+        let delay = definition.delay(name, at);
+        if !delay.is_zero() {
+            task.when = When::At(at + TimeDelta::from_std(delay).unwrap_or_default());
+        }
+        Ok(task)
+    }
+
+    /// After the commit: the tasks go on their way, and what happened is told.
+    pub(super) fn follow(&self, fired: Vec<Fired>) {
+        let tools = &self.tools;
+        let instants: usize = fired.iter().map(|one| one.entries.len()).sum();
+        if instants > MAX_LINES {
+            tracing::info!(instants, schedules = fired.len(), "instants of schedules were recorded");
+        }
+        for Fired { schedule, entries, tasks, cancelled, paused } in fired {
+            let label = self.label(&schedule);
+            for (at, outcome, count) in entries {
+                tools.metrics.schedule_fires.with_label_values(&[label, outcome.as_str()]).inc_by(count.into());
+                if instants <= MAX_LINES {
+                    tracing::info!(schedule = &*schedule, fire_at = %at, outcome = outcome.as_str(), "an instant of a schedule was recorded");
+                }
+            }
+            if let Some(reason) = paused {
+                tracing::warn!(schedule = &*schedule, reason, "a schedule paused itself");
+            }
+            if let Some(asked) = cancelled {
+                cancel::follow(tools, asked);
+            }
+            self.submitted(label, &tasks);
+        }
+    }
+
+    /// The same for tasks that were submitted by hand.
+    pub(super) fn handed_over(&self, schedule: &Arc<str>, outcome: &str, tasks: &[Task]) {
+        let label = self.label(schedule);
+        let count = u64::try_from(tasks.len()).unwrap_or(u64::MAX);
+        self.tools.metrics.schedule_fires.with_label_values(&[label, outcome]).inc_by(count);
+        self.submitted(label, tasks);
+    }
+
+    fn submitted(&self, label: &str, tasks: &[Task]) {
+        let tools = &self.tools;
+        for task in tasks {
+            let at = task.created_at.signed_duration_since(Timestamp::UNIX_EPOCH).to_std().unwrap_or_default();
+            tools.metrics.schedule_last_success.with_label_values(&[label]).set(at.as_secs_f64());
+            let name = tools.registry.label(&task.name);
+            tools.metrics.tasks_submitted.with_label_values(&[&*task.queue, name]).inc();
+        }
+        hand_over(tasks.iter(), tools);
+    }
+
+    fn label<'a>(&self, schedule: &'a Arc<str>) -> &'a str {
+        let mut labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        if labels.contains(schedule) || (labels.len() < MAX_LABELS && labels.insert(Arc::clone(schedule))) {
+            schedule
+        } else {
+            "other"
+        }
+    }
+}
+
+/// The judge of a schedule that the database will not take: its instant has failed.
+fn give_up() -> Judge {
+    Arc::new(|come, now| {
+        let Some(due) = come.row.next_fire_at else { return Verdict::default() };
+        let next = Definition::from_json(&come.row.definition, usize::MAX)
+            .ok()
+            .and_then(|read| read.definition.next_after(due.max(now)));
+        let failed = Entry { at: due, outcome: Outcome::Failed, instants: 1, since: None, task: None };
+        Verdict { entries: vec![failed], next, ..Verdict::default() }
+    })
 }

@@ -73,5 +73,6 @@ pub mod purge;
 pub mod rescue;
 pub mod retry;
 pub mod run;
+pub mod schedule;
 pub mod submit;
 pub mod wait;

@@ -42,6 +42,22 @@ pub async fn groups(store: &Store, pause: Duration) -> Result<usize, StoreError>
     }
 }
 
+/// Deletes rows of the schedules' ledger that are older than the retention; says how many.
+///
+/// # Errors
+/// When the database cannot be reached.
+pub async fn fires(store: &Store, retention: Duration, pause: Duration) -> Result<usize, StoreError> {
+    let mut purged = 0;
+    loop {
+        let (rows, full) = store.purge_fires(retention).await?;
+        purged += rows;
+        if !full {
+            return Ok(purged);
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
 /// Walks over the keys whose time is over, batch by batch with a pause between, and deletes those that
 /// nobody holds any more; says how many.
 ///

@@ -4,29 +4,34 @@
 //! What must happen once is guarded in MySQL: a fire locks the schedule's row and inserts a
 //! ledger row that is unique on schedule and instant.
 
-mod definition;
 mod purger;
 mod ticker;
 
-pub use definition::ScheduleSpec;
-
-use crate::lifecycle::Tools;
-use crate::lifecycle::submit::Defaults;
+use crate::lifecycle::fire::Firing;
+use crate::lifecycle::schedule::ScheduleError;
+use crate::store::StoreError;
+use crate::store::schedules::BY_CONFIG;
 use crate::store::tasks::Retention;
+use crate::task::schedule::Read;
 use crate::telemetry::Episode;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// Wait between tries to apply the schedules.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 
+/// A schedule of the configuration.
+#[derive(Debug, Clone)]
+pub struct ScheduleSpec {
+    pub name: Arc<str>,
+    pub read: Read,
+}
+
 /// What the scheduler works with.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    pub tools: Tools,
-    pub defaults: Defaults,
-    /// Largest payload, in bytes.
-    pub max_payload: usize,
+    pub firing: Firing,
     pub retention: Retention,
     /// How long ledger rows are kept.
     pub retain_fires: Duration,
@@ -48,9 +53,15 @@ async fn apply(parts: &Parts, stop: &CancellationToken) -> bool {
     let trouble = Episode::new("applying schedules");
     loop {
         let applied = async {
-            let now = parts.tools.store.now().await?;
-            let definitions = parts.schedules.iter().map(|spec| spec.definition(now)).collect();
-            parts.tools.store.apply_schedules(definitions).await
+            for ScheduleSpec { name, read } in &parts.schedules {
+                match parts.firing.define(name, read, BY_CONFIG).await {
+                    Ok(_) => {}
+                    Err(ScheduleError::Store(error)) => return Err(error),
+                    Err(other) => return Err(StoreError::Unexpected(format!("schedule {name}: {other}"))),
+                }
+            }
+            let names = parts.schedules.iter().map(|spec| Arc::clone(&spec.name)).collect();
+            parts.firing.tools.store.keep_configured(names).await
         };
         match applied.await {
             Ok(()) => {

@@ -24,10 +24,10 @@ pub(super) async fn run(parts: &Parts, stop: &CancellationToken) {
             () = tokio::time::sleep(interval) => {}
         }
         let pass = async {
-            let tasks = purge::pass(&parts.tools.store, retention, PAUSE).await?;
-            purge::groups(&parts.tools.store, PAUSE).await?;
-            let fires = parts.tools.store.purge_fires(parts.retain_fires).await?;
-            let keys = purge::pass_keys(&parts.tools.store, PAUSE).await?;
+            let tasks = purge::pass(&parts.firing.tools.store, retention, PAUSE).await?;
+            purge::groups(&parts.firing.tools.store, PAUSE).await?;
+            let fires = purge::fires(&parts.firing.tools.store, parts.retain_fires, PAUSE).await?;
+            let keys = purge::pass_keys(&parts.firing.tools.store, PAUSE).await?;
             Ok::<_, crate::store::StoreError>((tasks, fires, keys))
         };
         let passed = tokio::select! {

@@ -116,14 +116,23 @@ diesel::table! {
 diesel::table! {
     schedules (name) {
         name -> Text,
-        cron -> Text,
-        timezone -> Text,
-        task -> Text,
         managed_by -> Text,
         version -> Unsigned<Integer>,
         next_fire_at -> Nullable<Datetime>,
         created_at -> Datetime,
         updated_at -> Datetime,
+        definition -> Text,
+        fires -> Unsigned<Integer>,
+        pause_after -> Nullable<Unsigned<Integer>>,
+        failures_from -> Nullable<Datetime>,
+        waiting_fire_at -> Nullable<Datetime>,
+        last_fire_at -> Nullable<Datetime>,
+        last_outcome -> Nullable<Text>,
+        last_task_id -> Nullable<Binary>,
+        paused_at -> Nullable<Datetime>,
+        pause_reason -> Nullable<Text>,
+        paused_by -> Nullable<Text>,
+        resume_at -> Nullable<Datetime>,
     }
 }
 
@@ -134,6 +143,8 @@ diesel::table! {
         outcome -> Text,
         task_id -> Nullable<Binary>,
         recorded_at -> Datetime,
+        instants -> Unsigned<Integer>,
+        since -> Nullable<Datetime>,
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) const SIZES: usize = 9;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bind<'a> {
     Id(Uuid),
+    OptId(Option<Uuid>),
     Bytes(&'a [u8]),
     OptBytes(Option<&'a [u8]>),
     Text(&'a str),
@@ -31,6 +32,7 @@ pub(super) enum Bind<'a> {
     Number(u64),
     OptNumber(Option<u64>),
     Signed(i64),
+    OptSigned(Option<i64>),
     Fraction(f64),
     Time(NaiveDateTime),
     OptTime(Option<NaiveDateTime>),
@@ -61,6 +63,8 @@ impl<R> QueryFragment<Mysql> for Statement<'_, R> {
         for (piece, bind) in pieces.zip(&self.binds) {
             match bind {
                 Bind::Id(v) => out.push_bind_param::<Binary, [u8; 16]>(v.as_bytes())?,
+                Bind::OptId(Some(v)) => out.push_bind_param::<Binary, [u8; 16]>(v.as_bytes())?,
+                Bind::OptId(None) => out.push_bind_param::<Nullable<Binary>, Option<[u8; 16]>>(&None)?,
                 Bind::Bytes(v) => out.push_bind_param::<Binary, [u8]>(v)?,
                 Bind::OptBytes(v) => out.push_bind_param::<Nullable<Binary>, Option<&[u8]>>(v)?,
                 Bind::Text(v) => out.push_bind_param::<Text, str>(v)?,
@@ -68,6 +72,7 @@ impl<R> QueryFragment<Mysql> for Statement<'_, R> {
                 Bind::Number(v) => out.push_bind_param::<Unsigned<BigInt>, u64>(v)?,
                 Bind::OptNumber(v) => out.push_bind_param::<Nullable<Unsigned<BigInt>>, Option<u64>>(v)?,
                 Bind::Signed(v) => out.push_bind_param::<BigInt, i64>(v)?,
+                Bind::OptSigned(v) => out.push_bind_param::<Nullable<BigInt>, Option<i64>>(v)?,
                 Bind::Fraction(v) => out.push_bind_param::<Double, f64>(v)?,
                 Bind::Time(v) => out.push_bind_param::<Datetime, NaiveDateTime>(v)?,
                 Bind::OptTime(v) => out.push_bind_param::<Nullable<Datetime>, Option<NaiveDateTime>>(v)?,

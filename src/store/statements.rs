@@ -57,7 +57,7 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         read { DEPTH, SMALL }
         standing { SPOT, AHEAD }
         totals { BUSY, RECENT }
-        schedules { DUE, NEXT }
+        schedules { DUE, NEXT, AFTER, OVERDUE, WAITING, LEDGER, PURGE_FIRES }
         queues { QUEUE, RESUME }
         api_keys { LIVE, USED }
     )

@@ -200,6 +200,17 @@ impl<'a> Fields<'a> {
         self.faults.push(Fault::at(pointer, detail));
     }
 
+    /// Notes a fault that was found elsewhere.
+    pub fn add(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
+    /// Whether a fault of this very pointer was noted.
+    #[must_use]
+    pub fn has_fault(&self, pointer: &str) -> bool {
+        self.faults.iter().any(|fault| fault.pointer.strip_prefix('#') == Some(pointer))
+    }
+
     /// Complains of the fields that nobody took, and gives all faults.
     #[must_use]
     pub fn finish(mut self) -> Vec<Fault> {

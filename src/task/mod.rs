@@ -15,6 +15,7 @@ pub mod key;
 pub mod model;
 pub mod name;
 pub mod position;
+pub mod schedule;
 pub mod scope;
 pub mod state;
 pub mod submission;

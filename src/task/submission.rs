@@ -91,7 +91,11 @@ fn when(fields: &mut Fields<'_>) -> Option<When> {
     }
 }
 
-fn instant(text: &str) -> Result<Timestamp, String> {
+/// Reads an instant from its JSON text.
+///
+/// # Errors
+/// A message of what was got and what is taken.
+pub fn instant(text: &str) -> Result<Timestamp, String> {
     const TAKES: &str = "a time as in RFC 3339, such as \"2030-01-31T12:00:00Z\", before the year 2250";
     let value: String = serde_json::from_str(text).map_err(|_| got(text, TAKES))?;
     let instant = DateTime::parse_from_rfc3339(&value).map_err(|_| got(text, TAKES))?.with_timezone(&Utc);

@@ -248,8 +248,8 @@ async fn work_that_waits_for_somebody_who_is_not_there_is_found() {
     let id_of_task = task["id"].as_str().unwrap().replace('-', "");
     let run = "UPDATE tasks SET status = 'running', lane = 3, attempt = 1, worker_id = ? WHERE id = UNHEX(?)";
     sql.exec_drop(run, (id(), id_of_task)).await.unwrap();
-    let schedule = "INSERT INTO schedules (name, cron, timezone, task, managed_by, version, next_fire_at, created_at, updated_at) \
-                    VALUES ('nightly', '0 0 3 * * *', 'UTC', '{}', 'config', 1, NOW(6) - INTERVAL 10 MINUTE, NOW(6), NOW(6))";
+    let schedule = "INSERT INTO schedules (name, definition, managed_by, version, next_fire_at, created_at, updated_at) \
+                    VALUES ('nightly', '{}', 'config', 1, NOW(6) - INTERVAL 10 MINUTE, NOW(6), NOW(6))";
     sql.query_drop(schedule).await.unwrap();
     let found = examined(world.doctor());
     found.expect("worker h:7", "warning", "dead for 100 s and not cleaned up");

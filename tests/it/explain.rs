@@ -67,10 +67,12 @@ async fn fill(world: &World) -> mysql_async::Conn {
          SELECT id, 1, NOW(6), 'error' FROM tasks WHERE status IN ('failed', 'completed')"
             .to_owned(),
         format!(
-            "INSERT INTO schedules (name, cron, timezone, task, managed_by, version, next_fire_at, created_at, updated_at) \
-             SELECT CONCAT('s', n), '0 0 * * * *', 'UTC', '{{}}', 'config', 1, NOW(6) + INTERVAL n - 100 SECOND, NOW(6), NOW(6) \
+            "INSERT INTO schedules (name, definition, managed_by, version, next_fire_at, created_at, updated_at) \
+             SELECT CONCAT('s', n), '{{}}', 'config', 1, NOW(6) + INTERVAL n - 100 SECOND, NOW(6), NOW(6) \
              FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d n FROM {digits} a, {digits} b, {digits} c, {digits} d) numbers"
         ),
+        "INSERT INTO schedule_fires (schedule, fire_at, outcome, recorded_at) SELECT name, next_fire_at, 'fired', NOW(6) FROM schedules"
+            .to_owned(),
         "INSERT INTO task_logs (task_id, attempt, seq, at, line) \
          SELECT task_id, attempt, n, NOW(6), 'said' FROM task_attempts, (SELECT 1 n UNION ALL SELECT 2) numbers"
             .to_owned(),
@@ -92,7 +94,7 @@ async fn fill(world: &World) -> mysql_async::Conn {
         "INSERT INTO task_keys (hash, request_hash, task_id, expires_at) \
          SELECT UNHEX(SHA2(HEX(id), 256)), IF(status IN ('queued', 'completed'), NULL, UNHEX(SHA2('body', 256))), id, created_at FROM tasks"
             .to_owned(),
-        "ANALYZE TABLE tasks, task_attempts, task_logs, task_failures, failure_groups, task_keys, queues, workers, schedules, api_keys"
+        "ANALYZE TABLE tasks, task_attempts, task_logs, task_failures, failure_groups, task_keys, queues, workers, schedules, schedule_fires, api_keys"
             .to_owned(),
     ] {
         sql.query_drop(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
@@ -335,12 +337,36 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
             "schedules::DUE",
             Plan { values: vec!["NOW(6)".into(), "100".into()], table: "schedules", key: "due", rows: 500 },
         ),
+        (
+            "schedules::OVERDUE",
+            Plan { values: vec!["NOW(6)".into(), "100".into()], table: "schedules", key: "due", rows: 500 },
+        ),
+        ("schedules::WAITING", Plan { values: vec!["100".into()], table: "s", key: "waiting", rows: 10 }),
+        (
+            "schedules::LEDGER",
+            Plan {
+                values: vec!["'s1'".into(), "NOW(6)".into(), "100".into()],
+                table: "schedule_fires",
+                key: "PRIMARY",
+                rows: 1_000,
+            },
+        ),
+        (
+            "schedules::PURGE_FIRES",
+            Plan {
+                values: vec!["86400000000".into(), "1000".into()],
+                table: "schedule_fires",
+                key: "fired",
+                rows: 100,
+            },
+        ),
         ("queues::QUEUE", Plan { values: vec![queue()], table: "queues", key: "PRIMARY", rows: 1 }),
         ("queues::RESUME", Plan { values: vec![queue()], table: "queues", key: "PRIMARY", rows: 1 }),
         ("api_keys::LIVE", Plan { values: none(), table: "api_keys", key: "live", rows: 1000 }),
         ("api_keys::USED", Plan { values: ids.to_vec(), table: "api_keys", key: "PRIMARY", rows: n }),
         // Everything in the future is in its range: the LIMIT ends it after one.
-        ("schedules::NEXT", Plan { values: vec!["NOW(6)".into()], table: "schedules", key: "due", rows: 10_000 }),
+        ("schedules::NEXT", Plan { values: vec![], table: "schedules", key: "due", rows: 10_000 }),
+        ("schedules::AFTER", Plan { values: vec!["NOW(6)".into()], table: "schedules", key: "due", rows: 10_000 }),
     ])
 }
 

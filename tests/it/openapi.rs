@@ -82,7 +82,10 @@ async fn each_body_and_query_has_the_fields_that_its_reader_knows() {
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let at = format!("{method} {path}");
-            let concrete = path.replace("{id}", "0190163d-8694-739b-aea5-966c26f8ad91").replace("{queue}", "q");
+            let concrete = path
+                .replace("{id}", "0190163d-8694-739b-aea5-966c26f8ad91")
+                .replace("{queue}", "q")
+                .replace("{name}", "s");
             let url = format!("{}{concrete}", daemon.url);
             let method = reqwest::Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
@@ -165,6 +168,12 @@ async fn furnish(daemon: &Daemon) {
     call("/api/queues/paused/pause", json!({"reason": "a test"})).await;
     for submission in submissions {
         call("/api/tasks", submission).await;
+    }
+    for schedule in ["hourly", "yearly"] {
+        let body = json!({"cron": format!("@{schedule}"), "task": {"name": "echo"}});
+        let url = format!("{}/api/schedules/{schedule}", daemon.url);
+        let put = client.put(url).bearer_auth(KEY).json(&body).send().await.unwrap();
+        assert_eq!(put.status().as_u16(), 201);
     }
     let pulled: Vec<Value> = (0..500).map(|n| json!({"name": "transcode", "payload": n})).collect();
     call("/api/tasks/bulk", json!({"tasks": pulled})).await;

@@ -1,8 +1,55 @@
 //! The cron ticker, the ledger, and the purge.
 
-use crate::harness::{World, eventually};
+mod definition;
+mod outage;
+mod outcomes;
+mod scale;
+#[path = "../chaos/skew.rs"]
+mod skew;
+
+use crate::harness::{Daemon, World, eventually};
 use mysql_async::prelude::Queryable;
-use serde_json::json;
+use serde_json::{Value, json};
+
+async fn call(daemon: &Daemon, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+    let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+    let mut request = daemon.client.request(method, format!("{}{path}", daemon.url));
+    if let Some(body) = body {
+        request = request.json(body);
+    }
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+}
+
+/// Puts a schedule that is new, and must be accepted; gives it.
+async fn put(daemon: &Daemon, name: &str, body: Value) -> Value {
+    let (status, schedule) = call(daemon, "PUT", &format!("/api/schedules/{name}"), Some(&body)).await;
+    assert_eq!(status, 201, "{body} -> {schedule}");
+    schedule
+}
+
+async fn schedule(daemon: &Daemon, name: &str) -> Value {
+    let (status, schedule) = daemon.get(&format!("/api/schedules/{name}")).await;
+    assert_eq!(status, 200, "{schedule}");
+    schedule
+}
+
+/// The newest rows of a ledger, the oldest of them first.
+async fn ledger(daemon: &Daemon, name: &str) -> Vec<Value> {
+    let (status, page) = daemon.get(&format!("/api/schedules/{name}/fires?limit=500")).await;
+    assert_eq!(status, 200, "{page}");
+    let mut fires = page["fires"].as_array().unwrap().clone();
+    fires.reverse();
+    fires
+}
+
+fn outcomes(ledger: &[Value]) -> Vec<&str> {
+    ledger.iter().map(|row| row["outcome"].as_str().unwrap()).collect()
+}
+
+fn time(value: &Value) -> chrono::DateTime<chrono::Utc> {
+    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{value} is no time"))
+}
 
 const EVERY_SECOND: &str = r#"
 [schedules.tick]
@@ -60,6 +107,53 @@ async fn two_schedulers_fire_each_instant_once() {
     );
 }
 
+/// A ledger has every second between its first and its last row, each once.
+fn assert_whole(ledger: &[Value]) {
+    let at: Vec<i64> = ledger.iter().map(|row| time(&row["fire_at"]).timestamp()).collect();
+    let first = at.first().copied().unwrap_or_default();
+    let expected: Vec<i64> = (first..).take(at.len()).collect();
+    assert_eq!(at, expected, "{ledger:#?}");
+}
+
+#[tokio::test]
+async fn a_scheduler_whose_clock_is_an_hour_ahead_fires_nothing_early_and_nothing_twice() {
+    let world = World::new().await;
+    let api = world.daemon("api,worker").ready().await;
+    put(&api, "tick", json!({"every": "1s", "task": {"name": "noop"}})).await;
+    let _straight = world.daemon("scheduler").ready().await;
+    let mut ahead = world.daemon("scheduler");
+    for (name, value) in skew::environment() {
+        ahead.env(&name, &value);
+    }
+    let mut ahead = ahead.ready().await;
+    skew::assert_ahead(&ahead.log()[0]);
+    let fired = async |more: usize| {
+        eventually("some seconds more", async || {
+            let rows = ledger(&api, "tick").await;
+            (rows.len() >= more).then_some(rows)
+        })
+        .await
+    };
+    let rows = fired(5).await;
+    ahead.kill();
+    let rows = fired(rows.len() + 3).await;
+    assert_whole(&rows);
+    assert!(outcomes(&rows).iter().all(|outcome| *outcome == "fired"), "{rows:#?}");
+    for row in &rows {
+        let late = time(&row["recorded_at"]) - time(&row["fire_at"]);
+        assert!(late >= chrono::TimeDelta::zero(), "{row}");
+        let task = api.task(&row["task_id"]).await;
+        assert!(time(&task["created_at"]) - time(&row["fire_at"]) < chrono::TimeDelta::minutes(10), "{task}");
+    }
+    let mut sql = world.sql().await;
+    let (tasks, fires): (u64, u64) = sql
+        .query_first("SELECT COUNT(*), (SELECT COUNT(*) FROM schedule_fires) FROM tasks WHERE schedule = 'tick'")
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(tasks, fires);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instant_that_has_its_ledger_row_is_not_fired_again() {
     let world = World::new().await;
@@ -101,7 +195,7 @@ async fn the_configuration_adds_changes_and_removes_its_schedules() {
         let mut scheduler = world.daemon("scheduler");
         scheduler.file(&text(cron));
         let mut scheduler = scheduler.ready().await;
-        let query = "SELECT version, cron, managed_by FROM schedules WHERE name = 'a'";
+        let query = "SELECT version, JSON_UNQUOTE(JSON_EXTRACT(definition, '$.cron')), managed_by FROM schedules WHERE name = 'a'";
         let row: (u32, String, String) = sql.query_first(query).await.unwrap().unwrap();
         assert_eq!((row.1.as_str(), row.2.as_str()), (cron, "config"));
         versions.push(row.0);
@@ -153,4 +247,22 @@ async fn what_is_older_than_its_retention_is_purged_with_its_history() {
         (sql.query_first::<u64, _>(query).await.unwrap() == Some(0)).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_ledger_is_kept_for_its_retention_also_that_of_a_schedule_that_is_gone() {
+    let world = World::new().await;
+    let mut daemon = world.daemon("all");
+    daemon.env("TASKRUNNERX_RETENTION__FIRES", "1s");
+    let daemon = daemon.ready().await;
+    put(&daemon, "tick", json!({"every": "1s", "max_fires": 1, "task": {"name": "noop"}})).await;
+    eventually("it has ended", async || schedule(&daemon, "tick").await["next_fire_at"].is_null().then_some(())).await;
+    assert_eq!(call(&daemon, "DELETE", "/api/schedules/tick", None).await.0, 204);
+    let mut sql = world.sql().await;
+    eventually("the ledger is purged", async || {
+        let left: Option<u64> = sql.query_first("SELECT COUNT(*) FROM schedule_fires").await.unwrap();
+        (left == Some(0)).then_some(())
+    })
+    .await;
+    assert_eq!(daemon.get("/api/schedules/tick/fires").await.0, 404);
 }

@@ -16,8 +16,14 @@ use utoipa::openapi::{
 const BEARER: &str = "key";
 const PROBLEM: &str = "application/problem+json";
 /// Fields of answers (`*`: all) that are left out where there is nothing to say; all others are always there.
-const SOMETIMES: [(&str, &str); 5] =
-    [("CauseFields", "*"), ("Key", "key"), ("Task", "warnings"), ("HealthPart", "detail"), ("HealthPart", "warnings")];
+const SOMETIMES: [(&str, &str); 6] = [
+    ("CauseFields", "*"),
+    ("Key", "key"),
+    ("Task", "warnings"),
+    ("HealthPart", "detail"),
+    ("HealthPart", "warnings"),
+    ("LatestTask", "result"),
+];
 
 /// Where the key has a limit (draft-ietf-httpapi-ratelimit-headers).
 const PACE: [(&str, &str); 2] = [

@@ -72,6 +72,20 @@ pub(super) fn of(component: &str) -> Option<Value> {
                 .collect()
         }
         "Keys" => json!({"keys": [key()]}),
+        "ScheduleRequest" => json!({
+            "cron": "30 2 * * *", "timezone": "Europe/Berlin", "task": {"name": "echo", "queue": "mail"},
+            "misfire": "once", "overlap": "skip", "jitter": "5m", "pause_after_failures": 3
+        }),
+        "SchedulePause" => json!({"reason": "the mail server is being moved", "resume_in": "1h"}),
+        "BackfillRequest" => json!({"from": "2030-01-01T00:00:00Z", "to": "2030-02-01T00:00:00Z", "dry_run": true}),
+        "Schedule" => schedule(),
+        "SchedulePage" => json!({"schedules": [schedule()], "next_cursor": null}),
+        "Fires" => json!({"fires": [{
+            "schedule": "nightly", "fire_at": CREATED, "outcome": "fired", "task_id": TASK, "recorded_at": STARTED,
+            "instants": 1, "since": null
+        }], "next_cursor": null}),
+        "NextFires" => json!({"next": ["2030-02-01T01:30:00.000000Z", "2030-02-02T01:30:00.000000Z"]}),
+        "Backfilled" => json!({"dry_run": true, "instants": ["2030-01-01T01:30:00.000000Z"], "tasks": []}),
         "Queue" => queue(),
         "Queues" => json!({"queues": [queue()]}),
         "TaskTypes" => json!({"task_types": [{
@@ -126,5 +140,21 @@ fn queue() -> Value {
         "name": "mail", "pause": {"since": CREATED, "reason": "the mail server is being moved", "by": "key", "resume_at": FINISHED},
         "depths": {"scheduled": 3, "queued": 120, "running": 0}, "oldest_age": "4m12s", "served": true,
         "dispatcher": WORKER, "created_at": CREATED
+    })
+}
+
+/// What the example request made, after its first fire.
+fn schedule() -> Value {
+    json!({
+        "name": "nightly", "cron": "30 2 * * *", "every": null, "timezone": "Europe/Berlin",
+        "task": {"name": "echo", "queue": "mail"}, "misfire": "once", "catch_up": "1d", "overlap": "skip",
+        "jitter": "5m", "starts_at": null, "ends_at": null, "max_fires": null, "pause_after_failures": 3,
+        "managed_by": "api", "version": 1, "pause": null, "next_fire_at": "2030-02-01T01:30:00.000000Z",
+        "waiting_fire_at": null, "fires": 1, "last_fire_at": CREATED, "last_outcome": "fired",
+        "last_task": {
+            "id": TASK, "status": "completed", "reason": null, "finished_at": FINISHED, "result": {"sent": 12},
+            "last_error": null
+        },
+        "created_at": CREATED, "updated_at": CREATED
     })
 }

@@ -28,6 +28,9 @@ const QUEUE: &[(&str, &str)] = &[("queue", "$response.body#/name")];
 const FIRST_QUEUE: &[(&str, &str)] = &[("queue", "$response.body#/queues/0/name")];
 const WORKER: &[(&str, &str)] = &[("id", "$response.body#/worker_id")];
 
+const SCHEDULE: &[(&str, &str)] = &[("name", "$response.body#/name")];
+const FIRST_SCHEDULE: &[(&str, &str)] = &[("name", "$response.body#/schedules/0/name")];
+
 const WAYS: &[Way] = &[
     way("submitTask", "201", "getTask", ID),
     way("submitTask", "201", "listAttempts", ID),
@@ -57,6 +60,16 @@ const WAYS: &[Way] = &[
     way("listQueues", "200", "pauseQueue", FIRST_QUEUE),
     way("pauseQueue", "200", "resumeQueue", QUEUE),
     way("resumeQueue", "200", "getQueue", QUEUE),
+    way("putSchedule", "201", "getSchedule", SCHEDULE),
+    way("putSchedule", "201", "runSchedule", SCHEDULE),
+    way("putSchedule", "201", "nextFires", SCHEDULE),
+    way("putSchedule", "201", "deleteSchedule", SCHEDULE),
+    way("listSchedules", "200", "listSchedules", &[NEXT]),
+    way("listSchedules", "200", "listFires", FIRST_SCHEDULE),
+    way("listSchedules", "200", "pauseSchedule", FIRST_SCHEDULE),
+    way("pauseSchedule", "200", "resumeSchedule", SCHEDULE),
+    way("listFires", "200", "listFires", &[("name", "$request.path.name"), NEXT]),
+    way("runSchedule", "201", "getTask", ID),
     way("claimTasks", "200", "heartbeat", WORKER),
     way("claimTasks", "200", "completeTask", FIRST_TASK),
     way("claimTasks", "200", "failTask", FIRST_TASK),

@@ -13,6 +13,7 @@ mod links;
 mod many;
 mod parameters;
 mod requests;
+mod schedules;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -20,12 +21,13 @@ mod words;
 pub(super) use keys::{KeyRequest, RotateRequest};
 pub(super) use many::{CancelMany, RetryMany};
 pub(super) use parameters::{
-    FailureFilter, IdempotencyKey, IfNoneMatch, KeyPath, LastEvent, LogFilter, MoveFilter, Prefer, QueuePath,
-    TaskFilter, TaskPath, Wait, WorkerFilter, WorkerPath,
+    FailureFilter, FireFilter, IdempotencyKey, IfNoneMatch, KeyPath, LastEvent, LogFilter, MoveFilter, NextFilter,
+    Prefer, QueuePath, ScheduleFilter, SchedulePath, TaskFilter, TaskPath, Wait, WorkerFilter, WorkerPath,
 };
 pub(super) use requests::{
     BulkSubmission, ClaimRequest, CompleteRequest, FailRequest, Heartbeat, PauseRequest, ResumeRequest, Submission,
 };
+pub(super) use schedules::{BackfillRequest, SchedulePause, ScheduleRequest};
 pub(super) use words::{ReasonWord, ScopeWord, Span, StatusWord};
 
 use super::{
@@ -53,6 +55,7 @@ use utoipa::OpenApi;
         (name = "Workers", description = "Workers outside, in any language: they claim tasks over REST, and report on them."),
         (name = "Queues", description = "What waits, and whether it may start."),
         (name = "Keys", description = "Who may do what."),
+        (name = "Schedules", description = "What is submitted when, and what became of each instant."),
         (name = "Events", description = "Live, as server-sent events."),
         (name = "Process", description = "How this process is. Open, and in every role."),
     ),
@@ -61,7 +64,11 @@ use utoipa::OpenApi;
         verbs::retry, verbs::run, verbs::delete, verbs::cancel_many, verbs::retry_many, failures::list, explain::explain,
         task_types::list,
         pull::claim, pull::heartbeat, pull::complete, pull::fail, workers::list,
-        queues::list, queues::get, queues::pause, queues::resume, stats::stats,
+        queues::list, queues::get, queues::pause, queues::resume,
+        super::schedules::list, super::schedules::get, super::schedules::put, super::schedules::delete,
+        super::schedule_verbs::pause, super::schedule_verbs::resume, super::schedule_verbs::run,
+        super::schedule_verbs::backfill,
+        super::schedule_fires::fires, super::schedule_fires::next, stats::stats,
         super::keys::list, super::keys::create, super::keys::rotate, super::keys::revoke,
         events::of_task, moves::of_all,
         ops::livez, ops::readyz, ops::health, ops::metrics, serve, docs::page, ops::root,

@@ -1,6 +1,6 @@
 //! Parameters of paths and queries, and headers of requests.
 
-use super::super::{failures, idempotency, journal, listing, waiting, workers};
+use super::super::{failures, idempotency, journal, listing, schedule_fires, schedules, waiting, workers};
 use super::words::{StatusWord, instant, list, of, queue_name, span, string, uuid, whole, word};
 use crate::task::name;
 use std::time::Duration;
@@ -36,6 +36,26 @@ params!(
 params!(
     /// A queue's name, in the path.
     QueuePath: path("queue", "The queue's name.", queue_name("")),
+);
+params!(
+    /// A schedule's name, in the path.
+    SchedulePath: path("name", "The schedule's name.", word(name::MAX_NAME, "")),
+);
+params!(
+    /// `GET /api/schedules`.
+    ScheduleFilter:
+    query("limit", &format!("At most so many. Default: {}.", schedules::DEFAULT_LIMIT), whole(1, schedules::MAX_LIMIT, "")),
+    query("cursor", CURSOR, string().pattern(Some(schedules::LIST_CURSOR)).build()),
+);
+params!(
+    /// `GET /api/schedules/{name}/fires`.
+    FireFilter:
+    query("limit", &format!("At most so many. Default: {}.", schedules::DEFAULT_LIMIT), whole(1, schedules::MAX_LIMIT, "")),
+    query("cursor", CURSOR, string().pattern(Some(schedule_fires::CURSOR)).build()),
+);
+params!(
+    /// `GET /api/schedules/{name}/next`.
+    NextFilter: query("n", &format!("So many. Default: {}.", schedule_fires::DEFAULT_NEXT), whole(1, schedule_fires::MAX_NEXT, "")),
 );
 params!(
     /// `GET /api/tasks`.

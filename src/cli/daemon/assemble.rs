@@ -3,27 +3,27 @@
 
 use super::DaemonError;
 use crate::api::{self, BulkLimits, Services, State};
-use crate::config::{Config, Executor, Queues, Roles, ScheduledTask, TaskConfig, TaskDefaults};
+use crate::config::{Config, Executor, Queues, Roles, ScheduleConfig, TaskConfig, TaskDefaults};
 use crate::executor::command::Command;
 use crate::executor::http::Calls;
 use crate::executor::{Defaults as TypeDefaults, Registry, Schema};
 use crate::lifecycle::Tools;
+use crate::lifecycle::fire::Firing;
 use crate::lifecycle::follow::Follow;
 use crate::lifecycle::journal::Keeper;
 use crate::lifecycle::lookup::Lookup;
 use crate::lifecycle::pull::Desk;
-use crate::lifecycle::submit::{Defaults, Submitter};
+use crate::lifecycle::submit::{Defaults, Submitter, admit};
 use crate::lifecycle::wait::Waits;
 use crate::scheduler::{self, ScheduleSpec};
 use crate::store::Store;
 use crate::store::tasks::Retention;
 use crate::stream::{Gates, MoveFeed, Outbox, Stream, Wakes};
-use crate::task::cron::Cron;
-use crate::task::duration;
+use crate::task::Fault;
+use crate::task::schedule::Definition;
 use crate::telemetry::Metrics;
 use crate::worker::{self, Served, Settings};
 use actix_web::dev::{Server, ServerHandle};
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -116,9 +116,7 @@ impl Running {
         }
         if config.roles.scheduler {
             let parts = scheduler::Parts {
-                tools,
-                defaults: defaults(config),
-                max_payload: config.limits.payload,
+                firing: Firing::new(tools, defaults(config), config.limits.payload),
                 retention: Retention { completed: config.retention.completed, failed: config.retention.failed },
                 retain_fires: config.retention.fires,
                 schedules,
@@ -164,6 +162,7 @@ impl Running {
             submitter,
             lookup,
             desk: Desk::new(tools.clone(), config.worker.lease, stop.clone()),
+            firing: Firing::new(tools.clone(), defaults(config), config.limits.payload),
             follow,
             moves,
             waits,
@@ -306,64 +305,29 @@ fn settings(config: &Config) -> Settings {
 /// The configuration's schedules and the built-in heartbeat, unless a schedule has its name.
 fn schedules(config: &Config, registry: &Registry, faults: &mut Vec<String>) -> Vec<ScheduleSpec> {
     let mut specs = Vec::new();
-    for schedule in &config.schedules {
-        let name = &schedule.name;
-        if registry.get(&schedule.task.name).is_none() {
-            let known = registry.known();
-            let got = &schedule.task.name;
-            faults.push(format!("schedules.{name}.task.name: {got} is no task type of this binary; it has {known}"));
-        }
-        match (parse(&schedule.cron, &schedule.timezone), task_json(&schedule.task)) {
-            (Ok(cron), Ok(task)) => specs.push(ScheduleSpec { name: name.clone(), cron, task }),
-            (cron, task) => {
-                faults.extend(cron.err().map(|fault| format!("schedules.{name}.cron: {fault}")));
-                faults.extend(task.err().map(|fault| format!("schedules.{name}.task: {fault}")));
+    for ScheduleConfig { name, definition } in &config.schedules {
+        match Definition::from_json(definition, config.limits.payload) {
+            Ok(read) => {
+                if let Err(found) = admit(read.task.clone(), registry, &defaults(config)) {
+                    let fault = |fault: Fault| {
+                        let place = fault.pointer.trim_start_matches('#').replace('/', ".");
+                        format!("schedules.{name}.task{place}: {}", fault.detail)
+                    };
+                    faults.extend(found.into_iter().map(fault));
+                }
+                specs.push(ScheduleSpec { name: name.as_str().into(), read });
             }
+            Err(why) => faults.push(format!("schedules.{name}: {why}")),
         }
     }
     if let Some(expression) = &config.scheduler.heartbeat
-        && !specs.iter().any(|spec| spec.name == HEARTBEAT)
+        && !specs.iter().any(|spec| &*spec.name == HEARTBEAT)
     {
-        let task = format!(r#"{{"name":"{HEARTBEAT}"}}"#);
-        match parse(expression, "UTC") {
-            Ok(cron) => specs.push(ScheduleSpec { name: HEARTBEAT.to_owned(), cron, task }),
-            Err(fault) => faults.push(format!("scheduler.heartbeat: {fault}")),
+        let text = serde_json::json!({ "cron": expression, "timezone": "UTC", "task": { "name": HEARTBEAT } });
+        match Definition::from_json(&text.to_string(), config.limits.payload) {
+            Ok(read) => specs.push(ScheduleSpec { name: HEARTBEAT.into(), read }),
+            Err(why) => faults.push(format!("scheduler.heartbeat: {why}")),
         }
     }
     specs
-}
-
-fn parse(expression: &str, zone: &str) -> Result<Cron, String> {
-    Cron::parse(expression, zone)
-        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-}
-
-/// A schedule's task in the shape of a submission.
-fn task_json(task: &ScheduledTask) -> serde_json::Result<String> {
-    #[derive(serde::Serialize)]
-    struct Shape<'a> {
-        name: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        payload: Option<Box<RawValue>>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        queue: Option<&'a str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        priority: Option<u8>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        timeout: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        max_attempts: Option<u32>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        backoff: Option<Box<RawValue>>,
-    }
-    let ScheduledTask { name, payload, queue, priority, timeout, max_attempts, backoff } = task;
-    serde_json::to_string(&Shape {
-        name,
-        payload: payload.clone().map(RawValue::from_string).transpose()?,
-        queue: queue.as_deref(),
-        priority: *priority,
-        timeout: timeout.map(duration::format),
-        max_attempts: *max_attempts,
-        backoff: backoff.map(|backoff| RawValue::from_string(backoff.to_json())).transpose()?,
-    })
 }

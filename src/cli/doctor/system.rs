@@ -339,7 +339,7 @@ fn schedules(system: &System) -> Section {
         section.warning(
             &format!("schedule {}", due.name),
             format!("due for {}: no scheduler is at work", age(agenda.now - due.fire_at)),
-            "start one: taskrunnerx serve --role scheduler; a missed instant then fires once",
+            "start one: taskrunnerx serve --role scheduler; it makes up for what was missed as each schedule says",
         );
     }
     if section.checks.is_empty() {

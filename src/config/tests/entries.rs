@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Command, Executor, ScheduleConfig, ScheduledTask, TaskDefaults};
+use super::super::{Command, Executor, ScheduleConfig, TaskDefaults};
 use super::{effective, file, variable};
 use crate::task::backoff::Backoff;
 
@@ -145,6 +145,11 @@ fn schedules_arrive_whole() {
         [schedules.nightly]
         cron = "0 30 3 * * *"
         timezone = "Europe/Berlin"
+        misfire = "all"
+        overlap = "skip"
+        jitter = "1m"
+        starts_at = 2026-01-31T00:00:00Z
+        max_fires = 9
         [schedules.nightly.task]
         name = "report"
         payload = { day = 2026-01-31, list = [1, 2.5, "x"], deep = { on = true } }
@@ -153,6 +158,11 @@ fn schedules_arrive_whole() {
         timeout = "1h"
         max_attempts = 2
         backoff = "5m"
+        tags = ["x"]
+
+        [schedules.often]
+        every = "5m"
+        task = { name = "noop" }
 
         [schedules.beat]
         cron = "* * * * * *"
@@ -160,34 +170,25 @@ fn schedules_arrive_whole() {
         "#,
     )
     .config();
-    let plain = ScheduledTask {
-        name: "echo".to_owned(),
-        payload: Some("\"hi\"".to_owned()),
-        queue: None,
-        priority: None,
-        timeout: None,
-        max_attempts: None,
-        backoff: None,
-    };
-    let full = ScheduledTask {
-        name: "report".to_owned(),
-        payload: Some(r#"{"day":"2026-01-31","deep":{"on":true},"list":[1,2.5,"x"]}"#.to_owned()),
-        queue: Some("reports".to_owned()),
-        priority: Some(3),
-        timeout: Some(Duration::from_secs(3_600)),
-        max_attempts: Some(2),
-        backoff: Some(Backoff::fixed(Duration::from_secs(300))),
-    };
-    let schedule = |name: &str, cron: &str, timezone: &str, task| ScheduleConfig {
-        name: name.to_owned(),
-        cron: cron.to_owned(),
-        timezone: timezone.to_owned(),
-        task,
-    };
-    assert_eq!(
-        config.schedules,
-        [schedule("beat", "* * * * * *", "UTC", plain), schedule("nightly", "0 30 3 * * *", "Europe/Berlin", full)]
-    );
+    let schedule =
+        |name: &str, definition: &str| ScheduleConfig { name: name.to_owned(), definition: definition.to_owned() };
+    let definitions: Vec<(&str, serde_json::Value)> = config
+        .schedules
+        .iter()
+        .map(|ScheduleConfig { name, definition }| (name.as_str(), serde_json::from_str(definition).unwrap()))
+        .collect();
+    let beat = serde_json::json!({"cron": "* * * * * *", "timezone": "UTC", "task": {"name": "echo", "payload": "hi"}});
+    let nightly = serde_json::json!({
+        "cron": "0 30 3 * * *", "timezone": "Europe/Berlin", "misfire": "all", "overlap": "skip", "jitter": "1m",
+        "starts_at": "2026-01-31T00:00:00Z", "max_fires": 9,
+        "task": {
+            "name": "report", "payload": {"day": "2026-01-31", "list": [1, 2.5, "x"], "deep": {"on": true}},
+            "queue": "reports", "priority": 3, "timeout": "1h", "max_attempts": 2, "backoff": "5m", "tags": ["x"],
+        },
+    });
+    let often = serde_json::json!({"every": "5m", "task": {"name": "noop"}});
+    assert_eq!(definitions, [("beat", beat), ("nightly", nightly), ("often", often)]);
+    assert_eq!(config.schedules[2], schedule("often", r#"{"every":"5m","task":{"name":"noop"}}"#));
 }
 
 #[test]
@@ -195,7 +196,6 @@ fn schedules_say_all_that_is_wrong() {
     let faults = file(
         r#"
         [schedules.a]
-        every = "5m"
         colour = "red"
         [schedules.b]
         cron = "bad"
@@ -203,27 +203,28 @@ fn schedules_say_all_that_is_wrong() {
         task = "echo"
         [schedules.c]
         cron = 5
-        task = { payload = nan, tags = ["x"], queue = "a b", nmae = "echo" }
+        task = { tags = ["x y"], queue = "a b", nmae = "echo" }
+        [schedules.d]
+        every = "5m"
+        task = { name = "echo", payload = nan }
         [schedules."d e"]
         "#,
     )
     .faults();
     let starts = [
         "schedules.\"d e\" (file taskrunnerx.toml): got \"d e\"",
-        "schedules.a.cron (file taskrunnerx.toml): is missing; takes a cron expression",
-        "schedules.a.task (file taskrunnerx.toml): is missing; takes a table of name",
-        "schedules.a.colour (file taskrunnerx.toml): is not a key; the nearest is `cron`",
-        "schedules.a.every (file taskrunnerx.toml): not supported by this version for a schedule in the file",
-        "schedules.b.cron (file taskrunnerx.toml): got \"bad\" in \"Mars/Base\": the minute is bad",
-        "schedules.b.cron (file taskrunnerx.toml): got \"bad\" in \"Mars/Base\": the hour is bad",
-        "schedules.b.cron (file taskrunnerx.toml): got \"bad\" in \"Mars/Base\": no such zone: Mars/Base",
-        "schedules.b.task (file taskrunnerx.toml): got \"echo\"; takes a table of name",
-        "schedules.c.cron (file taskrunnerx.toml): got 5; takes a cron expression",
-        "schedules.c.task.name (file taskrunnerx.toml): is missing; takes a task name",
-        "schedules.c.task.payload (file taskrunnerx.toml): got NaN, which holds nan or inf",
-        "schedules.c.task.queue (file taskrunnerx.toml): got \"a b\"; takes a queue name",
-        "schedules.c.task.nmae (file taskrunnerx.toml): is not a key; the nearest is `name`",
-        "schedules.c.task.tags (file taskrunnerx.toml): not supported by this version for a schedule in the file",
+        "schedules.a.cron (file taskrunnerx.toml): is missing; takes a cron expression, or every an interval",
+        "schedules.a.task (file taskrunnerx.toml): is missing; takes an object as for POST /api/tasks",
+        "schedules.a.colour (file taskrunnerx.toml): is not a known field",
+        "schedules.b.cron (file taskrunnerx.toml): ",
+        "schedules.b.timezone (file taskrunnerx.toml): ",
+        "schedules.b.task (file taskrunnerx.toml): got \"echo\"; takes an object",
+        "schedules.c.cron (file taskrunnerx.toml): got 5; takes a string",
+        "schedules.c.task.name (file taskrunnerx.toml): is missing",
+        "schedules.c.task.queue (file taskrunnerx.toml): got \"a b\", where",
+        "schedules.c.task.tags.0 (file taskrunnerx.toml): got \"x y\", where",
+        "schedules.c.task.nmae (file taskrunnerx.toml): is not a known field; did you mean name?",
+        "schedules.d (file taskrunnerx.toml): holds nan or inf, which JSON does not have",
     ];
     assert_eq!(faults.len(), starts.len(), "{faults:#?}");
     for (fault, start) in faults.iter().zip(starts) {
@@ -235,9 +236,9 @@ fn schedules_say_all_that_is_wrong() {
 fn a_payload_keeps_to_its_limit() {
     let text = "[schedules.a]\ncron = \"* * * * * *\"\ntask = { name = \"echo\", payload = \"12345678\" }";
     let config = file(text).with("TASKRUNNERX_LIMITS__PAYLOAD", "10").config();
-    assert_eq!(config.schedules[0].task.payload.as_deref(), Some("\"12345678\""));
+    assert!(config.schedules[0].definition.contains("\"12345678\""));
     let faults = file(text).with("TASKRUNNERX_LIMITS__PAYLOAD", "9").faults();
-    assert!(faults[0].contains("is 10 bytes as JSON text; takes any value that JSON has, up to limits.payload (9)"));
+    assert!(faults[0].contains("schedules.a.task.payload") && faults[0].contains("takes at most 9"), "{faults:?}");
 }
 
 #[test]

@@ -51,10 +51,7 @@ impl Store {
     pub async fn cancel(&self, id: TaskId) -> Result<Option<CancelAsked>, StoreError> {
         self.run("cancel", move |conn, _| async move { cancel(conn, id).await }.boxed())
             .await?
-            .map(|(row, changed)| {
-                let task = Task::try_from(row).map_err(|e| StoreError::Unexpected(e.to_string()))?;
-                Ok(CancelAsked { changed, task })
-            })
+            .map(CancelAsked::read)
             .transpose()
     }
 
@@ -101,8 +98,15 @@ async fn cancel_all(conn: &mut Connection, ids: &[TaskId], selection: &Selection
     Ok(rows)
 }
 
+impl CancelAsked {
+    pub(in crate::store) fn read((row, changed): (TaskRow, bool)) -> Result<Self, StoreError> {
+        let task = Task::try_from(row).map_err(|e| StoreError::Unexpected(e.to_string()))?;
+        Ok(Self { changed, task })
+    }
+}
+
 /// In one transaction: what is read is what was changed, whatever its worker does meanwhile.
-async fn cancel(conn: &mut Connection, id: TaskId) -> QueryResult<Option<(TaskRow, bool)>> {
+pub(in crate::store) async fn cancel(conn: &mut Connection, id: TaskId) -> QueryResult<Option<(TaskRow, bool)>> {
     conn.transaction(async |conn| {
         let changed = statement(CANCEL.of(1), vec![Bind::Text(BEFORE), Bind::Id(id.0)]).execute(conn).await? > 0;
         let row = dsl::tasks.find(Key(id.0)).select(TaskRow::as_select()).first(conn).await.optional()?;

@@ -186,3 +186,85 @@ async fn events_tell_only_of_what_is_allowed() {
     let more = tokio::time::timeout(std::time::Duration::from_millis(100), none.chunk()).await;
     assert!(more.is_err() && !of_none.contains("move"), "{of_none}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_belongs_to_who_may_use_its_tasks_queue_and_type() {
+    let world = World::new().await;
+    let daemon = daemon(&world).await;
+    let key = key(&world).await;
+    let put = async |by: &str, name: &str, task: Value| {
+        let body = json!({"cron": "@yearly", "task": task});
+        ask(&daemon, "PUT", &format!("/api/schedules/{name}"), Some(by), Some(&body)).await
+    };
+    for (name, task) in [
+        ("inside", json!({"name": "noop", "queue": "a"})),
+        ("queue", json!({"name": "noop", "queue": "b"})),
+        ("type", json!({"name": "echo", "queue": "a"})),
+        // Nobody named its queue.
+        ("unnamed", json!({"name": "noop"})),
+    ] {
+        assert_eq!(put(BOOTSTRAP, name, task).await.0, 201, "{name}");
+    }
+    let (status, problem) = put(&key, "new", json!({"name": "echo", "queue": "b"})).await;
+    assert_eq!(
+        (status, pointers(&problem)),
+        (403, vec!["#/task/name".to_owned(), "#/task/queue".to_owned()]),
+        "{problem}"
+    );
+    assert_eq!(put(&key, "new", json!({"name": "dig", "queue": "a"})).await.0, 201);
+    assert_eq!(put(&key, "inside", json!({"name": "dig", "queue": "a"})).await.0, 200);
+    let range = json!({"from": "2025-01-01T00:00:00Z", "to": "2025-01-02T00:00:00Z"});
+    for outside in ["queue", "type", "unnamed"] {
+        // Nobody takes over what is another's.
+        assert_eq!(put(&key, outside, json!({"name": "noop", "queue": "a"})).await.0, 403, "{outside}");
+        let at = |rest: &str| format!("/api/schedules/{outside}{rest}");
+        for (method, rest, body) in [
+            ("POST", "/pause", None),
+            ("POST", "/resume", None),
+            ("POST", "/run", None),
+            ("POST", "/backfill", Some(&range)),
+            ("DELETE", "", None),
+        ] {
+            let (status, problem) = ask(&daemon, method, &at(rest), Some(&key), body).await;
+            assert_eq!(status, 403, "{method} {outside}{rest}: {problem}");
+        }
+        assert_eq!(ask(&daemon, "POST", &at("/run"), Some(BOOTSTRAP), None).await.0, 201);
+        for rest in ["", "/fires", "/next"] {
+            let (status, problem) = ask(&daemon, "GET", &at(rest), Some(&key), None).await;
+            assert_eq!(status, 404, "{outside}{rest}: {problem}");
+            let none = ask(&daemon, "GET", &format!("/api/schedules/missing{rest}"), Some(&key), None).await.1;
+            assert_eq!(
+                problem
+                    .to_string()
+                    .replace(&format!("/{outside}"), "/missing")
+                    .replace(&format!(" {outside};"), " missing;"),
+                none.to_string()
+            );
+            assert_eq!(ask(&daemon, "GET", &at(rest), Some(BOOTSTRAP), None).await.0, 200, "{outside}{rest}");
+        }
+    }
+    let listed = async |by: &str, query: &str| {
+        let page = ask(&daemon, "GET", &format!("/api/schedules{query}"), Some(by), None).await.1;
+        (field(&page["schedules"], "name"), page["next_cursor"].clone())
+    };
+    assert_eq!(listed(BOOTSTRAP, "").await.0, ["inside", "new", "queue", "type", "unnamed"]);
+    assert_eq!(listed(&key, "").await, (vec!["inside".to_owned(), "new".to_owned()], Value::Null));
+    let (first, cursor) = listed(&key, "?limit=1").await;
+    assert_eq!(first, ["inside"]);
+    assert_eq!(listed(&key, &format!("?limit=1&cursor={}", cursor.as_str().unwrap())).await.0, ["new"]);
+    for (method, rest, body) in [
+        ("POST", "/pause", None),
+        ("POST", "/resume", None),
+        ("POST", "/backfill", Some(&range)),
+        ("GET", "/fires", None),
+        ("DELETE", "", None),
+    ] {
+        let (status, answer) = ask(&daemon, method, &format!("/api/schedules/inside{rest}"), Some(&key), body).await;
+        assert!([200, 204].contains(&status), "{method} {rest}: {status} {answer}");
+    }
+    assert_eq!(
+        ask(&daemon, "GET", "/api/schedules/inside/fires", Some(&key), None).await.0,
+        404,
+        "whose it was nobody knows"
+    );
+}

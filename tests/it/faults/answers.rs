@@ -13,7 +13,7 @@ use taskrunnerx::scheduler::ScheduleSpec;
 use taskrunnerx::seam::{Fault, Loss};
 use taskrunnerx::store::StoreError;
 use taskrunnerx::store::tasks::Idempotency;
-use taskrunnerx::task::cron::Cron;
+use taskrunnerx::task::schedule::Definition;
 use taskrunnerx::task::{Backoff, KeyHash, NewTask, RequestHash, Status};
 use tokio_util::sync::CancellationToken;
 
@@ -227,10 +227,10 @@ async fn an_instant_whose_fire_was_not_answered_fires_once() {
     let mut stage = Stage::new(4).await;
     let faults = [UNSENT, UNANSWERED, LATE, Fault::Late(Duration::from_millis(1500))];
     faults.into_iter().for_each(|fault| stage.script.strike("fire", fault));
-    let task = r#"{"name":"play","payload":{"plan":["ok"]}}"#.to_owned();
-    let cron = Cron::parse("* * * * * *", "UTC").unwrap();
+    let tick = r#"{"cron":"* * * * * *","task":{"name":"play","payload":{"plan":["ok"]}}}"#;
+    let read = Definition::from_json(tick, 1 << 20).unwrap();
     let ticking = CancellationToken::new();
-    stage.crew.schedule(vec![ScheduleSpec { name: "tick".into(), cron, task }], ticking.clone());
+    stage.crew.schedule(vec![ScheduleSpec { name: "tick".into(), read }], ticking.clone());
     let ledger = "SELECT COUNT(*) FROM schedule_fires";
     eventually("it was struck, and fires", async || {
         (stage.script.left() == 0 && stage.ground.number(ledger).await > 4).then_some(())

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use taskrunnerx::lifecycle::Tools;
+use taskrunnerx::lifecycle::fire::Firing;
 use taskrunnerx::lifecycle::submit::{Defaults, Submitter};
 use taskrunnerx::scheduler::{self, ScheduleSpec};
 use taskrunnerx::seam::Seam;
@@ -130,14 +131,10 @@ impl Crew {
 
     /// One more process with the scheduler's role.
     pub(super) fn schedule(&mut self, schedules: Vec<ScheduleSpec>, stop: CancellationToken) {
+        let defaults =
+            Defaults { max_attempts: 5, timeout: Duration::from_secs(60), backoff: Backoff::fixed(Duration::ZERO) };
         let parts = scheduler::Parts {
-            tools: self.tools().0,
-            defaults: Defaults {
-                max_attempts: 5,
-                timeout: Duration::from_secs(60),
-                backoff: Backoff::fixed(Duration::ZERO),
-            },
-            max_payload: 1 << 20,
+            firing: Firing::new(self.tools().0, defaults, 1 << 20),
             retention: Retention { completed: DAY, failed: DAY },
             retain_fires: DAY,
             schedules,

@@ -1,35 +1,65 @@
-//! Fire: one task an instant, whoever looks and however often.
+//! Fire: one entry of the ledger an instant, whoever looks and however often, and one task where it fired.
 
 use super::proxy::Proxy;
 use super::{Ground, noop};
 use crate::harness::eventually;
 use chrono::TimeDelta;
 use mysql_async::prelude::Queryable;
-use taskrunnerx::store::schedules::{Definition, Due, Fire};
-use taskrunnerx::task::{NewTask, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+use taskrunnerx::store::queues::NewPause;
+use taskrunnerx::store::schedules::{BackfillTask, Come, Defined, Entry, Fired, Judge, NewSchedule, Removed, Verdict};
+use taskrunnerx::task::schedule::Outcome;
+use taskrunnerx::task::{NewTask, Status, Timestamp};
 
-fn fire(due: &Due, next_fire_at: Option<Timestamp>) -> Fire {
-    let task = NewTask { queue: "of-schedules".into(), schedule: Some(due.name.clone()), ..noop() };
-    Fire { schedule: due.name.clone(), version: due.version, fire_at: due.fire_at, next_fire_at, task }
+const HOURLY: &str = r#"{"cron":"@hourly","timezone":"UTC","task":{"name":"noop"}}"#;
+
+fn name() -> Arc<str> {
+    "tick".into()
+}
+
+fn task() -> NewTask {
+    NewTask { queue: "of-schedules".into(), schedule: Some(name()), ..noop() }
+}
+
+fn entry(at: Timestamp, outcome: Outcome) -> Entry {
+    Entry { at, outcome, instants: 1, since: None, task: outcome.submits().then(task) }
+}
+
+/// The instant that is due gets this outcome; the next one is an hour later.
+fn judge(outcome: Outcome) -> Judge {
+    Arc::new(move |come: &Come, _| {
+        let due = come.row.next_fire_at.unwrap();
+        let next = Some(due + TimeDelta::hours(1));
+        Verdict { entries: vec![entry(due, outcome)], next, ..Verdict::default() }
+    })
+}
+
+fn fired(found: &[Fired]) -> usize {
+    found.iter().map(|one| one.tasks.len()).sum()
 }
 
 impl Ground {
-    /// A schedule that is due.
-    async fn due(&self) -> Due {
-        let now = self.store.now().await.unwrap();
-        let definition = Definition {
-            name: "tick".into(),
-            cron: "@hourly".into(),
-            timezone: "UTC".into(),
-            task: "{}".into(),
-            next_fire_at: Some(now - TimeDelta::seconds(1)),
-        };
-        self.store.apply_schedules(vec![definition]).await.unwrap();
-        self.store.schedule_agenda().await.unwrap().due.remove(0)
+    /// A schedule that is due since a second ago; gives its instant.
+    async fn due(&self) -> Timestamp {
+        let due = self.store.now().await.unwrap() - TimeDelta::seconds(1);
+        let defined = self.store.define_schedule(self.schedule(HOURLY, Some(due))).await.unwrap();
+        assert!(matches!(defined, Defined::Created(_)), "{defined:?}");
+        due
     }
 
-    /// Tasks, and ledger rows.
-    async fn fired(&mut self) -> (u64, u64) {
+    fn schedule(&self, definition: &str, next_fire_at: Option<Timestamp>) -> NewSchedule {
+        NewSchedule {
+            name: name(),
+            definition: definition.to_owned(),
+            managed_by: "api".to_owned(),
+            pause_after: None,
+            next_fire_at,
+        }
+    }
+
+    /// Tasks, and ledger rows that have one.
+    async fn tasks_and_fires(&mut self) -> (u64, u64) {
         (
             self.number("SELECT COUNT(*) FROM tasks").await,
             self.number("SELECT COUNT(*) FROM schedule_fires f JOIN tasks t ON t.id = f.task_id").await,
@@ -37,7 +67,12 @@ impl Ground {
     }
 
     async fn next(&self) -> Option<Timestamp> {
-        self.store.schedule_agenda().await.unwrap().next
+        self.store.schedule(name()).await.unwrap().unwrap().next_fire_at
+    }
+
+    async fn ledger(&self) -> Vec<(Timestamp, String)> {
+        let rows = self.store.fires(name(), None, 100).await.unwrap();
+        rows.into_iter().map(|row| (row.fire_at, row.outcome)).collect()
     }
 }
 
@@ -45,103 +80,224 @@ impl Ground {
 async fn two_schedulers_that_saw_the_same_instant_fire_it_once() {
     let mut ground = Ground::new().await;
     let due = ground.due().await;
-    let (soon, later) = (due.fire_at + TimeDelta::hours(1), due.fire_at + TimeDelta::hours(2));
-    let (one, two) =
-        tokio::join!(ground.store.fire(fire(&due, Some(later))), ground.store.fire(fire(&due, Some(later))));
-    assert!(one.unwrap().is_some() != two.unwrap().is_some());
-    assert_eq!(ground.fired().await, (1, 1));
-    // And much later: it may not turn the schedule back either.
-    assert_eq!(ground.store.fire(fire(&due, Some(soon))).await.unwrap(), None);
-    assert_eq!((ground.fired().await, ground.next().await), ((1, 1), Some(later)));
-    ground.store.skip_fire(due.clone(), "stale", Some(soon)).await.unwrap();
-    assert_eq!((ground.fired().await, ground.next().await), ((1, 1), Some(later)));
-    // Nor one that saw an instant before.
-    let before = Due { fire_at: due.fire_at - TimeDelta::hours(1), ..due };
-    assert_eq!(ground.store.fire(fire(&before, Some(soon))).await.unwrap(), None);
-    assert_eq!((ground.fired().await, ground.next().await), ((1, 1), Some(later)));
+    let (one, two) = tokio::join!(
+        ground.store.fire_due(128, judge(Outcome::Fired)),
+        ground.store.fire_due(128, judge(Outcome::Fired))
+    );
+    assert_eq!(fired(&one.unwrap()) + fired(&two.unwrap()), 1);
+    assert_eq!(ground.tasks_and_fires().await, (1, 1));
+    assert_eq!(ground.next().await, Some(due + TimeDelta::hours(1)));
+    assert!(ground.store.fire_due(128, judge(Outcome::Fired)).await.unwrap().is_empty(), "nothing is due");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ledger_alone_keeps_an_instant_from_firing_twice() {
     let mut ground = Ground::new().await;
     let due = ground.due().await;
-    let next = Some(due.fire_at + TimeDelta::hours(1));
-    assert!(ground.store.fire(fire(&due, next)).await.unwrap().is_some());
+    assert_eq!(fired(&ground.store.fire_due(1, judge(Outcome::Fired)).await.unwrap()), 1);
     // The schedule's row as it was: restored from a backup, or turned back by hand.
     let again = "UPDATE schedules SET next_fire_at = (SELECT fire_at FROM schedule_fires)";
     ground.sql.query_drop(again).await.unwrap();
-    let seen = ground.store.schedule_agenda().await.unwrap().due.remove(0);
-    assert_eq!(seen, due);
-    assert_eq!(ground.store.fire(fire(&seen, next)).await.unwrap(), None);
-    assert_eq!((ground.fired().await, ground.next().await), ((1, 1), next), "and it goes on from there");
+    let found = ground.store.fire_due(1, judge(Outcome::Fired)).await.unwrap();
+    assert_eq!((found.len(), fired(&found), found[0].entries.len()), (1, 0, 0));
+    assert_eq!(ground.tasks_and_fires().await, (1, 1));
+    let row = ground.store.schedule(name()).await.unwrap().unwrap();
+    assert_eq!((row.next_fire_at, row.fires), (Some(due + TimeDelta::hours(1)), 1), "and it goes on from there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schedule_that_changed_or_went_does_not_fire_as_it_was() {
-    let mut ground = Ground::new().await;
-    let due = ground.due().await;
-    ground.sql.query_drop("UPDATE schedules SET version = version + 1").await.unwrap();
-    assert_eq!(ground.store.fire(fire(&due, None)).await.unwrap(), None);
-    ground.store.skip_fire(due.clone(), "stale", None).await.unwrap();
-    let changed = ground.store.schedule_agenda().await.unwrap().due.remove(0);
-    assert_eq!((changed.version, changed.fire_at), (due.version + 1, due.fire_at), "still due, as it is now");
-    ground.store.apply_schedules(Vec::new()).await.unwrap();
-    assert_eq!(ground.store.fire(fire(&changed, None)).await.unwrap(), None);
-    assert_eq!(ground.fired().await, (0, 0));
-    assert_eq!(ground.number("SELECT COUNT(*) FROM schedule_fires").await, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_schedule_does_not_change_while_it_fires() {
-    let mut ground = Ground::new().await;
-    let due = ground.due().await;
+async fn a_schedule_does_not_change_while_it_fires_and_others_pass_it_over() {
+    let ground = Ground::new().await;
+    ground.due().await;
     let proxy = Proxy::new(&ground.world).await;
-    // Its row has been compared, and nothing is written yet.
-    proxy.hold(b"INSERT IGNORE INTO queues");
-    let (store, fire) = (proxy.store.clone(), fire(&due, None));
-    let firing = tokio::spawn(async move { store.fire(fire).await.unwrap() });
+    // It has been judged, and nothing is written yet.
+    proxy.hold(b"INSERT IGNORE INTO schedule_fires");
+    let store = proxy.store.clone();
+    let firing = tokio::spawn(async move { store.fire_due(128, judge(Outcome::Fired)).await.unwrap() });
     proxy.held().await;
-    let mut operator = ground.world.sql().await;
-    let change = "UPDATE schedules SET version = version + 1";
-    let changing = tokio::spawn(async move { operator.query_drop(change).await.unwrap() });
+    assert!(ground.store.fire_due(128, judge(Outcome::Fired)).await.unwrap().is_empty(), "nobody waits for another");
+    let store = ground.store.clone();
+    let daily = ground.schedule(r#"{"cron":"@daily","timezone":"UTC","task":{"name":"noop"}}"#, None);
+    let changing = tokio::spawn(async move { store.define_schedule(daily).await.unwrap() });
+    let mut watcher = Ground { world: ground.world, store: ground.store, sql: ground.sql };
     eventually("the change waits, or is done", async || {
-        (ground.blocked().await == 1 || changing.is_finished()).then_some(())
+        (watcher.blocked().await == 1 || changing.is_finished()).then_some(())
     })
     .await;
     assert!(!changing.is_finished());
     proxy.go_on();
-    assert!(firing.await.unwrap().is_some());
-    changing.await.unwrap();
+    assert_eq!(fired(&firing.await.unwrap()), 1);
+    assert!(
+        matches!(changing.await.unwrap(), Defined::Replaced(row) if row.version == 2 && row.next_fire_at.is_none())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_come_by_the_old_definition_comes_before_the_new_one() {
+    let ground = Ground::new().await;
+    ground.due().await;
+    let daily = ground.schedule(r#"{"cron":"@daily","timezone":"UTC","task":{"name":"noop"}}"#, None);
+    assert_eq!(ground.store.define_schedule(daily.clone()).await.unwrap(), Defined::IsDue);
+    ground.store.fire_this(name(), judge(Outcome::Fired)).await.unwrap().unwrap();
+    assert!(matches!(ground.store.define_schedule(daily.clone()).await.unwrap(), Defined::Replaced(_)));
+    assert!(
+        matches!(ground.store.define_schedule(daily.clone()).await.unwrap(), Defined::Unchanged(row) if row.version == 2)
+    );
+    // The configuration takes it over, and then it is nobody else's.
+    let configured = NewSchedule { managed_by: "config".to_owned(), ..daily.clone() };
+    assert!(matches!(ground.store.define_schedule(configured).await.unwrap(), Defined::Unchanged(_)));
+    assert_eq!(ground.store.define_schedule(daily).await.unwrap(), Defined::Configured);
+    assert_eq!(ground.store.remove_schedule(name()).await.unwrap(), Removed::Configured);
+    ground.store.keep_configured(vec![name()]).await.unwrap();
+    assert!(ground.store.schedule(name()).await.unwrap().is_some());
+    ground.store.keep_configured(Vec::new()).await.unwrap();
+    assert_eq!(ground.store.schedule(name()).await.unwrap(), None);
+    assert_eq!(ground.store.remove_schedule(name()).await.unwrap(), Removed::Unknown);
+    assert_eq!(ground.ledger().await.len(), 1, "what has been stays in the ledger");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fire_creates_its_queue_in_the_same_breath() {
     let ground = Ground::new().await;
-    let due = ground.due().await;
+    ground.due().await;
     assert!(!ground.store.queue_names().await.unwrap().contains(&"of-schedules".into()));
-    ground.store.fire(fire(&due, None)).await.unwrap().unwrap();
+    ground.store.fire_due(1, judge(Outcome::Fired)).await.unwrap();
     assert!(ground.store.queue_names().await.unwrap().contains(&"of-schedules".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fire_whose_answer_was_lost_has_fired_once() {
     let mut ground = Ground::new().await;
-    let due = ground.due().await;
+    ground.due().await;
     let proxy = Proxy::new(&ground.world).await;
     proxy.lose(b"\x03COMMIT", 1);
-    assert_eq!(proxy.store.fire(fire(&due, None)).await.unwrap(), None, "the schedule has moved on");
-    assert_eq!((proxy.left(), ground.fired().await), (0, (1, 1)));
+    assert!(proxy.store.fire_due(1, judge(Outcome::Fired)).await.unwrap().is_empty(), "the schedule has moved on");
+    assert_eq!((proxy.left(), ground.tasks_and_fires().await), (0, (1, 1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_skipped_stands_in_the_ledger_without_a_task() {
     let mut ground = Ground::new().await;
     let due = ground.due().await;
-    let next = Some(due.fire_at + TimeDelta::hours(1));
-    ground.store.skip_fire(due.clone(), "refused", next).await.unwrap();
-    let ledger: Vec<(String, Option<Vec<u8>>)> =
-        ground.sql.query("SELECT outcome, task_id FROM schedule_fires").await.unwrap();
-    assert_eq!((ledger, ground.next().await), (vec![("refused".to_owned(), None)], next));
-    assert_eq!(ground.store.fire(fire(&due, None)).await.unwrap(), None);
-    assert_eq!(ground.fired().await, (0, 0));
+    ground.store.fire_due(1, judge(Outcome::SkippedMisfire)).await.unwrap();
+    assert_eq!(ground.ledger().await, [(due, "skipped_misfire".to_owned())]);
+    assert_eq!((ground.tasks_and_fires().await, ground.next().await), ((0, 0), Some(due + TimeDelta::hours(1))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instant_that_waits_fires_once_when_the_task_before_it_has_ended() {
+    let mut ground = Ground::new().await;
+    let due = ground.due().await;
+    let both: Judge = Arc::new(move |come, _| {
+        assert!(!come.busy);
+        let entries = vec![entry(due, Outcome::Fired), entry(due + TimeDelta::milliseconds(1), Outcome::Waiting)];
+        Verdict { entries, next: None, ..Verdict::default() }
+    });
+    let first = ground.store.fire_due(1, both).await.unwrap().remove(0).tasks.remove(0);
+    let row = ground.store.schedule(name()).await.unwrap().unwrap();
+    assert_eq!((row.fires, row.last_task), (2, Some(first.id)));
+    let waits = row.waiting.unwrap();
+    let settle = || -> Judge {
+        Arc::new(move |come: &Come, _| Verdict {
+            entries: vec![entry(come.row.waiting.unwrap(), Outcome::Fired)],
+            ..Verdict::default()
+        })
+    };
+    assert!(ground.store.fire_waiting(10, settle()).await.unwrap().is_empty(), "the task before it lives");
+    ground.set(first.id, "status = 'failed', lane = 0").await;
+    let pause = NewPause { reason: None, resume_in: None, by: "test".to_owned() };
+    ground.store.pause_schedule(name(), pause).await.unwrap().unwrap();
+    assert!(ground.store.fire_waiting(10, settle()).await.unwrap().is_empty(), "it is paused");
+    ground.store.resume_schedule(name()).await.unwrap().unwrap();
+    let (one, two) = tokio::join!(ground.store.fire_waiting(10, settle()), ground.store.fire_waiting(10, settle()));
+    assert_eq!(fired(&one.unwrap()) + fired(&two.unwrap()), 1);
+    assert_eq!(ground.tasks_and_fires().await, (2, 2));
+    let row = ground.store.schedule(name()).await.unwrap().unwrap();
+    assert_eq!((row.waiting, row.fires, row.last.unwrap().outcome.as_str()), (None, 2, "fired"));
+    assert_eq!(ground.ledger().await[0], (waits, "fired".to_owned()));
+    // The schedule's row as it was: the ledger alone keeps it from firing again.
+    let again = "UPDATE schedules SET waiting_fire_at = (SELECT MAX(fire_at) FROM schedule_fires), last_task_id = NULL";
+    ground.sql.query_drop(again).await.unwrap();
+    assert!(ground.store.fire_waiting(10, settle()).await.unwrap().is_empty());
+    assert_eq!(ground.tasks_and_fires().await, (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_task_before_is_cancelled_in_the_same_breath() {
+    let ground = Ground::new().await;
+    let due = ground.due().await;
+    let first = ground.store.fire_due(1, judge(Outcome::Fired)).await.unwrap().remove(0).tasks.remove(0);
+    let cancels: Judge = Arc::new(move |come, _| {
+        assert!(come.busy);
+        let entries = vec![entry(due + TimeDelta::milliseconds(1), Outcome::Fired)];
+        Verdict { entries, next: None, cancels: true, pause: None }
+    });
+    let second = ground.store.fire_this(name(), Arc::clone(&cancels)).await.unwrap();
+    assert!(second.is_none(), "it is not due");
+    let mut ground = ground;
+    ground.sql.query_drop("UPDATE schedules SET next_fire_at = NOW(6)").await.unwrap();
+    let second = ground.store.fire_this(name(), cancels).await.unwrap().unwrap();
+    assert_eq!(second.cancelled.map(|asked| asked.task.id), Some(first.id));
+    assert_eq!(ground.task(first.id).await.status, Status::Cancelled);
+    assert_eq!(ground.task(second.tasks[0].id).await.status, Status::Queued);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_in_a_row_are_counted_since_the_schedule_was_resumed() {
+    let mut ground = Ground::new().await;
+    let due = ground.due().await;
+    ground.sql.query_drop("UPDATE schedules SET pause_after = 2").await.unwrap();
+    let mut expected = 0;
+    for (n, status) in
+        ["failed", "failed", "completed", "failed", "failed", "running", "resumed", "failed"].iter().enumerate()
+    {
+        if *status == "resumed" {
+            ground.store.resume_schedule(name()).await.unwrap().unwrap();
+            expected = 0;
+            continue;
+        }
+        let at = due + TimeDelta::milliseconds(i64::try_from(n).unwrap());
+        ground.sql.query_drop("UPDATE schedules SET next_fire_at = NOW(6)").await.unwrap();
+        let seen: Judge = Arc::new(move |come, _| {
+            assert_eq!(come.failures, expected, "before {n}");
+            Verdict { entries: vec![entry(at, Outcome::Fired)], next: None, ..Verdict::default() }
+        });
+        let id = ground.store.fire_this(name(), seen).await.unwrap().unwrap().tasks[0].id;
+        ground.set(id, &format!("status = '{status}', lane = 0")).await;
+        expected = match *status {
+            "failed" => expected + 1,
+            "running" => expected,
+            _ => 0,
+        };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_gives_a_task_to_instants_that_have_none_and_to_no_other() {
+    let mut ground = Ground::new().await;
+    let due = ground.due().await;
+    let hour = TimeDelta::hours(1);
+    ground.store.fire_due(1, judge(Outcome::SkippedMisfire)).await.unwrap();
+    ground.sql.query_drop("UPDATE schedules SET next_fire_at = NOW(6)").await.unwrap();
+    let fired: Judge = Arc::new(move |_, _| {
+        let entries = vec![entry(due + hour, Outcome::Fired), entry(due + hour * 2, Outcome::Waiting)];
+        Verdict { entries, next: None, ..Verdict::default() }
+    });
+    ground.store.fire_due(1, fired).await.unwrap();
+    let tasks: Vec<BackfillTask> = (-1..3).map(|n| BackfillTask { at: due + hour * n, task: task() }).collect();
+    let (one, two) =
+        tokio::join!(ground.store.backfill(name(), tasks.clone()), ground.store.backfill(name(), tasks.clone()));
+    assert_eq!(
+        one.unwrap().unwrap().len() + two.unwrap().unwrap().len(),
+        2,
+        "of two at once each instant comes to one"
+    );
+    let outcomes: Vec<String> = ground.ledger().await.into_iter().map(|(_, outcome)| outcome).collect();
+    assert_eq!(outcomes, ["waiting", "fired", "backfill", "backfill"]);
+    assert_eq!(ground.tasks_and_fires().await, (3, 3));
+    assert_eq!(ground.store.backfill("nobody".into(), tasks).await.unwrap(), None);
+    assert!(ground.store.fire_by_hand(name(), task()).await.unwrap().is_some());
+    assert!(ground.ledger().await.iter().any(|(_, outcome)| outcome == "manual"));
+    assert_eq!(ground.store.schedule(name()).await.unwrap().unwrap().fires, 2, "neither counts towards max_fires");
+    assert_eq!(ground.store.purge_fires(Duration::ZERO).await.unwrap(), (3, false), "what has come, and no more");
 }

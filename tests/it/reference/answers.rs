@@ -79,6 +79,37 @@ pub(super) const ANSWERS: &[(&str, &str)] = &[
     ),
     ("POST /api/queues/{queue}/resume", "200, the queue, which goes on at once"),
     (
+        "GET /api/schedules",
+        "200 `{schedules, next_cursor}`, in order of their names; `limit` (50, at most 500), `cursor`: [schedules](../how-to/schedules.md)",
+    ),
+    (
+        "GET /api/schedules/{name}",
+        "200, the schedule: its definition, its next and its last instant, its latest task with the result",
+    ),
+    (
+        "PUT /api/schedules/{name}",
+        "201 with `Location`, or 200 where it was there; `cron` or `every`, `task`, and where wanted `timezone`, `misfire`, `catch_up`, `overlap`, `jitter`, `starts_at`, `ends_at`, `max_fires`, `pause_after_failures`, `managed_by`. 409: the configuration manages it",
+    ),
+    (
+        "DELETE /api/schedules/{name}",
+        "204; its ledger stays for as long as ledgers are kept. 409: the configuration manages it",
+    ),
+    (
+        "POST /api/schedules/{name}/pause",
+        "200, the schedule, of `{reason?, resume_in?}`: what comes meanwhile is in the ledger as `skipped_paused`",
+    ),
+    ("POST /api/schedules/{name}/resume", "200, the schedule, which goes on with the next instant"),
+    ("POST /api/schedules/{name}/run", "201 with `Location` and the task: now, also while it is paused"),
+    (
+        "POST /api/schedules/{name}/backfill",
+        "200 `{dry_run, instants, tasks}`, of `{from, to, dry_run?}`: a task for each instant in between that has none, at most 1,000",
+    ),
+    (
+        "GET /api/schedules/{name}/fires",
+        "200 `{fires, next_cursor}`, the ledger, newest first; `limit` (50, at most 500), `cursor`",
+    ),
+    ("GET /api/schedules/{name}/next", "200 `{next}`, the next `n` instants (5, at most 1,000)"),
+    (
         "GET /api/failures",
         "200 `{failures, next_cursor}`: failed tasks by the kind of their failure. `queue`, `name`, `limit`, `cursor`",
     ),
