@@ -16,6 +16,7 @@ mod manual;
 mod migrate;
 mod openapi;
 mod queues;
+mod schedules;
 mod serve;
 mod show_config;
 mod stats;
@@ -58,6 +59,7 @@ const EXIT_INTERRUPTED: u8 = 130;
   taskrunnerx tasks list --status failed             what has failed
   taskrunnerx tasks explain ID                       why a task does not run
   taskrunnerx queues pause mail --reason 'bounces'   keep a queue's tasks from being started
+  taskrunnerx schedules apply -f s.toml --dry-run    what a file of schedules would change
   taskrunnerx bench                                  how fast a running server is
 
 Configuration: flags, then DATABASE_URL, REDIS_URL and TASKRUNNERX_*, then taskrunnerx.toml.
@@ -92,6 +94,8 @@ enum Command {
     Tasks(tasks::Args),
     /// Look at queues, pause and resume them
     Queues(queues::Args),
+    /// Look at schedules and their ledger, apply them from files, run, pause and backfill them
+    Schedules(Box<schedules::Args>),
     /// Show who works
     Workers(workers::Args),
     /// Show failed tasks, grouped by their errors
@@ -178,6 +182,7 @@ async fn route(command: Command, config: Option<PathBuf>, registry: Registry) ->
         Command::Submit(args) => submit::run(*args).await,
         Command::Tasks(args) => tasks::run(args).await,
         Command::Queues(args) => queues::run(args).await,
+        Command::Schedules(args) => schedules::run(*args).await,
         Command::Workers(args) => workers::run(args).await,
         Command::Failures(args) => failures::run(args).await,
         Command::Stats(args) => stats::run(args).await,

@@ -6,7 +6,7 @@ use super::table::{Cell, Column, Table, Tone, details};
 use super::terminal::{Style, say};
 use super::values::{self, Span};
 use super::words;
-use crate::client::{PauseRow, QueueRow, Queues, Reply};
+use crate::client::{QueueRow, Queues, Reply};
 
 /// Look at queues, pause and resume them
 #[derive(Debug, clap::Args)]
@@ -137,7 +137,7 @@ fn list(reply: &Reply, json: bool) -> Result<(), Failure> {
             Cell::maybe(queue.depths.map(|depths| depths.running)),
             Cell::maybe(queue.depths.map(|depths| depths.scheduled)),
             Cell::maybe(queue.oldest_age.as_deref().map(words::span_of)),
-            Cell::maybe(queue.pause.as_ref().map(why)),
+            Cell::maybe(queue.pause.as_ref().map(words::pause)),
         ]);
     }
     say(&table.render(Style::detect()));
@@ -185,15 +185,6 @@ fn state(queue: &QueueRow) -> Cell {
     }
 }
 
-fn why(pause: &PauseRow) -> String {
-    let PauseRow { since, reason, by, resume_at } = pause;
-    let mut text = format!("since {}", words::time(since));
-    text.extend(by.iter().map(|by| format!(" by {by}")));
-    text.extend(resume_at.iter().map(|at| format!(" until {}", words::time(at))));
-    text.extend(reason.iter().map(|reason| format!(": {reason}")));
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,7 +195,7 @@ mod tests {
             "resume_at": null}, "depths": {"scheduled": 0, "queued": 7, "running": 1}, "oldest_age": "3m12s",
             "served": true, "dispatcher": null, "created_at": "2026-11-25T09:00:00Z", "new": 1}"#;
         let queue: QueueRow = serde_json::from_str(json).unwrap();
-        assert_eq!(why(queue.pause.as_ref().unwrap()), "since 2026-11-25T10:00:00Z by ops: no luck");
+        assert_eq!(words::pause(queue.pause.as_ref().unwrap()), "since 2026-11-25T10:00:00Z by ops: no luck");
         let text = shown(&queue, Style::PLAIN);
         let expected = "queue         mail\nstate         paused\npaused since  2026-11-25T10:00:00Z\n\
                         paused by     ops\nreason        no luck\nqueued        7\nrunning       1\nscheduled     0\n\

@@ -1,5 +1,6 @@
 //! How durations and times are said to people. The API's own words stay as they are with `--json`.
 
+use crate::client::PauseRow;
 use crate::task::duration;
 use std::time::Duration;
 
@@ -43,6 +44,16 @@ pub(super) fn time(text: &str) -> String {
 pub(super) fn counted<N: TryInto<u64>>(n: N, noun: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Since when something is paused, by whom, until when and why.
+pub(super) fn pause(pause: &PauseRow) -> String {
+    let PauseRow { since, reason, by, resume_at } = pause;
+    let mut text = format!("since {}", time(since));
+    text.extend(by.iter().map(|by| format!(" by {by}")));
+    text.extend(resume_at.iter().map(|at| format!(" until {}", time(at))));
+    text.extend(reason.iter().map(|reason| format!(": {reason}")));
+    text
 }
 
 #[cfg(test)]

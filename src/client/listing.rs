@@ -9,8 +9,8 @@ use std::collections::HashMap;
 
 /// A list that the server gives in pages.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Source {
-    pub(super) path: &'static str,
+pub(super) struct Source<'a> {
+    pub(super) path: &'a str,
     /// The field that holds the items.
     pub(super) plural: &'static str,
     /// Items in one page, at most.
@@ -63,7 +63,7 @@ impl Client {
     /// Page after page until there are as many, or no more. A page may be short and still not the last.
     pub(super) async fn pages(
         &self,
-        source: Source,
+        source: Source<'_>,
         query: &Query,
         limit: u32,
         cursor: Option<String>,

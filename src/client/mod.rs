@@ -18,6 +18,7 @@ mod overview;
 mod query;
 mod queues;
 mod reply;
+mod schedules;
 mod target;
 mod tasks;
 mod tls;
@@ -30,6 +31,7 @@ pub use listing::Listing;
 pub use overview::{FailureRow, HealthPart, HealthReport, TaskTypeRow, TaskTypes, WorkerRow};
 pub use queues::{Depths, PauseRow, QueueRow, Queues};
 pub use reply::Reply;
+pub use schedules::{FireRow, LatestTask, ScheduleRow};
 pub use target::Target;
 pub use tasks::{AttemptRow, Attempts, Moved, Sweep, Swept, TaskFilter, TaskRow, Verb};
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const TASKS: Source = Source { path: "/api/tasks", plural: "tasks", page: 500 };
+const TASKS: Source<'static> = Source { path: "/api/tasks", plural: "tasks", page: 500 };
 
 /// Which tasks. Several values of one kind mean any of them; different kinds all hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -6,7 +6,7 @@ use serde_json::{Map, Number, Value};
 ///
 /// # Errors
 /// `nan` and `inf` somewhere in it, which JSON does not have.
-pub(super) fn from_toml(value: &toml::Value) -> Result<Value, NotJson> {
+pub(crate) fn from_toml(value: &toml::Value) -> Result<Value, NotJson> {
     Ok(match value {
         toml::Value::String(text) => Value::String(text.clone()),
         toml::Value::Integer(number) => Value::from(*number),
@@ -23,7 +23,7 @@ pub(super) fn from_toml(value: &toml::Value) -> Result<Value, NotJson> {
 
 /// A number that JSON cannot hold.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NotJson;
+pub(crate) struct NotJson;
 
 #[cfg(test)]
 mod tests {

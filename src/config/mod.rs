@@ -27,7 +27,7 @@ mod executors;
 mod file;
 mod form;
 mod http;
-mod json;
+pub(crate) mod json;
 mod layers;
 mod limits;
 mod observe;

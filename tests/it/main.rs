@@ -42,6 +42,7 @@ mod recovery;
 mod reference;
 mod rest;
 mod schedules;
+mod schedules_command;
 mod schema;
 mod task_types;
 mod tasks_command;
