@@ -120,5 +120,5 @@ async fn what_cannot_be_cancelled_is_refused_with_the_reason() {
     assert_eq!(cancel(&api, &json!(uuid::Uuid::now_v7().to_string())).await.0, 404);
     assert_eq!(cancel(&api, &json!("17")).await.0, 422);
     let answer = api.client.get(format!("{}/api/tasks/x/cancel", api.url)).send().await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, "POST"));
+    assert_eq!((answer.status().as_u16(), answer.headers()["allow"].to_str().unwrap()), (405, "POST, OPTIONS"));
 }

@@ -97,10 +97,18 @@ def put_in_order(body):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Four things that JSON Schema has no word for: a backoff's base is not above its max, what begins does so before it ends, an Idempotency-Key goes with
-    one body only, and nobody here has a minute to wait in each of hundreds of calls that may."""
+    """What JSON Schema has no word for: a backoff's base is not above its max, a key lives for a second at least, what
+    begins does so before it ends, an Idempotency-Key goes with one body only, and nobody here has a minute to wait in each of hundreds of calls that may.
+    And a link that was found by guessing leads nowhere where the answer has null: to no id, and not to one named None."""
     if case.meta is not None and case.meta.generation.mode.is_negative:
         return  # it is to be refused as it is
+    for name, value in (case.path_parameters or {}).items():
+        if name == "id" and str(value) == "None":
+            case.path_parameters[name] = str(uuid.uuid4())
+    if isinstance(case.body, dict) and "scopes" in case.body:
+        span = seconds(case.body.get("expires_in"), 1)
+        if span is not None and span < 1:
+            case.body["expires_in"] = "1s"
     put_in_order(case.body)
     several = submissions(case.body)
     for submission in several + [one["task"] for one in several if isinstance(one.get("task"), dict)]:
