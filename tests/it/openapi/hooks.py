@@ -97,10 +97,10 @@ def put_in_order(body):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """What JSON Schema has no word for: a backoff's base is not above its max, what begins does so before it ends, a key
-    lives for a second at least, an Idempotency-Key goes with one body only, and nobody here has a minute to wait in each of
-    hundreds of calls that may. And a link that was found by guessing leads nowhere where the answer has null: to no id, and
-    not to one named None."""
+    """What JSON Schema has no word for: a backoff's base is not above its max, a key lives for a second at least and a
+    schedule's interval is one, what begins does so before it ends, an Idempotency-Key goes with one body only, and nobody
+    here has a minute to wait in each of hundreds of calls that may. And a link that was found by guessing leads nowhere
+    where the answer has null: to no id, and not to one named None."""
     if case.meta is not None and case.meta.generation.mode.is_negative:
         return  # it is to be refused as it is
     for name, value in (case.path_parameters or {}).items():
@@ -110,6 +110,10 @@ def before_call(context, case, kwargs):
         span = seconds(case.body.get("expires_in"), 1)
         if span is not None and span < 1:
             case.body["expires_in"] = "1s"
+    if isinstance(case.body, dict) and "every" in case.body:
+        span = seconds(case.body["every"], 1)
+        if span is not None and span < 1:
+            case.body["every"] = "1s"
     put_in_order(case.body)
     several = submissions(case.body)
     for submission in several + [one["task"] for one in several if isinstance(one.get("task"), dict)]:
