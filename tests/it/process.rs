@@ -232,7 +232,7 @@ async fn a_start_that_cannot_be_says_why() {
         );
         let (code, _, error) = builder.output();
         assert_eq!(code, 2, "{error}");
-        for fault in ["tasks.nope:", "tasks.nada:", "schedules.s.task.name: nil"] {
+        for fault in ["tasks.nope:", "tasks.nada:", "schedules.s.task.name: \"nil\" is not a known task type"] {
             assert!(error.contains(fault), "{fault} in {error}");
         }
     }
