@@ -152,16 +152,29 @@ async fn of_a_type_with_a_limit_no_more_run_at_once_over_all_workers_and_queues_
     let mut builder = world.daemon("worker");
     builder.file(limited);
     let _two = builder.ready().await;
-    let sleep = |queue: &str| json!({"name": "sleep", "payload": {"ms": 200}, "queue": queue});
+    let sleep = |n: u64, ms: u64| json!({"name": "sleep", "payload": {"ms": ms}, "queue": if n % 2 == 0 { "default" } else { "other" }});
+    // Three run for as long as they are let, and the others are held behind them.
+    let mut blocking = Vec::new();
+    for n in 0..3 {
+        blocking.push(one.submit(sleep(n, 600_000)).await);
+    }
+    for task in &blocking {
+        one.until(&task["id"], "running").await;
+    }
     let mut sleeps = Vec::new();
-    for n in 0..24 {
-        sleeps.push(one.submit(sleep(if n % 2 == 0 { "default" } else { "other" })).await);
+    for n in 0..21 {
+        sleeps.push(one.submit(sleep(n, 50)).await);
     }
     for _ in 0..20 {
         one.run(noop("default"), "completed").await;
     }
-    let (_, queue) = one.get("/api/queues/default").await;
-    assert!(queue["depths"]["queued"].as_u64().unwrap() > 0, "they have overtaken: {queue}");
+    for task in &sleeps {
+        assert_eq!(one.task(&task["id"]).await["status"], "queued", "it is held");
+    }
+    for task in &blocking {
+        let path = format!("/api/tasks/{}/cancel", task["id"].as_str().unwrap());
+        assert_eq!(one.post(&path, &json!({})).await.0, 202);
+    }
     for task in &sleeps {
         let task = one.until(&task["id"], "completed").await;
         assert_eq!(task["attempt"], 1, "{task}");
