@@ -152,7 +152,7 @@ async fn of_a_type_with_a_limit_no_more_run_at_once_over_all_workers_and_queues_
     let mut builder = world.daemon("worker");
     builder.file(limited);
     let _two = builder.ready().await;
-    let sleep = |n: u64, ms: u64| json!({"name": "sleep", "payload": {"ms": ms}, "queue": if n % 2 == 0 { "default" } else { "other" }});
+    let sleep = |n: u64, ms: u64| json!({"name": "sleep", "payload": {"ms": ms}, "queue": if n.is_multiple_of(2) { "default" } else { "other" }});
     // Three run for as long as they are let, and the others are held behind them.
     let mut blocking = Vec::new();
     for n in 0..3 {
