@@ -177,9 +177,11 @@ pub fn reference() -> Vec<Described> {
     listed().into_iter().flat_map(methods).collect()
 }
 
-/// The route that a request's path belongs to, whatever its method.
+/// The route that a request's path belongs to, whatever its method: of the path as the router will match it, with its
+/// escapes decoded. The request's own `match_pattern` looks at the path as it was sent, and would know another route
+/// than the one that answers.
 pub(super) fn of(request: &ServiceRequest) -> Option<&'static Listed> {
-    TABLE.get(request.match_pattern()?.as_str())
+    TABLE.get(request.resource_map().match_pattern(request.match_info().as_str())?.as_str())
 }
 
 impl Listed {
