@@ -167,7 +167,7 @@ impl Access {
                     self.refusals.count(Refusal::Rate);
                     return Checked { caller: Err(Problem::too_often()), standing };
                 }
-                Checked { caller: Ok(Some(known.caller.clone())), standing }
+                Checked { caller: Ok(Some(known.caller.by(given))), standing }
             }
         }
     }
@@ -201,7 +201,10 @@ impl Access {
         match caller.kind() {
             Kind::Bootstrap => true,
             Kind::Local => self.snapshot().await.is_ok_and(|snapshot| self.is_unlocked(&snapshot)),
-            Kind::Key(id) => self.snapshot().await.is_ok_and(|snapshot| snapshot.has(id)),
+            // The secret, and not the key: one that was rotated away is no longer good.
+            Kind::Key(_) => self.snapshot().await.is_ok_and(|snapshot| {
+                caller.secret().is_some_and(|secret| matches!(snapshot.find(secret), Found::Valid(_)))
+            }),
         }
     }
 }

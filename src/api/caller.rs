@@ -5,6 +5,7 @@
 
 use super::problem::Problem;
 use super::workers::EVERY;
+use crate::store::api_keys::Hash;
 use crate::store::tasks::Filter;
 use crate::task::{Fault, KeyId, Scope};
 use actix_web::dev::Payload;
@@ -37,7 +38,7 @@ pub(super) enum Kind {
 
 /// Who asks. A handler takes it as an argument. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Caller(Arc<Who>);
+pub(super) struct Caller(Arc<Who>, Option<Hash>);
 
 #[derive(Debug)]
 struct Who {
@@ -80,7 +81,17 @@ impl Caller {
             Kind::Local => "local".to_owned(),
             Kind::Key(id) => id.to_string(),
         };
-        Self(Arc::new(Who { actor: actor.into(), identity, kind, rights }))
+        Self(Arc::new(Who { actor: actor.into(), identity, kind, rights }), None)
+    }
+
+    /// The same, let in by the secret of this hash.
+    pub(super) fn by(&self, secret: Hash) -> Self {
+        Self(Arc::clone(&self.0), Some(secret))
+    }
+
+    /// The hash of the secret that let this one in, where it is one of the database.
+    pub(super) fn secret(&self) -> Option<&Hash> {
+        self.1.as_ref()
     }
 
     /// Who that is, for what is kept of who did what.

@@ -281,11 +281,14 @@ async fn streams_end_with_their_key() {
     let daemon = with_bootstrap(&world, "api").await;
     let (_, task) = ask(&daemon, "POST", "/api/tasks", Some(BOOTSTRAP), Some(&noop("q"))).await;
     let of_task = format!("/api/tasks/{}/events", task["id"].as_str().unwrap());
-    let expiring = NewKey { expires_in: Some(Duration::from_secs(4)), ..asked("expiring", &[Scope::Read]) };
-    let ((id, revoked), (_, expiring)) =
-        tokio::join!(make(&store, asked("revoked", &[Scope::Read])), make(&store, expiring));
+    let expiring = NewKey { expires_in: Some(Duration::from_secs(3600)), ..asked("expiring", &[Scope::Read]) };
+    let ((id, revoked), (_, expiring), (turned, rotated)) = tokio::join!(
+        make(&store, asked("revoked", &[Scope::Read])),
+        make(&store, expiring),
+        make(&store, asked("rotated", &[Scope::Read]))
+    );
     let mut streams = Vec::new();
-    for secret in [&revoked, &expiring] {
+    for secret in [&revoked, &expiring, &rotated] {
         for path in [of_task.as_str(), "/api/events"] {
             let stream = send(&daemon, "GET", path, Some(secret), None).await;
             assert_eq!(stream.status().as_u16(), 200);
@@ -293,7 +296,11 @@ async fn streams_end_with_their_key() {
         }
     }
     let mut bootstrap = send(&daemon, "GET", &of_task, Some(BOOTSTRAP), None).await;
+    let end = "UPDATE api_keys SET expires_at = NOW(6) WHERE name = 'expiring'";
+    world.sql().await.query_drop(end).await.unwrap();
     access::revoke(&store, id, "test").await.unwrap();
+    // Its secret is another from now on: whoever has the one before is shown the door, though the key lives.
+    access::rotate(&store, turned, Duration::ZERO, "test").await.unwrap();
     let began = Instant::now();
     for mut stream in streams {
         while stream.chunk().await.unwrap().is_some() {}
