@@ -1,12 +1,12 @@
 //! `GET /api/tasks/{id}/explain`: why a task does not run, or what became of it, in words and in fields.
 
-use super::State;
 use super::caller::Caller;
 use super::journal::no_parameters;
 use super::openapi::{Span, StatusWord, TaskPath};
 use super::problem::Problem;
 use super::task_json::Time;
 use super::tasks::{no_such_task, parse_id, visible};
+use super::{Services, State};
 use crate::lifecycle::explain::{self, Cause, Explanation, Fields, Next};
 use crate::task::duration;
 use actix_web::HttpResponse;
@@ -201,6 +201,20 @@ pub(super) async fn explain(
     if caller.is_restricted() {
         visible(services, &caller, id).await?;
     }
-    let found = explain::explain(&services.tools, &services.lookup, id).await?.ok_or_else(|| no_such_task(id))?;
+    let mut found = explain::explain(&services.tools, &services.lookup, id).await?.ok_or_else(|| no_such_task(id))?;
+    if caller.is_restricted() {
+        hide_others(services, &caller, &mut found).await;
+    }
     Ok(HttpResponse::Ok().json(ExplanationJson::from(found)))
+}
+
+/// A unique key is for a type: who holds it may be in a queue that this caller must not see.
+async fn hide_others(services: &Services, caller: &Caller, found: &mut Explanation) {
+    for cause in &mut found.causes {
+        let Some(Ok(other)) = cause.fields.task_id.as_deref().map(str::parse) else { continue };
+        if visible(services, caller, other).await.is_err() {
+            cause.fields.task_id = None;
+            cause.detail = "another task has its unique key, so it cannot be retried".to_owned();
+        }
+    }
 }

@@ -80,11 +80,12 @@ impl From<Pause> for PauseJson {
 }
 
 /// A queue's row with what has to be looked up for it.
-async fn look(state: &State, row: QueueRow, until: Instant) -> Result<QueueJson, Problem> {
+async fn look(state: &State, caller: &Caller, row: QueueRow, until: Instant) -> Result<QueueJson, Problem> {
     let store = &state.services()?.tools.store;
     let QueueRow { name, created_at, dispatcher, pause } = row;
     let served = state.serving.known(store, &name).await;
-    let depth = state.depths.of(store, &name, until).await;
+    // They are of all task types.
+    let depth = state.depths.of(store, &name, until).await.filter(|_| caller.names().is_none());
     let oldest = depth.and_then(|depth| depth.oldest_us).map(Duration::from_micros);
     Ok(QueueJson {
         pause: pause.map(PauseJson::from),
@@ -97,8 +98,8 @@ async fn look(state: &State, row: QueueRow, until: Instant) -> Result<QueueJson,
     })
 }
 
-async fn answer(state: &State, row: QueueRow, patience: Duration) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(look(state, row, Instant::now() + patience).await?))
+async fn answer(state: &State, caller: &Caller, row: QueueRow, patience: Duration) -> Result<HttpResponse, Problem> {
+    Ok(HttpResponse::Ok().json(look(state, caller, row, Instant::now() + patience).await?))
 }
 
 /// Every queue, in order of their names.
@@ -111,7 +112,7 @@ pub(super) async fn list(state: Data<State>, caller: Caller) -> Result<HttpRespo
     let mut rows = state.services()?.tools.store.queue_rows().await?;
     rows.retain(|row| caller.sees_queue(&row.name));
     let until = Instant::now() + PATIENCE;
-    let looks = join_all(rows.into_iter().map(|row| look(&state, row, until))).await;
+    let looks = join_all(rows.into_iter().map(|row| look(&state, &caller, row, until))).await;
     let queues = looks.into_iter().collect::<Result<_, _>>()?;
     Ok(HttpResponse::Ok().json(QueuesJson { queues }))
 }
@@ -130,7 +131,7 @@ pub(super) async fn get(state: Data<State>, caller: Caller, queue: Path<String>)
         return Err(no_such_queue(&queue));
     }
     match services.tools.store.queue_row(Arc::clone(&queue)).await? {
-        Some(row) => answer(&state, row, PATIENCE).await,
+        Some(row) => answer(&state, &caller, row, PATIENCE).await,
         None => Err(no_such_queue(&queue)),
     }
 }
@@ -159,7 +160,7 @@ pub(super) async fn pause(
     let asked = pause_fields(&mut fields, &caller);
     no_faults(fields)?;
     match pause::pause(&services.tools, &services.submitter, &queue, asked).await {
-        Ok(row) => answer(&state, row, HASTE).await,
+        Ok(row) => answer(&state, &caller, row, HASTE).await,
         // The queue is in the path: no field of the body is at fault.
         Err(error @ SubmitError::TooManyQueues { .. }) => {
             Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
@@ -202,7 +203,7 @@ pub(super) async fn resume(
     let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
     no_faults(Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?)?;
     match pause::resume(&services.tools, &queue, caller.actor()).await? {
-        Some(row) => answer(&state, row, HASTE).await,
+        Some(row) => answer(&state, &caller, row, HASTE).await,
         None => Err(no_such_queue(&queue)),
     }
 }

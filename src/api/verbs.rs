@@ -7,7 +7,7 @@ use super::problem::Problem;
 use super::selection::{self, Refused};
 use super::task_json::TaskJson;
 use super::tasks::{no_such_task, parse_id, visible};
-use super::{BODY_SLACK, State, body};
+use super::{BODY_SLACK, Services, State, body};
 use crate::lifecycle::bulk::{self, BUDGET, Verb};
 use crate::lifecycle::delete::{self, Deletion};
 use crate::lifecycle::retry::{self, Verdict};
@@ -38,7 +38,7 @@ pub(super) async fn retry(state: Data<State>, caller: Caller, id: Path<String>) 
         visible(services, &caller, id).await?;
     }
     let verdict = retry::retry(&services.tools, id).await?;
-    answer(id, verdict, "only a task that has failed or was cancelled can be retried")
+    answer(services, &caller, id, verdict, "only a task that has failed or was cancelled can be retried").await
 }
 
 /// Makes a task due: 200 with the task, 409 unless it is scheduled.
@@ -58,17 +58,28 @@ pub(super) async fn run(state: Data<State>, caller: Caller, id: Path<String>) ->
         visible(services, &caller, id).await?;
     }
     let verdict = run::run(&services.tools, id).await?;
-    answer(id, verdict, "only one that is scheduled can be made due")
+    answer(services, &caller, id, verdict, "only one that is scheduled can be made due").await
 }
 
-fn answer(id: TaskId, verdict: Verdict, only: &str) -> Result<HttpResponse, Problem> {
+async fn answer(
+    services: &Services,
+    caller: &Caller,
+    id: TaskId,
+    verdict: Verdict,
+    only: &str,
+) -> Result<HttpResponse, Problem> {
     match verdict {
         Verdict::Queued(task) => Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new()))),
         Verdict::Refused(task) => {
             Err(Problem::new(StatusCode::CONFLICT, format!("task {id} is {}; {only}", task.status)))
         }
         Verdict::KeyHeld { holder } => {
-            Err(Problem::new(StatusCode::CONFLICT, format!("the unique key of task {id} is held by task {holder}")))
+            // A key is for a type; the holder may be in a queue that this caller must not see.
+            let holder = match visible(services, caller, holder).await {
+                Ok(task) => format!("task {}", task.id),
+                Err(_) => "another task".to_owned(),
+            };
+            Err(Problem::new(StatusCode::CONFLICT, format!("the unique key of task {id} is held by {holder}")))
         }
         Verdict::Unknown => Err(no_such_task(id)),
     }

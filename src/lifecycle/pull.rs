@@ -338,15 +338,21 @@ impl Desk {
                 }
             }
         }
-        self.release_unnamed(worker, named).await?;
+        self.release_unnamed(worker, named, &sees).await?;
         Ok(heard)
     }
 
-    /// Claims whose answers have not reached the worker. It had a lease's time to name them.
-    async fn release_unnamed(&self, worker: WorkerId, named: &[Named]) -> Result<(), StoreError> {
+    /// Claims whose answers have not reached the worker. It had a lease's time to name them. What the caller must not
+    /// see is left alone: it may be another's who has the worker's id.
+    async fn release_unnamed(
+        &self,
+        worker: WorkerId,
+        named: &[Named],
+        sees: impl Fn(&str, &str) -> bool,
+    ) -> Result<(), StoreError> {
         let named: HashSet<(TaskId, u32)> = named.iter().map(|named| (named.id, named.attempt)).collect();
         let mut unnamed = self.tools.store.held_for(worker, self.lease, named.len().saturating_add(SPARE_ROWS)).await?;
-        unnamed.retain(|held| !named.contains(&(held.id, held.standing.attempt)));
+        unnamed.retain(|held| sees(&held.queue, &held.name) && !named.contains(&(held.id, held.standing.attempt)));
         if !unnamed.is_empty() {
             let released = rescue::release(&self.tools, unnamed).await?;
             tracing::warn!(worker.id = %worker, tasks = released, "its worker does not know of these tasks: released");

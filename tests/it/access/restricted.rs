@@ -48,7 +48,7 @@ async fn what_is_outside_is_not_there_for_readers() {
     let (other_queue, other_name) = (submit(&daemon, "noop", "b").await, submit(&daemon, "echo", "a").await);
     let missing = "0190163d-8694-739b-aea5-966c26f8ad91";
     let get = async |path: &str| ask(&daemon, "GET", path, Some(&key), None).await;
-    for rest in ["", "/attempts", "/logs", "/events"] {
+    for rest in ["", "/attempts", "/logs", "/events", "/explain"] {
         let at = |id: &str| format!("/api/tasks/{id}{rest}");
         assert_eq!(send(&daemon, "GET", &at(&inside), Some(&key), None).await.status().as_u16(), 200, "{rest}");
         let (_, none) = get(&at(missing)).await;
