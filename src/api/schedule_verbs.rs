@@ -77,7 +77,7 @@ pub(super) async fn resume(
     let name = parse_name(&path)?;
     owned(services, &caller, &name).await?;
     nothing_asked(&request, payload).await?;
-    let row = services.tools.store.resume_schedule(Arc::clone(&name)).await?;
+    let row = services.firing.resume(&name).await?;
     let row = row.ok_or_else(|| no_such_schedule(&name))?;
     tracing::info!(schedule = &*name, by = caller.actor(), "schedule resumed");
     answer(services, &caller, HttpResponse::Ok(), &row).await

@@ -7,7 +7,7 @@ use super::submit::{Defaults, admit, hand_over};
 use super::{Tools, cancel};
 use crate::store::StoreError;
 use crate::store::schedules::{Come, Entry, Fired, Judge, Verdict};
-use crate::task::schedule::{Definition, Outcome, Plan, Standing, plan};
+use crate::task::schedule::{Definition, Outcome, Plan, Standing, Summary, plan};
 use crate::task::{Fault, NewTask, Submission, Task, Timestamp, When};
 use chrono::TimeDelta;
 use std::collections::HashSet;
@@ -46,24 +46,24 @@ impl Firing {
     /// When the database cannot be reached; the next pass goes on from there.
     pub async fn pass(&self) -> Result<(Option<Timestamp>, Timestamp), StoreError> {
         loop {
-            let settled = self.tools.store.fire_waiting(WAITING, self.settle()).await?;
-            let full = u64::try_from(settled.len()).is_ok_and(|n| n >= WAITING);
-            self.follow(settled);
-            if !full {
-                break;
+            match self.tools.store.fire_waiting(WAITING, self.settle()).await {
+                Ok(settled) if settled.is_empty() => break,
+                Ok(settled) => self.follow(settled),
+                Err(error) if error.is_transient() => return Err(error),
+                // It holds up those that wait, and nobody else.
+                Err(error) => {
+                    tracing::error!(%error, "instants that waited could not fire");
+                    break;
+                }
             }
         }
         loop {
             match self.tools.store.fire_due(TOGETHER, self.judge()).await {
-                Ok(fired) => {
-                    let full = u64::try_from(fired.len()).is_ok_and(|n| n >= TOGETHER);
-                    self.follow(fired);
-                    if !full {
-                        break;
-                    }
-                }
+                Ok(fired) if fired.is_empty() => break,
+                Ok(fired) => self.follow(fired),
+                // Too much at once, or one of them is to blame: alone it holds up nobody else.
+                Err(error @ StoreError::TimedOut) => self.isolate(&error).await?,
                 Err(error) if error.is_transient() => return Err(error),
-                // One of them is to blame: alone it holds up nobody else.
                 Err(error) => self.isolate(&error).await?,
             }
         }
@@ -84,16 +84,23 @@ impl Firing {
     async fn isolate(&self, error: &StoreError) -> Result<(), StoreError> {
         tracing::warn!(%error, "some schedules could not fire together; each is tried alone");
         for _ in 0..TOGETHER {
-            match self.tools.store.fire_due(1, self.judge()).await {
+            // The one to blame is the one that was judged, and not whichever is the most overdue by then.
+            let judged: Arc<Mutex<Option<Arc<str>>>> = Arc::default();
+            let (judge, seen) = (self.judge(), Arc::clone(&judged));
+            let noting: Judge = Arc::new(move |come, now| {
+                *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&come.row.name));
+                judge(come, now)
+            });
+            match self.tools.store.fire_due(1, noting).await {
                 Ok(fired) if fired.is_empty() => return Ok(()),
                 Ok(fired) => self.follow(fired),
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => {
-                    let failed = self.tools.store.fire_due(1, give_up()).await?;
-                    for Fired { schedule, .. } in &failed {
-                        tracing::error!(schedule = &**schedule, %error, "a schedule could not fire");
-                    }
-                    self.follow(failed);
+                    let name = judged.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let Some(name) = name else { return Err(error) };
+                    tracing::error!(schedule = &*name, %error, "a schedule could not fire");
+                    let failed = self.tools.store.fire_this(name, give_up()).await?;
+                    self.follow(failed.into_iter().collect());
                 }
             }
         }
@@ -126,25 +133,23 @@ impl Firing {
             due,
             now,
             paused: row.pause.is_some() || pause.is_some(),
+            was_paused: row.was_paused,
             fires: row.fires,
             // One that waits is fired before any later one, also where the task before it has just ended.
             busy: come.busy || row.waiting.is_some(),
             waiting: row.waiting.is_some(),
         };
         let Plan { summary, instants, next, cancels } = plan(&definition, standing);
-        let summary = summary.map(|summary| Entry {
-            // A microsecond later, where no instant is.
-            at: summary.last + TimeDelta::microseconds(1),
-            outcome: summary.outcome,
-            instants: summary.count,
-            since: Some(summary.first),
-            task: None,
-        });
+        let summary = summary.map(entry);
         let judged = instants.into_iter().map(|instant| {
             let (outcome, task) = self.with_task(&row.name, &definition, &submission, instant.at, instant.outcome);
             Entry { at: instant.at, outcome, instants: 1, since: None, task }
         });
-        Verdict { entries: summary.into_iter().chain(judged).collect(), next, cancels, pause }
+        let entries: Vec<Entry> = summary.into_iter().chain(judged).collect();
+        // One that was refused has not fired, and does not end the schedule: what comes next is looked at.
+        let refused = entries.iter().any(|entry| entry.outcome == Outcome::Refused);
+        let next = next.or_else(|| definition.next_after(now).filter(|_| refused));
+        Verdict { entries, next, cancels, pause }
     }
 
     /// Judges an instant that waited: the task before it has ended.
@@ -257,14 +262,23 @@ impl Firing {
     }
 }
 
-/// The judge of a schedule that the database will not take: its instant has failed.
+/// A row that stands for several instants: a microsecond after the last of them, where no instant is.
+fn entry(Summary { first, last, count, outcome }: Summary) -> Entry {
+    Entry { at: last + TimeDelta::microseconds(1), outcome, instants: count, since: Some(first), task: None }
+}
+
+/// The judge of a schedule that the database will not take: what has come of it has failed.
 fn give_up() -> Judge {
     Arc::new(|come, now| {
         let Some(due) = come.row.next_fire_at else { return Verdict::default() };
-        let next = Definition::from_json(&come.row.definition, usize::MAX)
-            .ok()
-            .and_then(|read| read.definition.next_after(due.max(now)));
         let failed = Entry { at: due, outcome: Outcome::Failed, instants: 1, since: None, task: None };
-        Verdict { entries: vec![failed], next, ..Verdict::default() }
+        let Ok(read) = Definition::from_json(&come.row.definition, usize::MAX) else {
+            return Verdict { entries: vec![failed], ..Verdict::default() };
+        };
+        let standing =
+            Standing { due, now, paused: true, was_paused: None, fires: come.row.fires, busy: false, waiting: false };
+        let plan = plan(&read.definition, standing);
+        let one = plan.as_one(Outcome::Failed).filter(|one| one.count > 1).map_or(failed, entry);
+        Verdict { entries: vec![one], next: plan.next, ..Verdict::default() }
     })
 }

@@ -3,7 +3,7 @@
 use super::fire::Firing;
 use super::submit::DEFAULT_QUEUE;
 use crate::store::StoreError;
-use crate::store::schedules::{BackfillTask, Defined, NewSchedule, ScheduleRow};
+use crate::store::schedules::{BY_CONFIG, BackfillTask, Defined, NewSchedule, ScheduleRow};
 use crate::task::schedule::{Definition, Read};
 use crate::task::{Fault, Submission, Task, Timestamp};
 use chrono::TimeDelta;
@@ -31,6 +31,9 @@ pub enum ScheduleError {
     /// The configuration manages it.
     #[error("the configuration manages this schedule")]
     Configured,
+    /// It is new, or defined anew, and has no instant ahead of it.
+    #[error("nothing of this schedule would ever be due")]
+    Over,
     /// More than [`MAX_BACKFILL`] instants.
     #[error("the range has more than {MAX_BACKFILL} instants")]
     TooMany,
@@ -63,6 +66,13 @@ impl Firing {
                 pause_after: definition.pause_after_failures,
                 next_fire_at: definition.next_after(now),
             };
+            // One that has ended may be put as it is, again and again: the configuration does so at each start.
+            if new.next_fire_at.is_none() && managed_by != BY_CONFIG {
+                let there = self.tools.store.schedule(Arc::clone(name)).await?;
+                if there.is_none_or(|row| row.definition != new.definition) {
+                    return Err(ScheduleError::Over);
+                }
+            }
             match self.tools.store.define_schedule(new).await? {
                 Defined::IsDue => self.fire_this(name).await?,
                 Defined::Configured => return Err(ScheduleError::Configured),
@@ -70,6 +80,16 @@ impl Firing {
             }
         }
         Err(StoreError::Contended("the schedule is due again and again".to_owned()).into())
+    }
+
+    /// Ends a schedule's pause. What has come by then is put into the ledger first, as what came during a pause. None:
+    /// there is no such schedule.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn resume(&self, name: &Arc<str>) -> Result<Option<ScheduleRow>, StoreError> {
+        self.fire_this(name).await?;
+        self.tools.store.resume_schedule(Arc::clone(name)).await
     }
 
     /// Submits a schedule's task now, by its definition as it was read.

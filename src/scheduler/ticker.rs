@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 /// Longest sleep: a schedule that another process added or changed is seen after it, and an instant that waited for a
 /// task which has ended.
 const POLL: Duration = Duration::from_secs(1);
+/// Shortest sleep.
+const LEAST: Duration = Duration::from_millis(20);
 /// Wait after a failed look.
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
@@ -39,5 +41,7 @@ async fn tick(parts: &Parts) -> Result<Duration, StoreError> {
     let behind = next.map_or(0.0, |next| (now - next).to_std().unwrap_or_default().as_secs_f64());
     parts.firing.tools.metrics.schedule_lag.set(behind);
     let (next, now) = parts.firing.pass().await?;
-    Ok(next.map_or(POLL, |next| (next - now).to_std().unwrap_or_default()).min(POLL))
+    // What is due still is another process's, which has its row: that will have gone on soon.
+    let until = next.map(|next| (next - now).to_std().ok().filter(|wait| !wait.is_zero()).unwrap_or(LEAST));
+    Ok(until.unwrap_or(POLL).min(POLL))
 }

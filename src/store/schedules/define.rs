@@ -6,12 +6,13 @@ use crate::store::error::StoreError;
 use crate::store::sql::{Bind, select, statement};
 use crate::task::Timestamp;
 use diesel::QueryResult;
+use diesel::result::Error as DieselError;
 use diesel::sql_types::Text;
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::FutureExt;
 use std::sync::Arc;
 
-const INSERT: &str = "INSERT INTO schedules \
+const INSERT: &str = "INSERT IGNORE INTO schedules \
      (name, definition, managed_by, version, next_fire_at, pause_after, created_at, updated_at) \
      VALUES (?, ?, ?, 1, ?, ?, NOW(6), NOW(6))";
 const REPLACE: &str = "UPDATE schedules SET definition = ?, managed_by = ?, version = version + 1, next_fire_at = ?, \
@@ -127,7 +128,10 @@ async fn define(conn: &mut Connection, new: &NewSchedule) -> QueryResult<Defined
     let Some(old) = old else {
         let binds =
             vec![Bind::Text(&new.name), Bind::Text(&new.definition), Bind::Text(&new.managed_by), next, pause_after];
-        statement(INSERT, binds).execute(conn).await?;
+        // Somebody else puts the same name for the first time: it is looked at anew.
+        if statement(INSERT, binds).execute(conn).await? != 1 {
+            return Err(DieselError::RollbackTransaction);
+        }
         return Ok(one(conn, ONE, &new.name).await?.map_or(Defined::IsDue, Defined::Created));
     };
     if old.managed_by == BY_CONFIG && new.managed_by != BY_CONFIG {

@@ -3,20 +3,20 @@
 //! Rows that another process has locked are passed over (`SKIP LOCKED`): several schedulers share the work, and none waits
 //! for another. What was judged is what is recorded, since nobody else can change it meanwhile.
 
+use super::record::{insert_with_queues, record};
 use super::{Connection, RowSql, RowTuple, ScheduleRow, columns, now, row};
 use crate::store::connection::Store;
 use crate::store::error::StoreError;
 use crate::store::row::Key;
 use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, select, statement};
-use crate::store::tasks::cancel::cancel;
-use crate::store::tasks::{CancelAsked, Placed, insert_rows};
+use crate::store::tasks::{CancelAsked, Placed};
 use crate::task::schedule::Outcome;
 use crate::task::{NewTask, Status, Task, TaskId, Timestamp};
 use diesel::QueryResult;
 use diesel::sql_types::{Binary, Text};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::FutureExt;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The most overdue first.
@@ -32,20 +32,16 @@ static LOCKED: Texts = Texts::new(|n| {
     format!("{} ({}) FOR UPDATE SKIP LOCKED", columns!("WHERE waiting_fire_at IS NOT NULL AND name IN"), marks(n))
 });
 static STATUSES: Texts = Texts::new(|n| format!("SELECT id, status FROM tasks WHERE id IN ({})", marks(n)));
-/// The statuses of a schedule's tasks, the newest first.
-const ENDS: &str = "SELECT t.status FROM schedule_fires f JOIN tasks t ON t.id = f.task_id \
-     WHERE f.schedule = ? AND f.recorded_at > COALESCE((SELECT failures_from FROM schedules WHERE name = ?), '1970-01-01') \
+/// The statuses of a schedule's tasks, the newest first: of its newest thousand instants, whatever became of them.
+const ENDS: &str = "SELECT t.status FROM \
+     (SELECT fire_at, task_id, recorded_at FROM schedule_fires WHERE schedule = ? ORDER BY fire_at DESC LIMIT 1000) f \
+     JOIN tasks t ON t.id = f.task_id \
+     WHERE f.recorded_at > COALESCE((SELECT failures_from FROM schedules WHERE name = ?), '1970-01-01') \
      ORDER BY f.fire_at DESC LIMIT ?";
-const RECORD: &str = "INSERT IGNORE INTO schedule_fires \
-     (schedule, fire_at, outcome, task_id, recorded_at, instants, since) VALUES (?, ?, ?, ?, NOW(6), ?, ?)";
-const ADVANCE: &str = "UPDATE schedules SET next_fire_at = ?, fires = ?, waiting_fire_at = ?, last_fire_at = ?, \
-     last_outcome = ?, last_task_id = ? WHERE name = ?";
-const PAUSE_ITSELF: &str = "UPDATE schedules SET paused_at = NOW(6), pause_reason = ?, paused_by = 'scheduler', \
-     resume_at = NULL WHERE name = ?";
 const SETTLE: &str = "UPDATE schedule_fires SET outcome = ?, task_id = ?, recorded_at = NOW(6) \
      WHERE schedule = ? AND fire_at = ? AND outcome = 'waiting'";
-const QUEUE: &str = "INSERT IGNORE INTO queues (name, created_at) VALUES (?, NOW(6))";
-
+/// Rows of the ledger that one transaction writes, about: a schedule is judged whole.
+const MAX_ENTRIES: usize = 4096;
 /// Tasks of one schedule that are looked at for failures in a row, beyond as many as it asks for: those that run.
 const MORE_ENDS: u64 = 20;
 
@@ -184,25 +180,17 @@ async fn judge_and_record(
     now: Timestamp,
     judge: &Judge,
 ) -> QueryResult<Vec<Fired>> {
-    let mut fired = Vec::new();
-    let mut placed = Vec::new();
+    let (mut judged, mut entries) = (Vec::new(), 0);
     for come in facts(conn, rows).await? {
         let verdict = judge(&come, now);
-        let (one, tasks) = record(conn, &come.row, verdict, now).await?;
-        fired.push(one);
-        placed.extend(tasks);
+        entries += verdict.entries.len();
+        judged.push((come.row, verdict));
+        // The others stay due, for the next transaction.
+        if entries >= MAX_ENTRIES {
+            break;
+        }
     }
-    insert_with_queues(conn, &placed).await?;
-    Ok(fired)
-}
-
-/// The tasks, in few statements, and the queues that they name: workers serve the queues that the table has.
-async fn insert_with_queues(conn: &mut Connection, placed: &[Placed]) -> QueryResult<()> {
-    let queues: BTreeSet<&Arc<str>> = placed.iter().map(|placed| &placed.task.queue).collect();
-    for queue in queues {
-        statement(QUEUE, vec![Bind::Text(queue)]).execute(conn).await?;
-    }
-    insert_rows(conn, &placed.iter().collect::<Vec<_>>()).await
+    record(conn, judged, now).await
 }
 
 /// What else a judge has to know of these rows.
@@ -218,7 +206,8 @@ async fn facts(conn: &mut Connection, rows: Vec<RowTuple>) -> QueryResult<Vec<Co
     let mut come = Vec::with_capacity(rows.len());
     for row in rows {
         let status = row.last_task.and_then(|id| statuses.get(&id)).and_then(|status| Status::parse(status));
-        let failures = match row.pause_after {
+        // Once it is paused nobody asks, and the ledger grows by what is skipped.
+        let failures = match row.pause_after.filter(|_| row.pause.is_none()) {
             Some(enough) => failures(conn, &row.name, enough).await?,
             None => 0,
         };
@@ -232,71 +221,6 @@ async fn failures(conn: &mut Connection, name: &str, enough: u32) -> QueryResult
     let statuses: Vec<String> = select::<Text>(ENDS, binds).load(conn).await?;
     let ended = statuses.iter().filter_map(|status| Status::parse(status)).filter(|status| status.is_terminal());
     Ok(u32::try_from(ended.take_while(|status| *status == Status::Failed).count()).unwrap_or(u32::MAX))
-}
-
-/// Writes what was judged; the tasks are still to be inserted.
-async fn record(
-    conn: &mut Connection,
-    row: &ScheduleRow,
-    verdict: Verdict,
-    now: Timestamp,
-) -> QueryResult<(Fired, Vec<Placed>)> {
-    let Verdict { entries, next, cancels, pause } = verdict;
-    let mut fired = Fired {
-        schedule: Arc::clone(&row.name),
-        entries: Vec::new(),
-        tasks: Vec::new(),
-        cancelled: None,
-        paused: pause,
-    };
-    let mut placed = Vec::new();
-    let (mut fires, mut waiting, mut last) = (row.fires, row.waiting, row.last.clone());
-    let mut last_task = row.last_task;
-    for entry in entries {
-        let task = entry.task.map(|task| Placed::new(task, false, now));
-        let id = task.as_ref().map(|placed| placed.task.id);
-        let binds = vec![
-            Bind::Text(&row.name),
-            Bind::Time(entry.at.naive_utc()),
-            Bind::Text(entry.outcome.as_str()),
-            Bind::OptId(id.map(|id| id.0)),
-            Bind::Number(entry.instants.into()),
-            Bind::OptTime(entry.since.map(|at| at.naive_utc())),
-        ];
-        // An instant that is in the ledger already, whatever the schedule's row says, is not fired again.
-        if statement(RECORD, binds).execute(conn).await? != 1 {
-            continue;
-        }
-        if entry.outcome == Outcome::Waiting {
-            waiting = Some(entry.at);
-        }
-        fires = fires.saturating_add(u32::from(entry.outcome.submits() || entry.outcome == Outcome::Waiting));
-        last = Some(super::LastFire { at: entry.at, outcome: entry.outcome.as_str().to_owned() });
-        last_task = id.or(last_task);
-        fired.entries.push((entry.at, entry.outcome, entry.instants));
-        if let Some(task) = task {
-            fired.tasks.push(task.task.clone());
-            placed.push(task);
-        }
-    }
-    if let (true, Some(before)) = (cancels, row.last_task) {
-        // A row that cannot be read is not one to be cancelled by us.
-        fired.cancelled = cancel(conn, before).await?.and_then(|found| CancelAsked::read(found).ok());
-    }
-    if let Some(reason) = &fired.paused {
-        statement(PAUSE_ITSELF, vec![Bind::Text(reason), Bind::Text(&row.name)]).execute(conn).await?;
-    }
-    let binds = vec![
-        Bind::OptTime(next.map(|at| at.naive_utc())),
-        Bind::Number(fires.into()),
-        Bind::OptTime(waiting.map(|at| at.naive_utc())),
-        Bind::OptTime(last.as_ref().map(|last| last.at.naive_utc())),
-        Bind::OptText(last.as_ref().map(|last| last.outcome.as_str())),
-        Bind::OptId(last_task.map(|id| id.0)),
-        Bind::Text(&row.name),
-    ];
-    statement(ADVANCE, binds).execute(conn).await?;
-    Ok((fired, placed))
 }
 
 /// An instant that waited fires, unless its earlier task turned out to live or the schedule is paused.
@@ -326,7 +250,7 @@ async fn settle(conn: &mut Connection, come: Come, now: Timestamp, judge: &Judge
     if !settled {
         return Ok(None);
     }
-    insert_with_queues(conn, &placed).await?;
+    insert_with_queues(conn, &placed.iter().collect::<Vec<_>>()).await?;
     let tasks = placed.into_iter().map(|placed| placed.task).collect();
     let schedule = Arc::clone(&row.name);
     Ok(Some(Fired { schedule, entries: vec![(at, outcome, 1)], tasks, cancelled: None, paused: None }))

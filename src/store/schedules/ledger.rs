@@ -1,11 +1,13 @@
 //! The ledger: what became of each instant, and what people add to it by hand.
 
-use super::{Connection, ONE_LOCKED, ScheduleRow, now, one};
+use super::record::insert_with_queues;
+use super::{Connection, ONE_LOCKED, one};
 use crate::store::connection::{Store, utc};
 use crate::store::error::StoreError;
 use crate::store::row::Key;
 use crate::store::sql::{Bind, select, statement};
-use crate::store::tasks::{Placed, insert_rows};
+use crate::store::tasks::Placed;
+use crate::store::tasks::insert::existing;
 use crate::task::schedule::Outcome;
 use crate::task::{NewTask, Task, TaskId, Timestamp};
 use chrono::NaiveDateTime;
@@ -13,6 +15,7 @@ use diesel::QueryResult;
 use diesel::sql_types::{Binary, Datetime, Integer, Nullable, Text, Unsigned};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::FutureExt;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,23 +95,19 @@ impl Store {
     /// # Errors
     /// When the database cannot be reached. After a lost answer it may be done: the ledger says so.
     pub async fn fire_by_hand(&self, schedule: Arc<str>, task: NewTask) -> Result<Option<Task>, StoreError> {
-        let asked = Arc::new((schedule, task));
-        self.run("fire", move |conn, _| {
-            let asked = Arc::clone(&asked);
-            async move {
-                let (schedule, task) = &*asked;
-                conn.transaction(async |conn| {
-                    let Some(row) = one(conn, ONE_LOCKED, schedule).await? else { return Ok(None) };
-                    let now = now(conn).await?;
-                    let placed = Placed::new(task.clone(), false, now);
-                    add(conn, &row, now, Outcome::Manual, &placed).await?;
-                    Ok(Some(placed.task))
-                })
-                .await
-            }
-            .boxed()
-        })
-        .await
+        // Made before the first try: a try whose answer was lost is found by a later one.
+        let now = self.now().await?;
+        let asked = Arc::new(Asked { schedule, placed: vec![(now, Placed::new(task, false, now))] });
+        let submitted =
+            self.run("fire", move |conn, tries| by_hand(conn, Arc::clone(&asked), Outcome::Manual, tries).boxed());
+        match submitted.await? {
+            None => Ok(None),
+            Some(mut tasks) => match tasks.pop() {
+                Some(task) => Ok(Some(task)),
+                // Somebody else has run it within the same microsecond.
+                None => Err(StoreError::Contended("another run of this schedule was faster".to_owned())),
+            },
+        }
     }
 
     /// Submits tasks for instants that have passed and have none; gives those that were submitted. None: there is no such
@@ -121,28 +120,10 @@ impl Store {
         schedule: Arc<str>,
         tasks: Vec<BackfillTask>,
     ) -> Result<Option<Vec<Task>>, StoreError> {
-        let asked = Arc::new((schedule, tasks));
-        self.run("fire", move |conn, _| {
-            let asked = Arc::clone(&asked);
-            async move {
-                let (schedule, tasks) = &*asked;
-                conn.transaction(async |conn| {
-                    let Some(row) = one(conn, ONE_LOCKED, schedule).await? else { return Ok(None) };
-                    let now = now(conn).await?;
-                    let mut submitted = Vec::new();
-                    for BackfillTask { at, task } in tasks {
-                        let placed = Placed::new(task.clone(), false, now);
-                        if add(conn, &row, *at, Outcome::Backfill, &placed).await? {
-                            submitted.push(placed.task);
-                        }
-                    }
-                    Ok(Some(submitted))
-                })
-                .await
-            }
-            .boxed()
-        })
-        .await
+        let now = self.now().await?;
+        let placed = tasks.into_iter().map(|BackfillTask { at, task }| (at, Placed::new(task, false, now))).collect();
+        let asked = Arc::new(Asked { schedule, placed });
+        self.run("fire", move |conn, tries| by_hand(conn, Arc::clone(&asked), Outcome::Backfill, tries).boxed()).await
     }
 
     /// Deletes ledger rows older than the retention, the oldest first, at most a batch; says how many, and whether that
@@ -163,26 +144,55 @@ impl Store {
     }
 }
 
-/// The row and its task, unless the instant has a task already.
-async fn add(
+/// What a hand has asked for: tasks for instants of a schedule.
+struct Asked {
+    schedule: Arc<str>,
+    placed: Vec<(Timestamp, Placed)>,
+}
+
+/// Gives tasks to instants that have none; says which are submitted, by this try or an earlier one. None: there is no
+/// such schedule.
+async fn by_hand(
     conn: &mut Connection,
-    row: &ScheduleRow,
-    at: Timestamp,
+    asked: Arc<Asked>,
     outcome: Outcome,
-    placed: &Placed,
+    tries: u32,
+) -> QueryResult<Option<Vec<Task>>> {
+    let Asked { schedule, placed } = &*asked;
+    conn.transaction(async |conn| {
+        let Some(row) = one(conn, ONE_LOCKED, schedule).await? else { return Ok(None) };
+        let all: Vec<&Placed> = placed.iter().map(|(_, placed)| placed).collect();
+        let earlier = if tries > 0 { existing(conn, &all).await? } else { HashSet::new() };
+        let mut fresh: Vec<&(Timestamp, Placed)> = Vec::new();
+        for one in placed.iter().filter(|(_, placed)| !earlier.contains(&placed.task.id)) {
+            if claim_instant(conn, schedule, one, outcome).await? {
+                fresh.push(one);
+            }
+        }
+        insert_with_queues(conn, &fresh.iter().map(|(_, placed)| placed).collect::<Vec<_>>()).await?;
+        if let Some((at, placed)) = fresh.iter().max_by_key(|(at, _)| at)
+            && row.last.as_ref().is_none_or(|last| last.at <= *at)
+        {
+            let (word, id) = (Bind::Text(outcome.as_str()), Bind::Id(placed.task.id.0));
+            let binds = vec![Bind::Time(at.naive_utc()), word, id, Bind::Text(schedule)];
+            statement(BY_HAND, binds).execute(conn).await?;
+        }
+        let submitted: HashSet<TaskId> = fresh.iter().map(|(_, placed)| placed.task.id).chain(earlier).collect();
+        let tasks = all.into_iter().filter(|placed| submitted.contains(&placed.task.id));
+        Ok(Some(tasks.map(|placed| placed.task.clone()).collect()))
+    })
+    .await
+}
+
+/// The row of an instant, unless it has a task already.
+async fn claim_instant(
+    conn: &mut Connection,
+    schedule: &str,
+    (at, placed): &(Timestamp, Placed),
+    outcome: Outcome,
 ) -> QueryResult<bool> {
     let (word, id) = (Bind::Text(outcome.as_str()), Bind::Id(placed.task.id.0));
-    let (name, when) = (Bind::Text(&row.name), Bind::Time(at.naive_utc()));
-    let added = statement(ADD, vec![name, when, word, id]).execute(conn).await? == 1
-        || statement(FILL, vec![word, id, name, when]).execute(conn).await? == 1;
-    if !added {
-        return Ok(false);
-    }
-    let queue = "INSERT IGNORE INTO queues (name, created_at) VALUES (?, NOW(6))";
-    statement(queue, vec![Bind::Text(&placed.task.queue)]).execute(conn).await?;
-    insert_rows(conn, &[placed]).await?;
-    if row.last.as_ref().is_none_or(|last| last.at <= at) {
-        statement(BY_HAND, vec![when, word, id, name]).execute(conn).await?;
-    }
-    Ok(true)
+    let (name, when) = (Bind::Text(schedule), Bind::Time(at.naive_utc()));
+    Ok(statement(ADD, vec![name, when, word, id]).execute(conn).await? == 1
+        || statement(FILL, vec![word, id, name, when]).execute(conn).await? == 1)
 }

@@ -8,6 +8,7 @@ mod agenda;
 mod define;
 mod fire;
 mod ledger;
+mod record;
 
 pub(in crate::store) use agenda::{AFTER, NEXT, OVERDUE};
 pub use agenda::{Agenda, Due};
@@ -56,6 +57,8 @@ pub struct ScheduleRow {
     pub last_task: Option<TaskId>,
     /// None: it is not paused, or was until a time that is over.
     pub pause: Option<Pause>,
+    /// When its latest pause began and ended, where it has ended by itself.
+    pub was_paused: Option<(Timestamp, Timestamp)>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -74,7 +77,7 @@ macro_rules! columns {
             "SELECT name, definition, managed_by, version, next_fire_at, fires, pause_after, waiting_fire_at, \
              last_fire_at, last_outcome, last_task_id, \
              IF(resume_at IS NULL OR resume_at > NOW(6), paused_at, NULL), pause_reason, paused_by, resume_at, \
-             created_at, updated_at FROM schedules ",
+             IF(resume_at <= NOW(6), paused_at, NULL), created_at, updated_at FROM schedules ",
             $rest
         )
     };
@@ -106,6 +109,7 @@ type RowSql = (
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Datetime>,
+    Nullable<Datetime>,
     Datetime,
     Datetime,
 );
@@ -124,6 +128,7 @@ type RowTuple = (
     Option<NaiveDateTime>,
     Option<String>,
     Option<String>,
+    Option<NaiveDateTime>,
     Option<NaiveDateTime>,
     NaiveDateTime,
     NaiveDateTime,
@@ -146,6 +151,7 @@ fn row(
         reason,
         by,
         resume_at,
+        was_paused_at,
         created_at,
         updated_at,
     ): RowTuple,
@@ -162,6 +168,7 @@ fn row(
         last: last_at.zip(last_outcome).map(|(at, outcome)| LastFire { at: utc(at), outcome }),
         last_task: last_task.map(TaskId::from),
         pause: paused_at.map(|since| Pause { since: utc(since), reason, by, resume_at: resume_at.map(utc) }),
+        was_paused: was_paused_at.zip(resume_at).map(|(from, to)| (utc(from), utc(to))),
         created_at: utc(created_at),
         updated_at: utc(updated_at),
     }

@@ -149,7 +149,7 @@ async fn insert_once(conn: &mut Connection, groups: &[Vec<Placed>], look_first: 
 }
 
 /// The rows of these that are in.
-pub(super) async fn existing(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<HashSet<TaskId>> {
+pub(in crate::store) async fn existing(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<HashSet<TaskId>> {
     let mut found = HashSet::new();
     let ids: Vec<Bind<'_>> = rows.iter().map(|row| Bind::Id(row.task.id.0)).collect();
     for chunk in ids.chunks(crate::store::sql::MAX_ROWS) {

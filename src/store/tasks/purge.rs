@@ -111,7 +111,14 @@ async fn purge(conn: &mut Connection, ids: &[Bind<'_>], retention: Retention) ->
         return Ok(None);
     }
     statement(PURGE_HISTORY.of(still.len()), padded(&still)).execute(conn).await?;
-    failures::forget(conn, &still).await?;
+    let failed: Vec<Bind<'_>> = rows
+        .iter()
+        .filter(|row| is_due(row, retention) && row.1 == Status::Failed.as_str())
+        .map(|row| Bind::Id(row.0.0))
+        .collect();
+    if !failed.is_empty() {
+        failures::forget(conn, &failed).await?;
+    }
     Ok(Some(statement(PURGE.of(still.len()), padded(&still)).execute(conn).await?))
 }
 

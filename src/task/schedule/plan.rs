@@ -80,7 +80,10 @@ pub struct Standing {
     /// The earliest instant that is in no ledger yet.
     pub due: Timestamp,
     pub now: Timestamp,
+    /// It is paused: nothing fires, also not what came before.
     pub paused: bool,
+    /// When its latest pause began and ended, where it has ended by itself.
+    pub was_paused: Option<(Timestamp, Timestamp)>,
     /// The fires so far that count towards `max_fires`.
     pub fires: u32,
     /// The latest task of the schedule has not ended.
@@ -101,7 +104,7 @@ pub struct Instant {
 pub struct Summary {
     pub first: Timestamp,
     pub last: Timestamp,
-    /// At least so many.
+    /// How many; at [`MAX_COUNTED`] and above at least so many.
     pub count: u32,
     pub outcome: Outcome,
 }
@@ -154,7 +157,12 @@ fn come(definition: &Definition, standing: Standing) -> Come {
         if at < horizon {
             let counted = passed(&mut summary, at);
             if counted >= MAX_COUNTED {
-                next = next.max(definition.next_after(horizon - TimeDelta::microseconds(1)));
+                next = definition.next_after(horizon - TimeDelta::microseconds(1));
+                // The row stands for everything up to there: its instant is a microsecond later, where no other is.
+                let until = next.unwrap_or(horizon) - TimeDelta::microseconds(2);
+                if let Some(summary) = &mut summary {
+                    summary.last = summary.last.max(until);
+                }
             }
         } else {
             instants.push_back(at);
@@ -183,10 +191,26 @@ struct Judge<'a> {
     cancels: bool,
 }
 
+impl Plan {
+    /// Everything that has come as one row of one outcome. None: nothing has.
+    #[must_use]
+    pub fn as_one(&self, outcome: Outcome) -> Option<Summary> {
+        let (first, last) = (self.instants.first().map(|i| i.at), self.instants.last().map(|i| i.at));
+        let counted = self.summary.map_or(0, |summary| summary.count);
+        let more = u32::try_from(self.instants.len()).unwrap_or(u32::MAX);
+        Some(Summary {
+            first: self.summary.map(|summary| summary.first).or(first)?,
+            last: last.or(self.summary.map(|summary| summary.last))?,
+            count: counted.saturating_add(more),
+            outcome,
+        })
+    }
+}
+
 impl Judge<'_> {
     /// What becomes of an instant, given what became of those before it.
     fn outcome(&mut self, at: Timestamp) -> Outcome {
-        if self.standing.paused {
+        if self.standing.paused || self.standing.was_paused.is_some_and(|(from, to)| (from..to).contains(&at)) {
             return Outcome::SkippedPaused;
         }
         let missed = self.standing.now - at > GRACE;

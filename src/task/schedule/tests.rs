@@ -24,7 +24,7 @@ fn with(more: &str) -> Definition {
 }
 
 fn standing(due: &str, now: &str) -> Standing {
-    Standing { due: at(due), now: at(now), paused: false, fires: 0, busy: false, waiting: false }
+    Standing { due: at(due), now: at(now), paused: false, was_paused: None, fires: 0, busy: false, waiting: false }
 }
 
 /// The outcomes of a plan, each with the minute of its instant.
@@ -140,7 +140,18 @@ fn of_a_long_outage_the_newest_are_looked_at_one_by_one_and_the_others_are_count
     // Of a century nothing is counted to its end, and the next one is right all the same.
     let second = defined(r#"{"cron": "* * * * * *", "catch_up": "5m", "task": {"name": "noop"}}"#);
     let found = plan(&second, standing("1990-01-01T00:00:00Z", "2026-05-02T00:00:30Z"));
-    assert_eq!((found.summary.unwrap().count, found.instants.len()), (100_000, 301));
+    let summary = found.summary.unwrap();
+    assert_eq!((summary.count, found.instants.len()), (100_000, 301));
+    let gap = found.instants[0].at - summary.last;
+    assert!(gap <= TimeDelta::seconds(1), "the row reaches to where the others begin: {gap}");
+    // It ended before the window: the walk ends with it.
+    let ended =
+        r#"{"cron": "* * * * * *", "catch_up": "5m", "ends_at": "2000-01-01T00:00:00Z", "task": {"name": "noop"}}"#;
+    let found_ended = plan(&defined(ended), standing("1990-01-01T00:00:00Z", "2026-05-02T00:00:30Z"));
+    assert_eq!((found_ended.summary.unwrap().count, found_ended.instants.len(), found_ended.next), (100_000, 0, None));
+    let every = defined(r#"{"every": "1s", "catch_up": "5m", "task": {"name": "noop"}}"#);
+    let found_every = plan(&every, standing("2026-04-28T00:00:00Z", "2026-05-02T00:00:30Z"));
+    assert!(found_every.instants[0].at - found_every.summary.unwrap().last <= TimeDelta::seconds(1));
     assert_eq!(found.next, Some(at("2026-05-02T00:00:31Z")));
 }
 
@@ -150,6 +161,23 @@ fn while_it_is_paused_everything_is_skipped_and_said_so() {
     assert_eq!(outcomes(&plan(&with(""), paused)), "01 skipped_paused, 02 skipped_paused");
     let long = Standing { paused: true, ..standing("2026-04-01T10:01:00Z", "2026-05-01T10:02:02Z") };
     assert_eq!(plan(&with(""), long).summary.unwrap().outcome, Outcome::SkippedPaused);
+}
+
+#[test]
+fn what_came_during_a_pause_that_is_over_is_skipped_and_what_came_before_and_after_is_not() {
+    let pause = Some((at("2026-05-01T10:02:00Z"), at("2026-05-01T10:04:00Z")));
+    let over = Standing { was_paused: pause, ..standing("2026-05-01T10:01:00Z", "2026-05-01T10:05:02Z") };
+    let expected = "01 caught_up, 02 skipped_paused, 03 skipped_paused, 04 caught_up, 05 fired";
+    assert_eq!(outcomes(&plan(&with(r#", "misfire": "all""#), over)), expected);
+}
+
+#[test]
+fn everything_that_has_come_can_be_one_row() {
+    let several = plan(&with(r#", "catch_up": "2m""#), standing("2026-05-01T10:01:00Z", "2026-05-01T10:05:02Z"));
+    let one = several.as_one(Outcome::Failed).unwrap();
+    assert_eq!((one.first, one.last, one.count), (at("2026-05-01T10:01:00Z"), at("2026-05-01T10:05:00Z"), 5));
+    let none = plan(&with(""), standing("2026-05-01T10:01:00Z", "2026-05-01T10:00:02Z"));
+    assert_eq!(none.as_one(Outcome::Failed), None);
 }
 
 #[test]
@@ -227,7 +255,7 @@ proptest! {
             pause_after_failures: None,
         };
         let due = definition.next_after(now - TimeDelta::seconds(back)).unwrap();
-        let found = plan(&definition, Standing { due, now, paused, fires, busy, waiting });
+        let found = plan(&definition, Standing { due, now, paused, was_paused: None, fires, busy, waiting });
         let mut expected = Vec::new();
         let mut next = due;
         while next <= now { expected.push(next); next = definition.next_after(next).unwrap(); }

@@ -301,3 +301,100 @@ async fn a_backfill_gives_a_task_to_instants_that_have_none_and_to_no_other() {
     assert_eq!(ground.store.schedule(name()).await.unwrap().unwrap().fires, 2, "neither counts towards max_fires");
     assert_eq!(ground.store.purge_fires(Duration::ZERO).await.unwrap(), (3, false), "what has come, and no more");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instant_that_somebody_writes_while_it_is_fired_gets_no_second_task() {
+    let mut ground = Ground::new().await;
+    let due = ground.due().await;
+    let proxy = Proxy::new(&ground.world).await;
+    // It has been looked for, and was not there.
+    proxy.hold(b"INSERT IGNORE INTO schedule_fires");
+    let store = proxy.store.clone();
+    let firing = tokio::spawn(async move { store.fire_due(128, judge(Outcome::Fired)).await.unwrap() });
+    proxy.held().await;
+    // The schedule's row is locked: what is written is said by its value.
+    let row = "INSERT INTO schedule_fires (schedule, fire_at, outcome, recorded_at) VALUES (?, ?, 'fired', NOW(6))";
+    ground.sql.exec_drop(row, (&*name(), due.naive_utc().to_string())).await.unwrap();
+    proxy.go_on();
+    let found = firing.await.unwrap();
+    assert_eq!((found.len(), fired(&found)), (1, 0));
+    assert_eq!(ground.tasks_and_fires().await, (0, 0));
+    assert_eq!(ground.next().await, Some(due + TimeDelta::hours(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_submitted_by_hand_and_not_answered_is_submitted_once() {
+    let mut ground = Ground::new().await;
+    let due = ground.due().await;
+    let proxy = Proxy::new(&ground.world).await;
+    proxy.lose(b"\x03COMMIT", 1);
+    let task_by_hand = proxy.store.fire_by_hand(name(), task()).await.unwrap().unwrap();
+    assert_eq!((proxy.left(), ground.tasks_and_fires().await), (0, (1, 1)));
+    assert_eq!(ground.task(task_by_hand.id).await.status, Status::Queued);
+    proxy.lose(b"\x03COMMIT", 1);
+    let tasks = (1..4).map(|n| BackfillTask { at: due - TimeDelta::hours(n), task: task() }).collect();
+    let submitted = proxy.store.backfill(name(), tasks).await.unwrap().unwrap();
+    assert_eq!((proxy.left(), submitted.len(), ground.tasks_and_fires().await), (0, 3, (4, 4)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_put_a_name_first_one_makes_it_and_the_other_finds_it() {
+    let ground = Ground::new().await;
+    let put = async || ground.store.define_schedule(ground.schedule(HOURLY, None)).await.unwrap();
+    for round in 0..8 {
+        let made = [tokio::join!(put(), put()), tokio::join!(put(), put())];
+        let made: Vec<Defined> = made.into_iter().flat_map(|(a, b)| [a, b]).collect();
+        let created = made.iter().filter(|one| matches!(one, Defined::Created(_))).count();
+        let unchanged = made.iter().filter(|one| matches!(one, Defined::Unchanged(_))).count();
+        assert_eq!((created, unchanged), (1, 3), "{round}: {made:?}");
+        assert_eq!(ground.store.remove_schedule(name()).await.unwrap(), Removed::Removed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_cancelled_only_for_one_that_comes_in_its_place() {
+    let mut ground = Ground::new().await;
+    ground.due().await;
+    let first = ground.store.fire_due(1, judge(Outcome::Fired)).await.unwrap().remove(0).tasks.remove(0);
+    // Its instant is due again, by a row that was turned back: it is in the ledger, and nothing comes of it.
+    ground.sql.query_drop("UPDATE schedules SET next_fire_at = last_fire_at").await.unwrap();
+    let cancels: Judge = Arc::new(|come, _| {
+        let due = come.row.next_fire_at.unwrap();
+        Verdict { entries: vec![entry(due, Outcome::Fired)], next: None, cancels: true, pause: None }
+    });
+    let again = ground.store.fire_this(name(), cancels).await.unwrap().unwrap();
+    assert_eq!((again.tasks.len(), again.cancelled), (0, None));
+    // Nor for one that is refused.
+    ground.sql.query_drop("UPDATE schedules SET next_fire_at = NOW(6)").await.unwrap();
+    let refused: Judge = Arc::new(|come, _| {
+        let due = come.row.next_fire_at.unwrap();
+        Verdict { entries: vec![entry(due, Outcome::Refused)], next: None, cancels: true, pause: None }
+    });
+    assert_eq!(ground.store.fire_this(name(), refused).await.unwrap().unwrap().cancelled, None);
+    assert_eq!(ground.task(first.id).await.status, Status::Queued);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_many_schedules_have_missed_is_written_in_several_transactions() {
+    let mut ground = Ground::new().await;
+    let due = ground.due().await;
+    let others = "INSERT INTO schedules (name, definition, managed_by, version, next_fire_at, created_at, updated_at) \
+                  SELECT CONCAT('s', seq.n), s.definition, s.managed_by, 1, s.next_fire_at, NOW(6), NOW(6) FROM schedules s, \
+                  (SELECT 1 n UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9) seq";
+    ground.sql.query_drop(others).await.unwrap();
+    let missed: Judge = Arc::new(move |_, _| {
+        let at = |n| entry(due - TimeDelta::minutes(1000 - i64::from(n)), Outcome::SkippedMisfire);
+        Verdict { entries: (0..1000).map(at).collect(), next: Some(due + TimeDelta::hours(1)), ..Verdict::default() }
+    });
+    let mut sizes = Vec::new();
+    loop {
+        match ground.store.fire_due(128, Arc::clone(&missed)).await.unwrap().len() {
+            0 => break,
+            some => sizes.push(some),
+        }
+    }
+    assert_eq!(sizes, [5, 5], "no transaction has more than it may");
+    assert_eq!(ground.number("SELECT COUNT(*) FROM schedule_fires").await, 10_000);
+    assert_eq!(ground.number("SELECT COUNT(*) FROM schedules WHERE next_fire_at > NOW(6)").await, 10);
+    assert_eq!(ground.number("SELECT COUNT(*) FROM schedules WHERE definition <> '' AND version = 1").await, 10);
+}
