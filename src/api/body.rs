@@ -1,7 +1,9 @@
 //! Request bodies: JSON text within a limit.
 
+use super::BODY_SLACK;
 use super::problem::Problem;
 use crate::task::Fault;
+use crate::task::fields::Fields;
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
@@ -103,6 +105,21 @@ fn too_slow(got: usize) -> Problem {
 /// The body as text.
 pub(super) fn text(bytes: &Bytes) -> Result<&str, Problem> {
     std::str::from_utf8(bytes).map_err(|error| malformed(&format!("the body is not UTF-8: {error}")))
+}
+
+/// The fields of the body, which is an object.
+pub(super) fn fields(bytes: &Bytes) -> Result<Fields<'_>, Problem> {
+    Fields::read(text(bytes)?).map_err(|error| unreadable(&error))
+}
+
+/// 422 with what is wrong with the fields, and with those that nobody has taken.
+pub(super) fn no_faults(fields: Fields<'_>) -> Result<(), Problem> {
+    Problem::unless(fields.finish())
+}
+
+/// For a request that says nothing: no body, or an empty object.
+pub(super) async fn nothing(request: &HttpRequest, payload: Payload) -> Result<(), Problem> {
+    no_faults(fields(&read_or_empty(request, payload, BODY_SLACK).await?)?)
 }
 
 /// JSON that is no object is a fault of the input; anything else is no JSON.

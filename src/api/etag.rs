@@ -18,6 +18,9 @@ pub(super) fn of(task: &Task) -> HeaderValue {
 
 /// Whether a client has what this tag is of.
 pub(super) fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    if !headers.contains_key(IF_NONE_MATCH) {
+        return false;
+    }
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let Ok(ours) = tag.to_str().map(opaque) else { return false };
     let known = headers.get_all(IF_NONE_MATCH).filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));

@@ -10,8 +10,9 @@
 //! Redis, and whoever runs the task. Those who look at the same time share statements ([`Follow`]).
 
 use super::caller::Caller;
-use super::journal::{self, LogJson, no_parameters};
+use super::journal::{self, LogJson};
 use super::openapi::{LastEvent, TaskPath};
+use super::parameters::{self, Pairs};
 use super::problem::Problem;
 use super::sse::{self, KEEP_ALIVE, Place, STILL_HERE};
 use super::task_json::TaskJson;
@@ -22,7 +23,7 @@ use crate::lifecycle::lookup::Lookup;
 use crate::store::StoreError;
 use crate::store::tasks::{LogPlace, Pulse, TAIL_LINES};
 use crate::task::{Fault, Task, TaskId, name};
-use actix_web::web::{Data, Path, Query};
+use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures_util::stream::unfold;
@@ -53,11 +54,11 @@ pub(super) async fn of_task(
     caller: Caller,
     request: HttpRequest,
     id: Path<String>,
-    query: Query<Vec<(String, String)>>,
+    query: Pairs,
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
-    no_parameters(&query)?;
+    parameters::none(&query)?;
     let after = last_event(&request)?;
     let place = state.streams.enter()?;
     let task = visible(services, &caller, id).await?;
@@ -169,7 +170,7 @@ impl Watch {
         let lines = self.follow.tail(self.id, self.after).await?;
         for line in &lines {
             let data = serde_json::to_string(&LogJson::new(line)).unwrap_or_default();
-            sse::event(events, "log", Some(&journal::cursor(line.place)), &data);
+            sse::event(events, "log", Some(&journal::cursor_of(line.place)), &data);
             self.after = line.place;
             self.lines = true;
         }

@@ -1,8 +1,8 @@
 //! `GET /api/tasks/{id}/explain`: why a task does not run, or what became of it, in words and in fields.
 
 use super::caller::Caller;
-use super::journal::no_parameters;
 use super::openapi::{Span, StatusWord, TaskPath};
+use super::parameters::{self, Pairs};
 use super::problem::Problem;
 use super::task_json::Time;
 use super::tasks::{no_such_task, parse_id, visible};
@@ -10,7 +10,7 @@ use super::{Services, State};
 use crate::lifecycle::explain::{self, Cause, Explanation, Fields, Next};
 use crate::task::duration;
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Path, Query};
+use actix_web::web::{Data, Path};
 
 /// Why a task does not run, or what became of it.
 #[derive(serde::Serialize, utoipa::ToSchema)]
@@ -193,11 +193,11 @@ pub(super) async fn explain(
     state: Data<State>,
     caller: Caller,
     id: Path<String>,
-    query: Query<Vec<(String, String)>>,
+    query: Pairs,
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
-    no_parameters(&query)?;
+    parameters::none(&query)?;
     if caller.is_restricted() {
         visible(services, &caller, id).await?;
     }

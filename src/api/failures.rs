@@ -1,16 +1,15 @@
 //! `GET /api/failures`: failed tasks by the kind of their failure.
 
 use super::caller::Caller;
-use super::journal::faults;
-use super::listing::{named, several};
 use super::openapi::FailureFilter;
+use super::parameters::{self, Pairs, count, cursor, named, several, unknown};
 use super::problem::Problem;
 use super::task_json::{Id, Time};
 use super::{Services, State};
 use crate::store::tasks::{FailureGroup, GroupFilter, GroupPlace, MAX_COUNT};
 use crate::task::{Fingerprint, Timestamp, fingerprint, name};
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Query};
+use actix_web::web::Data;
 
 pub(super) const DEFAULT_LIMIT: usize = 50;
 pub(super) const MAX_LIMIT: usize = 200;
@@ -74,11 +73,7 @@ impl From<FailureGroup> for FailureJson {
     params(FailureFilter),
     responses((status = 200, description = "A page of kinds of failures.", body = FailuresJson))
 )]
-pub(super) async fn list(
-    state: Data<State>,
-    caller: Caller,
-    query: Query<Vec<(String, String)>>,
-) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(state: Data<State>, caller: Caller, query: Pairs) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let Asked { mut filter, limit, from } = Asked::read(&query)?;
     if !caller.narrow_to(&mut filter.queues, &mut filter.names) {
@@ -89,7 +84,7 @@ pub(super) async fn list(
         say_own_errors(services, &mut groups).await?;
     }
     let failures = groups.into_iter().map(FailureJson::from).collect();
-    Ok(HttpResponse::Ok().json(FailuresJson { failures, next_cursor: next.map(cursor) }))
+    Ok(HttpResponse::Ok().json(FailuresJson { failures, next_cursor: next.map(cursor_of) }))
 }
 
 /// A kind's message is of its first task, which may be in a queue that is not there for the caller: one of those that
@@ -113,12 +108,11 @@ struct Asked {
 impl Asked {
     fn read(pairs: &[(String, String)]) -> Result<Self, Problem> {
         let mut asked = Self { filter: GroupFilter::default(), limit: DEFAULT_LIMIT, from: None };
-        let faults = faults(pairs, |key, value| asked.take(key, value));
-        if faults.is_empty() { Ok(asked) } else { Err(Problem::invalid(faults)) }
+        parameters::read(pairs, |key, value| asked.take(key, value))?;
+        Ok(asked)
     }
 
     fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let got = |takes: &str| format!("got {}, takes {takes}", name::quoted(value));
         match key {
             "queue" => {
                 several(&mut self.filter.queues, value, |word| named(word, name::MAX_QUEUE))?;
@@ -127,21 +121,15 @@ impl Asked {
                 }
             }
             "name" => several(&mut self.filter.names, value, |word| named(word, name::MAX_NAME))?,
-            "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                self.limit = limit.ok_or_else(|| got(&format!("a whole number from 1 to {MAX_LIMIT}")))?;
-            }
-            "cursor" => {
-                let takes = "the next_cursor of an earlier page, as it was given";
-                self.from = Some(place(value).ok_or_else(|| got(takes))?);
-            }
-            _ => return Err(format!("is not a known parameter (known: {KNOWN})")),
+            "limit" => self.limit = count(value, MAX_LIMIT)?,
+            "cursor" => self.from = Some(cursor(value, place)?),
+            _ => unknown(KNOWN)?,
         }
         Ok(())
     }
 }
 
-fn cursor(GroupPlace { first_seen, fingerprint }: GroupPlace) -> String {
+fn cursor_of(GroupPlace { first_seen, fingerprint }: GroupPlace) -> String {
     format!("{CURSOR_PREFIX}{}.{fingerprint}", first_seen.timestamp_micros())
 }
 
@@ -165,7 +153,8 @@ mod tests {
     fn a_cursor_reads_back() {
         let first_seen = Timestamp::from_timestamp_micros(1_764_000_000_123_456).unwrap();
         let from = GroupPlace { first_seen, fingerprint: Fingerprint(7) };
-        let asked = Asked::read(&pairs(&[("cursor", &cursor(from)), ("limit", "7"), ("queue", "a,b"), ("name", "c")]));
+        let asked =
+            Asked::read(&pairs(&[("cursor", &cursor_of(from)), ("limit", "7"), ("queue", "a,b"), ("name", "c")]));
         let filter = GroupFilter { queues: vec!["a".into(), "b".into()], names: vec!["c".into()] };
         assert_eq!(asked.unwrap(), Asked { filter, limit: 7, from: Some(from) });
     }

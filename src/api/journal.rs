@@ -3,13 +3,15 @@
 use super::State;
 use super::caller::Caller;
 use super::openapi::{LogFilter, TaskPath};
+use super::parameters::{self, Pairs, count, cursor, cut, unknown};
 use super::problem::Problem;
 use super::task_json::{Id, Time};
 use super::tasks::{no_such_task, parse_id, visible};
 use crate::store::tasks::{LogLine, LogPlace, PastAttempt};
-use crate::task::{Fault, Outcome, Status, Task, name};
+use crate::task::fields::got;
+use crate::task::{Outcome, Status, Task, name};
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Path, Query};
+use actix_web::web::{Data, Path};
 
 pub(super) const DEFAULT_LIMIT: u32 = 200;
 pub(super) const MAX_LIMIT: u32 = 1000;
@@ -86,11 +88,11 @@ pub(super) async fn attempts(
     state: Data<State>,
     caller: Caller,
     id: Path<String>,
-    query: Query<Vec<(String, String)>>,
+    query: Pairs,
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
-    no_parameters(&query)?;
+    parameters::none(&query)?;
     // The row first: an attempt that ends meanwhile is then in the history, and one that begins is not missed.
     let task = visible(services, &caller, id).await?;
     let mut attempts: Vec<AttemptJson> =
@@ -138,7 +140,7 @@ pub(super) async fn logs(
     state: Data<State>,
     caller: Caller,
     id: Path<String>,
-    query: Query<Vec<(String, String)>>,
+    query: Pairs,
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
@@ -149,10 +151,8 @@ pub(super) async fn logs(
         return Err(no_such_task(id));
     }
     let mut lines = services.tools.store.lines(id, attempt, after, limit + 1).await?;
-    let whole = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = lines.len() > whole;
-    lines.truncate(whole);
-    let next_cursor = lines.last().filter(|_| more).map(|last| cursor(last.place));
+    let more = cut(&mut lines, limit);
+    let next_cursor = lines.last().filter(|_| more).map(|last| cursor_of(last.place));
     Ok(HttpResponse::Ok().json(LogsJson { logs: lines.iter().map(LogJson::new).collect(), next_cursor }))
 }
 
@@ -166,47 +166,27 @@ struct Asked {
 impl Asked {
     fn read(pairs: &[(String, String)]) -> Result<Self, Problem> {
         let mut asked = Self { attempt: None, limit: DEFAULT_LIMIT, after: LogPlace::default() };
-        let faults = faults(pairs, |key, value| asked.take(key, value));
-        if faults.is_empty() { Ok(asked) } else { Err(Problem::invalid(faults)) }
+        parameters::read(pairs, |key, value| asked.take(key, value))?;
+        Ok(asked)
     }
 
     fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let got = |takes: &str| format!("got {}, takes {takes}", name::quoted(value));
         match key {
             "attempt" => {
                 let attempt = value.parse().ok().filter(|attempt| *attempt > 0);
-                self.attempt = Some(attempt.ok_or_else(|| got("the number of an attempt, from 1"))?);
+                self.attempt =
+                    Some(attempt.ok_or_else(|| got(&name::quoted(value), "the number of an attempt, from 1"))?);
             }
-            "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                self.limit = limit.ok_or_else(|| got(&format!("a whole number from 1 to {MAX_LIMIT}")))?;
-            }
-            "cursor" => {
-                let takes = "the next_cursor of an earlier page, as it was given";
-                self.after = place(value).ok_or_else(|| got(takes))?;
-            }
-            _ => return Err(format!("is not a known parameter (known: {KNOWN})")),
+            "limit" => self.limit = count(value, MAX_LIMIT)?,
+            "cursor" => self.after = cursor(value, place)?,
+            _ => unknown(KNOWN)?,
         }
         Ok(())
     }
 }
 
-/// What is wrong with each parameter.
-pub(super) fn faults(pairs: &[(String, String)], mut take: impl FnMut(&str, &str) -> Result<(), String>) -> Vec<Fault> {
-    let fault = |(key, value): &(String, String)| {
-        take(key, value).err().map(|detail| Fault { pointer: format!("?{key}"), detail })
-    };
-    pairs.iter().filter_map(fault).collect()
-}
-
-/// For a route that takes none.
-pub(super) fn no_parameters(pairs: &[(String, String)]) -> Result<(), Problem> {
-    let faults = faults(pairs, |_, _| Err("is not a known parameter (this route takes none)".to_owned()));
-    if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }
-}
-
 /// A place in a log as text, for cursors and the ids of events.
-pub(super) fn cursor(place: LogPlace) -> String {
+pub(super) fn cursor_of(place: LogPlace) -> String {
     format!("{CURSOR_PREFIX}{}.{}", place.attempt, place.seq)
 }
 
@@ -227,7 +207,7 @@ mod tests {
     #[test]
     fn a_cursor_reads_back() {
         let after = LogPlace { attempt: 3, seq: 1_764_000_000_000_000 };
-        let asked = Asked::read(&pairs(&[("cursor", &cursor(after)), ("limit", "7"), ("attempt", "3")])).unwrap();
+        let asked = Asked::read(&pairs(&[("cursor", &cursor_of(after)), ("limit", "7"), ("attempt", "3")])).unwrap();
         assert_eq!(asked, Asked { attempt: Some(3), limit: 7, after });
     }
 

@@ -5,7 +5,6 @@
 use super::caller::Caller;
 use super::openapi::{KeyPath, KeyRequest, RotateRequest, ScopeWord};
 use super::problem::Problem;
-use super::queues::no_faults;
 use super::task_json::{Id, Time};
 use super::{BODY_SLACK, State, body};
 use crate::config::Secret;
@@ -111,7 +110,7 @@ pub(super) async fn create(
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let bytes = body::read(&request, payload, BODY_SLACK).await?;
-    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let mut fields = body::fields(&bytes)?;
     let key = NewKey {
         name: title(&mut fields),
         scopes: scopes(&mut fields),
@@ -125,7 +124,7 @@ pub(super) async fn create(
     for (pointer, _) in restricted.into_iter().filter(|(_, is)| *is && key.scopes.contains(&Scope::Admin)) {
         fields.fault(pointer, "goes with no admin scope: such a key could make one for itself that is not restricted");
     }
-    no_faults(fields)?;
+    body::no_faults(fields)?;
     Ok(shown(StatusCode::CREATED, access::create(&services.tools.store, key).await?))
 }
 
@@ -151,9 +150,9 @@ pub(super) async fn rotate(
     let services = state.services()?;
     let id = parse_id(&id)?;
     let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
-    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let mut fields = body::fields(&bytes)?;
     let overlap = fields.take("overlap", |text| submission::bounded(text, Duration::ZERO, duration::MAX.min(MAX_SPAN)));
-    no_faults(fields)?;
+    body::no_faults(fields)?;
     let made = access::rotate(&services.tools.store, id, overlap.unwrap_or_default(), caller.actor()).await?;
     Ok(shown(StatusCode::OK, made))
 }

@@ -3,20 +3,16 @@
 use super::State;
 use super::caller::Caller;
 use super::openapi::TaskFilter;
+use super::parameters::{self, Pairs, count, cursor, instant, named, several, status, unknown};
 use super::problem::Problem;
 use super::task_json::TaskJson;
 use crate::store::tasks::Filter;
-use crate::task::fields::got;
-use crate::task::{Fault, Status, TaskId, Timestamp, name};
+use crate::task::{TaskId, name};
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Query};
-use chrono::{DateTime, Utc};
-use std::fmt;
+use actix_web::web::Data;
 
 pub(super) const DEFAULT_LIMIT: u32 = 50;
 pub(super) const MAX_LIMIT: u32 = 500;
-/// Values of one parameter, and ids in one request.
-pub(super) const MAX_VALUES: usize = 500;
 /// Tells a cursor from other text.
 const CURSOR_PREFIX: &str = "b1.";
 /// What a cursor looks like: the prefix and an id.
@@ -41,11 +37,7 @@ pub(super) struct PageJson<'a> {
     params(TaskFilter),
     responses((status = 200, description = "A page of tasks.", body = PageJson))
 )]
-pub(super) async fn list(
-    state: Data<State>,
-    caller: Caller,
-    query: Query<Vec<(String, String)>>,
-) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(state: Data<State>, caller: Caller, query: Pairs) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let mut asked = Asked::read(&query)?;
     if !caller.narrow(&mut asked.filter) {
@@ -53,7 +45,7 @@ pub(super) async fn list(
     }
     let page = services.tools.store.list(asked.filter, asked.before, asked.limit).await?;
     let tasks = page.tasks.iter().map(|task| TaskJson::new(task, Vec::new())).collect();
-    Ok(HttpResponse::Ok().json(PageJson { tasks, next_cursor: page.next.map(cursor) }))
+    Ok(HttpResponse::Ok().json(PageJson { tasks, next_cursor: page.next.map(cursor_of) }))
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -66,13 +58,8 @@ struct Asked {
 impl Asked {
     fn read(pairs: &[(String, String)]) -> Result<Self, Problem> {
         let mut asked = Self { limit: DEFAULT_LIMIT, ..Self::default() };
-        let mut faults = Vec::new();
-        for (key, value) in pairs {
-            if let Err(detail) = asked.take(key, value) {
-                faults.push(Fault { pointer: format!("?{key}"), detail });
-            }
-        }
-        if faults.is_empty() { Ok(asked) } else { Err(Problem::invalid(faults)) }
+        parameters::read(pairs, |key, value| asked.take(key, value))?;
+        Ok(asked)
     }
 
     fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
@@ -87,64 +74,26 @@ impl Asked {
             }
             "created_after" => instant(value).map(|at| filter.created_after = Some(at)),
             "created_before" => instant(value).map(|at| filter.created_before = Some(at)),
-            "limit" => match value.parse() {
-                Ok(limit) if (1..=MAX_LIMIT).contains(&limit) => {
-                    self.limit = limit;
-                    Ok(())
-                }
-                _ => Err(got(&name::quoted(value), &format!("a whole number from 1 to {MAX_LIMIT}"))),
-            },
-            "cursor" => {
-                let id = value.strip_prefix(CURSOR_PREFIX).and_then(|id| id.parse().ok());
-                self.before =
-                    Some(id.ok_or_else(|| {
-                        got(&name::quoted(value), "the next_cursor of an earlier page, as it was given")
-                    })?);
-                Ok(())
-            }
-            _ => Err(format!("is not a known parameter (known: {KNOWN})")),
+            "limit" => count(value, MAX_LIMIT).map(|limit| self.limit = limit),
+            "cursor" => cursor(value, place).map(|id| self.before = Some(id)),
+            _ => unknown(KNOWN),
         }
     }
 }
 
-pub(super) fn status(word: &str) -> Result<Status, String> {
-    let words = || Status::ALL.map(Status::as_str).join(", ");
-    Status::parse(word).ok_or_else(|| got(&name::quoted(word), &words()))
-}
-
-/// Adds the values of a comma-separated parameter.
-pub(super) fn several<T, E: fmt::Display>(
-    into: &mut Vec<T>,
-    value: &str,
-    read: impl Fn(&str) -> Result<T, E>,
-) -> Result<(), String> {
-    for word in value.split(',') {
-        into.push(read(word).map_err(|fault| fault.to_string())?);
-    }
-    if into.len() > MAX_VALUES { Err(format!("has more than {MAX_VALUES} values")) } else { Ok(()) }
-}
-
-pub(super) fn named(word: &str, max: usize) -> Result<String, String> {
-    name::check(word, max).map_err(|fault| fault.to_string())?;
-    Ok(word.to_owned())
-}
-
-pub(super) fn instant(value: &str) -> Result<Timestamp, String> {
-    let takes = "a time as in RFC 3339, such as 2030-01-31T12:00:00Z";
-    DateTime::parse_from_rfc3339(value)
-        .map(|at| at.with_timezone(&Utc))
-        .ok()
-        .filter(|at| (0..8_835_000_000).contains(&at.timestamp()))
-        .ok_or_else(|| got(&name::quoted(value), takes))
-}
-
-fn cursor(id: TaskId) -> String {
+/// A place in the list as text.
+fn cursor_of(id: TaskId) -> String {
     format!("{CURSOR_PREFIX}{id}")
+}
+
+fn place(text: &str) -> Option<TaskId> {
+    text.strip_prefix(CURSOR_PREFIX)?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::Status;
 
     fn pairs(text: &[(&str, &str)]) -> Vec<(String, String)> {
         text.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
@@ -154,7 +103,7 @@ mod tests {
     fn a_cursor_reads_back_and_values_add_up() {
         let id: TaskId = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
         let asked =
-            pairs(&[("cursor", &cursor(id)), ("status", "queued,running"), ("status", "failed"), ("limit", "7")]);
+            pairs(&[("cursor", &cursor_of(id)), ("status", "queued,running"), ("status", "failed"), ("limit", "7")]);
         let asked = Asked::read(&asked).unwrap();
         assert_eq!((asked.before, asked.limit), (Some(id), 7));
         assert_eq!(asked.filter.statuses, [Status::Queued, Status::Running, Status::Failed]);

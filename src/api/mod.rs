@@ -25,6 +25,7 @@ mod moves;
 mod openapi;
 mod ops;
 mod pace;
+mod parameters;
 mod problem;
 mod pull;
 mod queues;

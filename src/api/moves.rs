@@ -5,15 +5,15 @@
 
 use super::State;
 use super::caller::Caller;
-use super::listing::{named, several, status};
 use super::openapi::MoveFilter;
+use super::parameters::{self, Pairs, named, several, status, unknown};
 use super::problem::Problem;
 use super::sse::{self, KEEP_ALIVE, Place, STILL_HERE};
 use super::task_json::{Id, Time};
 use crate::stream::{Heard, Move, MoveInbox};
-use crate::task::{Fault, Status, name};
+use crate::task::{Status, name};
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Query};
+use actix_web::web::Data;
 use bytes::Bytes;
 use futures_util::stream::unfold;
 use std::time::Duration;
@@ -47,11 +47,7 @@ struct MoveJson<'a> {
         example = json!("event: move\ndata: {\"id\":\"0190163d-8694-739b-aea5-966c26f8ad91\",\"name\":\"echo\",\"queue\":\"mail\",\"status\":\"running\",\"attempt\":1,\"at\":\"2030-01-31T12:00:00.021345Z\"}\n\n")
     ))
 )]
-pub(super) async fn of_all(
-    state: Data<State>,
-    caller: Caller,
-    query: Query<Vec<(String, String)>>,
-) -> Result<HttpResponse, Problem> {
+pub(super) async fn of_all(state: Data<State>, caller: Caller, query: Pairs) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let mut wanted = Wanted::read(&query)?;
     wanted.nothing = !caller.narrow_to(&mut wanted.queues, &mut wanted.names);
@@ -137,17 +133,13 @@ struct Wanted {
 impl Wanted {
     fn read(pairs: &[(String, String)]) -> Result<Self, Problem> {
         let mut wanted = Self::default();
-        let mut faults = Vec::new();
-        for (key, value) in pairs {
-            let taken = match key.as_str() {
-                "queue" => several(&mut wanted.queues, value, |word| named(word, name::MAX_QUEUE)),
-                "name" => several(&mut wanted.names, value, |word| named(word, name::MAX_NAME)),
-                "status" => several(&mut wanted.statuses, value, status),
-                _ => Err(format!("is not a known parameter (known: {KNOWN})")),
-            };
-            faults.extend(taken.err().map(|detail| Fault { pointer: format!("?{key}"), detail }));
-        }
-        if faults.is_empty() { Ok(wanted) } else { Err(Problem::invalid(faults)) }
+        parameters::read(pairs, |key, value| match key {
+            "queue" => several(&mut wanted.queues, value, |word| named(word, name::MAX_QUEUE)),
+            "name" => several(&mut wanted.names, value, |word| named(word, name::MAX_NAME)),
+            "status" => several(&mut wanted.statuses, value, status),
+            _ => unknown(KNOWN),
+        })?;
+        Ok(wanted)
     }
 
     fn wants(&self, told: &Move) -> bool {

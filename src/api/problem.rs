@@ -54,6 +54,11 @@ impl Problem {
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }
 
+    /// The same, where there is a fault.
+    pub(super) fn unless(errors: Vec<Fault>) -> Result<(), Self> {
+        if errors.is_empty() { Ok(()) } else { Err(Self::invalid(errors)) }
+    }
+
     /// Try again later.
     pub(super) fn unavailable(detail: impl Into<String>) -> Self {
         Self { header: Some((RETRY_AFTER, RETRY_SECONDS)), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
@@ -177,7 +182,7 @@ impl From<SubmitError> for Problem {
 pub(super) async fn not_found() -> Result<HttpResponse, Problem> {
     Err(Problem::new(
         StatusCode::NOT_FOUND,
-        "no such route; the API is under /api/tasks and /api/queues, /health says how the process is",
+        "no such route; /api/openapi.json lists the routes, /docs shows them, /health says how the process is",
     ))
 }
 

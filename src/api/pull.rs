@@ -4,7 +4,6 @@
 use super::caller::Caller;
 use super::openapi::{ClaimRequest, CompleteRequest, FailRequest, Heartbeat, Span, TaskPath, WorkerPath};
 use super::problem::Problem;
-use super::queues::no_faults;
 use super::task_json::{Id, TaskJson, Time};
 use super::tasks::{no_such_task, parse_id, visible};
 use super::{BODY_SLACK, Services, State, body};
@@ -100,7 +99,7 @@ pub(super) async fn claim(
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let bytes = body::read(&request, payload, BODY_SLACK).await?;
-    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let mut fields = body::fields(&bytes)?;
     let ask = Ask {
         worker: fields.take("worker_id", id),
         host: request.peer_addr().map_or_else(|| SOMEWHERE.to_owned(), |address| address.ip().to_string()),
@@ -109,7 +108,7 @@ pub(super) async fn claim(
         max: fields.number("max", 1..=MAX_TASKS).unwrap_or(1),
         wait: fields.take("wait", |text| submission::bounded(text, Duration::ZERO, MAX_WAIT)).unwrap_or_default(),
     };
-    no_faults(fields)?;
+    body::no_faults(fields)?;
     let places = ask.queues.iter().enumerate();
     let outside = places.filter_map(|(n, queue)| caller.outside_queue(queue, &format!("/queues/{n}")));
     let outside: Vec<Fault> = outside.collect();
@@ -149,9 +148,9 @@ pub(super) async fn heartbeat(
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     })?;
     let bytes = body::read(&request, payload, HEARTBEAT_BODY).await?;
-    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let mut fields = body::fields(&bytes)?;
     let named = named(&mut fields);
-    no_faults(fields)?;
+    body::no_faults(fields)?;
     let heard = services.desk.heartbeat(worker, &named, |queue, name| caller.sees(queue, name)).await?;
     let texts = |ids: Vec<TaskId>| ids.into_iter().map(|id| id.to_string()).collect();
     Ok(HttpResponse::Ok().json(HeardJson { cancel: texts(heard.cancel), lost: texts(heard.lost) }))
@@ -179,7 +178,7 @@ pub(super) async fn complete(
     let services = state.services()?;
     let task = parse_id(&task)?;
     let bytes = body::read(&request, payload, services.max_result.saturating_add(BODY_SLACK)).await?;
-    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let mut fields = body::fields(&bytes)?;
     let whose = whose(&mut fields);
     let most = services.max_result;
     let result = fields.take("result", |text| {
@@ -189,7 +188,7 @@ pub(super) async fn complete(
             Err(format!("has {} bytes; takes at most {most}", text.len()))
         }
     });
-    no_faults(fields)?;
+    body::no_faults(fields)?;
     report(services, &caller, task, whose, Outcome::Success(result)).await
 }
 
@@ -215,14 +214,14 @@ pub(super) async fn fail(
     let services = state.services()?;
     let task = parse_id(&task)?;
     let bytes: Bytes = body::read(&request, payload, BODY_SLACK).await?;
-    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let mut fields = body::fields(&bytes)?;
     let whose = whose(&mut fields);
     let error = required(&mut fields, "error", "a string that says what went wrong", |text| {
         serde_json::from_str::<String>(text).ok()
     });
     let flag = |text: &str| serde_json::from_str::<bool>(text).map_err(|_| got(text, "true or false"));
     let permanent = fields.take("permanent", flag).unwrap_or(false);
-    no_faults(fields)?;
+    body::no_faults(fields)?;
     let error = error.unwrap_or_default();
     let outcome = if permanent { Outcome::Permanent(error) } else { Outcome::Retryable(error) };
     report(services, &caller, task, whose, outcome).await

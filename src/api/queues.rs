@@ -156,9 +156,9 @@ pub(super) async fn pause(
     let queue = parse_name(&queue)?;
     caller.owns_queue(&queue)?;
     let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
-    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let mut fields = body::fields(&bytes)?;
     let asked = pause_fields(&mut fields, &caller);
-    no_faults(fields)?;
+    body::no_faults(fields)?;
     match pause::pause(&services.tools, &services.submitter, &queue, asked).await {
         Ok(row) => answer(&state, &caller, row, HASTE).await,
         // The queue is in the path: no field of the body is at fault.
@@ -200,17 +200,11 @@ pub(super) async fn resume(
     let services = state.services()?;
     let queue = parse_name(&queue)?;
     caller.owns_queue(&queue)?;
-    let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
-    no_faults(Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?)?;
+    body::nothing(&request, payload).await?;
     match pause::resume(&services.tools, &queue, caller.actor()).await? {
         Some(row) => answer(&state, &caller, row, HASTE).await,
         None => Err(no_such_queue(&queue)),
     }
-}
-
-pub(super) fn no_faults(fields: Fields<'_>) -> Result<(), Problem> {
-    let faults = fields.finish();
-    if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }
 }
 
 fn no_such_queue(queue: &str) -> Problem {

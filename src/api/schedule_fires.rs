@@ -2,14 +2,13 @@
 
 use super::State;
 use super::caller::Caller;
-use super::journal::faults;
 use super::openapi::{FireFilter, NextFilter, SchedulePath};
+use super::parameters::{self, Pairs, count, cursor, cut, unknown};
 use super::problem::Problem;
 use super::schedule_json::FireJson;
-use super::schedules::{DEFAULT_LIMIT, MAX_LIMIT, Pairs, no_such_schedule, parse_name, read_count, refused, visible};
+use super::schedules::{DEFAULT_LIMIT, MAX_LIMIT, no_such_schedule, parse_name, refused, visible};
 use super::task_json::Time;
-use crate::task::fields::got;
-use crate::task::{Timestamp, name};
+use crate::task::Timestamp;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 use std::sync::Arc;
@@ -53,21 +52,11 @@ pub(super) async fn fires(
     let services = state.services()?;
     let name = parse_name(&path)?;
     let (mut limit, mut before) = (DEFAULT_LIMIT, None);
-    let found = faults(&query, |key, value| match key {
-        "limit" => read_count(value, MAX_LIMIT).map(|read| limit = read),
-        "cursor" => {
-            let micros = value.strip_prefix(PREFIX).and_then(|micros| micros.parse().ok());
-            let at = micros.filter(|micros| (0..8_835_000_000_000_000).contains(micros));
-            let takes = "the next_cursor of an earlier page, as it was given";
-            let at = at.and_then(Timestamp::from_timestamp_micros);
-            before = Some(at.ok_or_else(|| got(&name::quoted(value), takes))?);
-            Ok(())
-        }
-        _ => Err("is not a known parameter (known: limit, cursor)".to_owned()),
-    });
-    if !found.is_empty() {
-        return Err(Problem::invalid(found));
-    }
+    parameters::read(&query, |key, value| match key {
+        "limit" => count(value, MAX_LIMIT).map(|read| limit = read),
+        "cursor" => cursor(value, place).map(|at| before = Some(at)),
+        _ => unknown("limit, cursor"),
+    })?;
     let store = &services.tools.store;
     let mut rows = store.fires(Arc::clone(&name), before, limit + 1).await?;
     if rows.is_empty() || caller.is_restricted() {
@@ -100,30 +89,26 @@ pub(super) async fn next(
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let name = parse_name(&path)?;
-    let mut count = DEFAULT_NEXT;
-    let found = faults(&query, |key, value| match key {
-        "n" => read_count(value, MAX_NEXT).map(|read| count = read),
-        _ => Err("is not a known parameter (known: n)".to_owned()),
-    });
-    if !found.is_empty() {
-        return Err(Problem::invalid(found));
-    }
+    let mut wanted = DEFAULT_NEXT;
+    parameters::read(&query, |key, value| match key {
+        "n" => count(value, MAX_NEXT).map(|read| wanted = read),
+        _ => unknown("n"),
+    })?;
     let row = services.tools.store.schedule(Arc::clone(&name)).await?;
     let row = row.filter(|row| visible(services, &caller, row)).ok_or_else(|| no_such_schedule(&name))?;
     let read = services.firing.read_row(&row).map_err(|error| refused(&name, error))?;
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
     let left = read
         .definition
         .max_fires
-        .map_or(count, |max| usize::try_from(max.saturating_sub(row.fires)).unwrap_or(usize::MAX).min(count));
+        .map_or(wanted, |max| usize::try_from(max.saturating_sub(row.fires)).unwrap_or(usize::MAX).min(wanted));
     let instants = std::iter::successors(row.next_fire_at, |at| read.definition.next_after(*at));
     Ok(HttpResponse::Ok().json(NextJson { next: instants.take(left).map(Time).collect() }))
 }
 
-/// Cuts what was read to see whether there is more; says whether there is.
-pub(super) fn cut<T>(rows: &mut Vec<T>, limit: u32) -> bool {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    more
+/// The instant that a cursor names, within what the database can compare with.
+fn place(text: &str) -> Option<Timestamp> {
+    let micros =
+        text.strip_prefix(PREFIX)?.parse().ok().filter(|micros| (0..8_835_000_000_000_000).contains(micros))?;
+    Timestamp::from_timestamp_micros(micros)
 }

@@ -3,13 +3,13 @@
 use super::caller::Caller;
 use super::openapi::{BackfillRequest, ResumeRequest, SchedulePath, SchedulePause};
 use super::problem::Problem;
-use super::queues::{no_faults, pause_fields};
+use super::queues::pause_fields;
 use super::schedule_json::ScheduleJson;
 use super::schedules::{answer, may, no_such_schedule, owned, parse_name, refused};
 use super::task_json::{TaskJson, Time};
 use super::{BODY_SLACK, Services, State, body};
 use crate::lifecycle::schedule::Backfill;
-use crate::task::fields::{Fields, got};
+use crate::task::fields::got;
 use crate::task::schedule::Read;
 use crate::task::submission;
 use actix_web::http::header::LOCATION;
@@ -48,9 +48,9 @@ pub(super) async fn pause(
     let name = parse_name(&path)?;
     owned(services, &caller, &name).await?;
     let bytes = body::read_or_empty(&request, payload, BODY_SLACK).await?;
-    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let mut fields = body::fields(&bytes)?;
     let asked = pause_fields(&mut fields, &caller);
-    no_faults(fields)?;
+    body::no_faults(fields)?;
     let row = services.tools.store.pause_schedule(Arc::clone(&name), asked).await?;
     let row = row.ok_or_else(|| no_such_schedule(&name))?;
     tracing::info!(schedule = &*name, by = caller.actor(), "schedule paused");
@@ -76,7 +76,7 @@ pub(super) async fn resume(
     let services = state.services()?;
     let name = parse_name(&path)?;
     owned(services, &caller, &name).await?;
-    nothing_asked(&request, payload).await?;
+    body::nothing(&request, payload).await?;
     let row = services.firing.resume(&name).await?;
     let row = row.ok_or_else(|| no_such_schedule(&name))?;
     tracing::info!(schedule = &*name, by = caller.actor(), "schedule resumed");
@@ -104,7 +104,7 @@ pub(super) async fn run(
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let name = parse_name(&path)?;
-    nothing_asked(&request, payload).await?;
+    body::nothing(&request, payload).await?;
     let read = read(services, &caller, &name).await?;
     let task = services.firing.run(&name, read).await.map_err(|error| refused(&name, error))?;
     tracing::info!(schedule = &*name, task = %task.id, by = caller.actor(), "schedule run by hand");
@@ -135,7 +135,7 @@ pub(super) async fn backfill(
     let services = state.services()?;
     let name = parse_name(&path)?;
     let bytes = body::read(&request, payload, BODY_SLACK).await?;
-    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let mut fields = body::fields(&bytes)?;
     let (from, to) = (fields.take("from", submission::instant), fields.take("to", submission::instant));
     for (field, read) in [("/from", from), ("/to", to)] {
         if read.is_none() && !fields.has_fault(field) {
@@ -149,7 +149,7 @@ pub(super) async fn backfill(
     }
     let dry_run =
         fields.take("dry_run", |text| serde_json::from_str::<bool>(text).map_err(|_| got(text, "true or false")));
-    no_faults(fields)?;
+    body::no_faults(fields)?;
     let (from, to) = from.zip(to).ok_or_else(|| Problem::internal(&"a range without an end"))?;
     let dry_run = dry_run.unwrap_or(false);
     let read = read(services, &caller, &name).await?;
@@ -168,9 +168,4 @@ async fn read(services: &Services, caller: &Caller, name: &Arc<str>) -> Result<R
     let (_, read) = services.firing.read(name).await.map_err(|error| refused(name, error))?;
     may(services, caller, &read.task)?;
     Ok(read)
-}
-
-async fn nothing_asked(request: &HttpRequest, payload: Payload) -> Result<(), Problem> {
-    let bytes = body::read_or_empty(request, payload, BODY_SLACK).await?;
-    no_faults(Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?)
 }

@@ -3,19 +3,18 @@
 //! A schedule belongs to whoever may use its task's queue and type.
 
 use super::caller::Caller;
-use super::journal::{faults, no_parameters};
 use super::openapi::{ScheduleFilter, SchedulePath, ScheduleRequest};
+use super::parameters::{self, Pairs, count, cursor, unknown};
 use super::problem::Problem;
 use super::schedule_json::ScheduleJson;
 use super::{BODY_SLACK, Services, State, body};
-use crate::lifecycle::schedule::{MAX_BACKFILL, ScheduleError};
+use crate::lifecycle::schedule::ScheduleError;
 use crate::store::schedules::{Defined, Removed, ScheduleRow};
-use crate::task::fields::{Fields, got};
 use crate::task::schedule::{Definition, Read};
 use crate::task::{Fault, Submission, Task, name, schedule};
 use actix_web::http::StatusCode;
 use actix_web::http::header::LOCATION;
-use actix_web::web::{Data, Path, Payload, Query};
+use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::future::try_join_all;
 use std::sync::Arc;
@@ -37,8 +36,6 @@ const LOOK: u32 = 51;
 /// Definitions in one page, in bytes; a page that would be larger is a short one.
 const PAGE_BYTES: usize = 16 << 20;
 
-pub(super) type Pairs = Query<Vec<(String, String)>>;
-
 /// A page of schedules.
 #[derive(serde::Serialize, utoipa::ToSchema)]
 #[schema(as = SchedulePage)]
@@ -57,19 +54,15 @@ pub(super) struct SchedulesJson<'a> {
 pub(super) async fn list(state: Data<State>, caller: Caller, query: Pairs) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let (mut limit, mut after) = (DEFAULT_LIMIT, None);
-    let found = faults(&query, |key, value| match key {
-        "limit" => read_count(value, MAX_LIMIT).map(|read| limit = read),
-        "cursor" => {
-            let name = value.strip_prefix(LIST_PREFIX).filter(|name| name::check(name, name::MAX_NAME).is_ok());
-            let takes = "the next_cursor of an earlier page, as it was given";
-            after = Some(Arc::from(name.ok_or_else(|| got(&name::quoted(value), takes))?));
-            Ok(())
-        }
-        _ => Err("is not a known parameter (known: limit, cursor)".to_owned()),
-    });
-    if !found.is_empty() {
-        return Err(Problem::invalid(found));
-    }
+    let place = |text: &str| {
+        let name = text.strip_prefix(LIST_PREFIX)?;
+        name::check(name, name::MAX_NAME).ok().map(|()| Arc::from(name))
+    };
+    parameters::read(&query, |key, value| match key {
+        "limit" => count(value, MAX_LIMIT).map(|read| limit = read),
+        "cursor" => cursor(value, place).map(|name| after = Some(name)),
+        _ => unknown("limit, cursor"),
+    })?;
     let (rows, next) = page(services, &caller, after, limit).await?;
     let latest = try_join_all(rows.iter().map(|(row, _)| latest(services, &caller, row))).await?;
     let schedules = rows.iter().zip(&latest).map(|((row, read), task)| {
@@ -132,7 +125,7 @@ pub(super) async fn get(
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let name = parse_name(&path)?;
-    no_parameters(&query)?;
+    parameters::none(&query)?;
     let row = services.tools.store.schedule(Arc::clone(&name)).await?;
     let row = row.filter(|row| visible(services, &caller, row)).ok_or_else(|| no_such_schedule(&name))?;
     answer(services, &caller, HttpResponse::Ok(), &row).await
@@ -161,7 +154,7 @@ pub(super) async fn put(
     let services = state.services()?;
     let name = parse_name(&path)?;
     let bytes = body::read(&request, payload, services.max_payload + BODY_SLACK).await?;
-    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let mut fields = body::fields(&bytes)?;
     let managed_by = fields.string("managed_by", |word| match word {
         "config" => Err("is for the configuration's own; takes another word".to_owned()),
         word => name::check(word, MAX_MANAGER).map_err(|fault| fault.to_string()),
@@ -286,11 +279,6 @@ fn definition(services: &Services, row: &ScheduleRow) -> Option<Read> {
     Definition::from_json(&row.definition, services.max_payload).ok()
 }
 
-pub(super) fn read_count(value: &str, most: u32) -> Result<u32, String> {
-    let read = value.parse().ok().filter(|read| (1..=most).contains(read));
-    read.ok_or_else(|| got(&name::quoted(value), &format!("a whole number from 1 to {most}")))
-}
-
 pub(super) fn parse_name(text: &str) -> Result<Arc<str>, Problem> {
     match name::check(text, name::MAX_NAME) {
         Ok(()) => Ok(text.into()),
@@ -323,9 +311,9 @@ pub(super) fn refused(name: &str, error: ScheduleError) -> Problem {
             "/ends_at",
             "is over, or no instant is before it: nothing would ever be due",
         )]),
-        ScheduleError::TooMany => Problem::invalid(vec![Fault::at(
+        ScheduleError::TooMany { most } => Problem::invalid(vec![Fault::at(
             "/to",
-            format!("makes a range of more than {MAX_BACKFILL} instants; takes a shorter one, again and again"),
+            format!("makes a range of more than {most} instants; takes a shorter one, again and again"),
         )]),
     }
 }

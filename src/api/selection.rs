@@ -1,6 +1,6 @@
 //! Which tasks a request about many of them means: `filter` in a body, with the words that `GET /api/tasks` has.
 
-use super::listing::{instant, named, status};
+use super::parameters::{instant, named, status};
 use crate::lifecycle::bulk::{Ask, Verb};
 use crate::store::tasks::{Filter, Selection};
 use crate::task::fields::{Fields, got};

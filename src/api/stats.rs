@@ -5,8 +5,8 @@
 
 use super::State;
 use super::caller::Caller;
-use super::journal::no_parameters;
 use super::openapi::Span;
+use super::parameters::{self, Pairs};
 use super::problem::Problem;
 use super::task_json::Time;
 use super::workers::{PATIENCE, busy};
@@ -14,7 +14,7 @@ use crate::store::roster::{Roster, WorkerRow};
 use crate::store::tasks::{Depth, Recent};
 use crate::task::{Status, WorkerId, duration};
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Query};
+use actix_web::web::Data;
 use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -123,13 +123,9 @@ struct ProcessJson {
     responses((status = 200, description = "The totals.", body = StatsJson))
 )]
 /// The totals; for a restricted caller those of its queues, and null where they are of all tasks together.
-pub(super) async fn stats(
-    state: Data<State>,
-    caller: Caller,
-    query: Query<Vec<(String, String)>>,
-) -> Result<HttpResponse, Problem> {
+pub(super) async fn stats(state: Data<State>, caller: Caller, query: Pairs) -> Result<HttpResponse, Problem> {
     let store = &state.services()?.tools.store;
-    no_parameters(&query)?;
+    parameters::none(&query)?;
     let (mut queues, mut roster) = tokio::try_join!(store.queue_rows(), store.roster())?;
     queues.retain(|queue| caller.sees_queue(&queue.name));
     roster.workers.retain(|row| caller.sees_worker(&row.queue_names()));

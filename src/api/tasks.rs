@@ -8,7 +8,6 @@ use super::{BODY_SLACK, Services, State, body, etag, idempotency, waiting};
 use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit::{self, Receipt, SubmitError};
 use crate::store::tasks::Idempotency;
-use crate::task::fields::Fields;
 use crate::task::{Fault, NewTask, Task, TaskId, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, LOCATION};
@@ -142,7 +141,7 @@ pub(super) async fn submit_bulk(
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let bytes = body::read(&request, payload, services.bulk.body).await?;
-    let mut fields = Fields::read(body::text(&bytes)?).map_err(|error| body::unreadable(&error))?;
+    let mut fields = body::fields(&bytes)?;
     let texts = fields.items("tasks", services.bulk.tasks, "submissions").unwrap_or_default();
     let mut faults = fields.finish();
     let mut tasks = Vec::with_capacity(texts.len());

@@ -4,11 +4,12 @@
 //! client that has gone is not waited for, since its request is dropped with its connection.
 
 use super::Services;
+use super::parameters::{self, unknown};
 use super::problem::Problem;
 use crate::lifecycle::wait::Waiter;
 use crate::store::StoreError;
 use crate::task::fields::got;
-use crate::task::{Fault, Task, TaskId, duration, name};
+use crate::task::{Task, TaskId, duration, name};
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, HeaderName};
 use std::time::Duration;
@@ -42,15 +43,13 @@ pub(super) fn asked(request: &HttpRequest) -> Result<Option<Duration>, Problem> 
     if request.query_string().is_empty() {
         return Ok(None);
     }
-    let (mut wait, mut faults) = (None, Vec::new());
-    for (key, value) in url::form_urlencoded::parse(request.query_string().as_bytes()) {
-        let read = if key == "wait" { span(&value) } else { Err("is not a known parameter (known: wait)".to_owned()) };
-        match read {
-            Ok(span) => wait = Some(span),
-            Err(detail) => faults.push(Fault { pointer: format!("?{key}"), detail }),
-        }
-    }
-    if faults.is_empty() { Ok(wait) } else { Err(Problem::invalid(faults)) }
+    let pairs: Vec<_> = url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect();
+    let mut wait = None;
+    parameters::read(&pairs, |key, value| match key {
+        "wait" => span(value).map(|span| wait = Some(span)),
+        _ => unknown("wait"),
+    })?;
+    Ok(wait)
 }
 
 fn span(value: &str) -> Result<Duration, String> {

@@ -3,13 +3,13 @@
 use super::State;
 use super::caller::Caller;
 use super::openapi::WorkerFilter;
+use super::parameters::{self, Pairs, count, cursor, cut, unknown};
 use super::problem::Problem;
 use super::task_json::{Id, Time};
 use crate::store::roster::WorkerRow;
-use crate::task::fields::got;
-use crate::task::{Fault, Timestamp, WorkerId, name};
+use crate::task::{Timestamp, WorkerId};
 use actix_web::HttpResponse;
-use actix_web::web::{Data, Query};
+use actix_web::web::Data;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -89,17 +89,11 @@ impl WorkerJson {
     params(WorkerFilter),
     responses((status = 200, description = "A page of the workers, those that began first before the others.", body = WorkersJson))
 )]
-pub(super) async fn list(
-    state: Data<State>,
-    caller: Caller,
-    query: Query<Vec<(String, String)>>,
-) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(state: Data<State>, caller: Caller, query: Pairs) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let Asked { limit, after } = Asked::read(&query)?;
     let mut roster = services.tools.store.roster_after(after, limit + 1).await?;
-    let whole = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = roster.workers.len() > whole;
-    roster.workers.truncate(whole);
+    let more = cut(&mut roster.workers, limit);
     let next_cursor = roster.workers.last().filter(|_| more).map(|last| format!("{CURSOR_PREFIX}{}", last.id));
     // What they run besides is none of a restricted caller's business.
     let busy = if caller.is_restricted() { None } else { busy(&state).await? };
@@ -128,30 +122,21 @@ struct Asked {
 impl Asked {
     fn read(pairs: &[(String, String)]) -> Result<Self, Problem> {
         let mut asked = Self { limit: DEFAULT_LIMIT, after: None };
-        let mut faults = Vec::new();
-        for (key, value) in pairs {
-            if let Err(detail) = asked.take(key, value) {
-                faults.push(Fault { pointer: format!("?{key}"), detail });
-            }
-        }
-        if faults.is_empty() { Ok(asked) } else { Err(Problem::invalid(faults)) }
+        parameters::read(pairs, |key, value| asked.take(key, value))?;
+        Ok(asked)
     }
 
     fn take(&mut self, key: &str, value: &str) -> Result<(), String> {
-        let got = |takes: &str| got(&name::quoted(value), takes);
         match key {
-            "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                self.limit = limit.ok_or_else(|| got(&format!("a whole number from 1 to {MAX_LIMIT}")))?;
-            }
-            "cursor" => {
-                let id = value.strip_prefix(CURSOR_PREFIX).and_then(|id| id.parse().ok());
-                self.after = Some(id.ok_or_else(|| got("the next_cursor of an earlier page, as it was given"))?);
-            }
-            _ => return Err(format!("is not a known parameter (known: {KNOWN})")),
+            "limit" => count(value, MAX_LIMIT).map(|limit| self.limit = limit),
+            "cursor" => cursor(value, place).map(|id| self.after = Some(id)),
+            _ => unknown(KNOWN),
         }
-        Ok(())
     }
+}
+
+fn place(text: &str) -> Option<WorkerId> {
+    text.strip_prefix(CURSOR_PREFIX)?.parse().ok()
 }
 
 #[cfg(test)]

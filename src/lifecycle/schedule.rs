@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 /// Most instants of one backfill.
 pub const MAX_BACKFILL: usize = 1000;
+/// And of one whose task is large: bytes of their payloads, which are all in one transaction and in the answer.
+const BACKFILL_BYTES: usize = 16 << 20;
 /// Tries to put what is due of a schedule into its ledger before it is redefined.
 const TRIES: u32 = 5;
 
@@ -34,9 +36,9 @@ pub enum ScheduleError {
     /// It is new, or defined anew, and has no instant ahead of it.
     #[error("nothing of this schedule would ever be due")]
     Over,
-    /// More than [`MAX_BACKFILL`] instants.
-    #[error("the range has more than {MAX_BACKFILL} instants")]
-    TooMany,
+    /// More instants than a backfill may have: [`MAX_BACKFILL`], or as many payloads as are 16 MiB.
+    #[error("the range has more than {most} instants")]
+    TooMany { most: usize },
 }
 
 /// What a backfill came to.
@@ -121,11 +123,12 @@ impl Firing {
         dry_run: bool,
     ) -> Result<Backfill, ScheduleError> {
         let now = self.tools.store.now().await?;
+        let most = (BACKFILL_BYTES / read.task.payload.len().max(1)).clamp(1, MAX_BACKFILL);
         let mut instants = Vec::new();
         let mut next = read.definition.next_after(from - TimeDelta::microseconds(1));
         while let Some(at) = next.filter(|at| *at < to && *at <= now) {
-            if instants.len() >= MAX_BACKFILL {
-                return Err(ScheduleError::TooMany);
+            if instants.len() >= most {
+                return Err(ScheduleError::TooMany { most });
             }
             instants.push(at);
             next = read.definition.next_after(at);

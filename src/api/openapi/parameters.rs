@@ -1,6 +1,6 @@
 //! Parameters of paths and queries, and headers of requests.
 
-use super::super::{failures, idempotency, journal, listing, schedule_fires, schedules, waiting, workers};
+use super::super::{failures, idempotency, journal, listing, parameters, schedule_fires, schedules, waiting, workers};
 use super::words::{StatusWord, instant, list, of, queue_name, span, string, uuid, whole, word};
 use crate::task::name;
 use std::time::Duration;
@@ -150,7 +150,7 @@ fn header(name: &str, about: &str, schema: impl Into<RefOr<Schema>>) -> Paramete
 
 /// Several values: comma-separated, or the parameter again and again.
 fn several(name: &str, about: &str, of: impl Into<RefOr<Schema>>) -> Parameter {
-    up_to(listing::MAX_VALUES, name, about, of)
+    up_to(parameters::MAX_VALUES, name, about, of)
 }
 
 /// The same, at most so many.

@@ -95,7 +95,10 @@ async fn what_is_outside_is_refused_to_who_changes_something() {
     assert_eq!(page["tasks"].as_array().unwrap().len(), 1, "nothing of what was refused is there");
 
     let (inside, outside) = (submit(&daemon, "noop", "a").await, submit(&daemon, "echo", "a").await);
-    assert_eq!(post(&format!("/api/tasks/{outside}/cancel"), json!({})).await.0, 404);
+    for (method, rest) in [("POST", "/cancel"), ("POST", "/retry"), ("POST", "/run"), ("DELETE", "")] {
+        let (status, problem) = ask(&daemon, method, &format!("/api/tasks/{outside}{rest}"), Some(&key), None).await;
+        assert_eq!(status, 404, "{method} {rest}: {problem}");
+    }
     assert_eq!(
         ask(&daemon, "GET", &format!("/api/tasks/{outside}"), Some(BOOTSTRAP), None).await.1["status"],
         "scheduled"

@@ -126,6 +126,14 @@ async fn a_backfill_submits_what_is_missing_within_a_range_of_a_thousand() {
     assert_eq!((status, whole["instants"].as_array().unwrap().len()), (200, 1000));
     let (status, problem) = seconds("2025-01-01T00:16:41Z").await;
     assert_eq!((status, &problem["errors"][0]["pointer"]), (422, &json!("#/to")), "{problem}");
+    // With a payload of a million bytes: as many as are 16 MiB.
+    let large = json!({"cron": "@hourly", "task": {"name": "noop", "payload": "x".repeat(999_998)}});
+    put(&daemon, "large", large).await;
+    for (to, expected) in [("2025-01-01T16:00:00Z", 200), ("2025-01-01T17:00:00Z", 422)] {
+        let range = json!({"from": "2025-01-01T00:00:00Z", "to": to, "dry_run": true});
+        let (status, answer) = daemon.post("/api/schedules/large/backfill", &range).await;
+        assert_eq!(status, expected, "{to}: {answer}");
+    }
     let (status, problem) = daemon.post(path, &json!({"to": 3, "dry_run": "yes"})).await;
     let places: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|fault| fault["pointer"].clone()).collect();
     assert_eq!((status, places.len()), (422, 3), "{problem}");
