@@ -160,9 +160,10 @@ async fn scale(rig: &Rig, sql: &mut mysql_async::Conn, tasks: usize) {
 /// What shows at a low rate.
 async fn at_rest(all: &Daemon, sql: &mut mysql_async::Conn, options: &Options, limit: Option<&Limit>) {
     println!("start to ready: {:.0} ms with the schema in place", all.start.as_secs_f64() * 1e3);
+    let began = all.resident_mib("VmRSS");
     phases::sustained(all, sql, WARM_UP).await;
     if options.wants("latency") {
-        println!("  resident memory, idle: {:.1} MiB", all.resident_mib("VmRSS"));
+        println!("  resident memory, idle: {began:.1} MiB, after its first tasks {:.1}", all.resident_mib("VmRSS"));
         println!("at 20 tasks a second, ms          p50     p99");
         for (what, p50, p99) in phases::latency(all, sql).await {
             println!("  {what:<26} {p50:>8.2} {p99:>7.2}");
