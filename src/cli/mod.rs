@@ -15,6 +15,7 @@ mod health;
 mod manual;
 mod migrate;
 mod openapi;
+mod paging;
 mod queues;
 mod schedules;
 mod serve;
