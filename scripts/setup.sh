@@ -1,8 +1,18 @@
 #!/usr/bin/env bash
-# Checks what building, testing and `taskrunnerx dev` need, and installs what is missing where
-# apt can; with --tests, what only the tests want too. Safe to repeat: when everything is there it changes nothing and says nothing.
+# Checks what building and `taskrunnerx dev` need, with --tests also what only the tests want, and installs what is
+# missing where apt can. Safe to repeat: when everything is there it changes nothing and says nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+tests=false
+case "${1:-}" in
+    "") ;;
+    --tests) tests=true ;;
+    *)
+        echo "setup: takes nothing, or --tests" >&2
+        exit 2
+        ;;
+esac
 
 # Where servers live beyond PATH: Debian keeps them in /usr/sbin, Fedora in /usr/libexec. The
 # program looks in the same places.
@@ -41,6 +51,7 @@ missing() {
     have curl || echo "curl"
     have_database || echo "MariaDB or MySQL (the server's programs)"
     have_redis || echo "Redis or Valkey (the server's program)"
+    "$tests" || return 0
     have_faketime || echo "faketime (for the tests)"
     have jq || echo "jq (for the tests)"
     have python3 || echo "python3 (for the tests)"
@@ -69,21 +80,32 @@ packages() {
         known_to_apt mariadb-client-core mariadb-client-core-10.6
     fi
     have_redis || known_to_apt redis-server valkey-server
+    "$tests" || return 0
     have_faketime || echo faketime
     have jq || echo jq
     have python3 || echo python3
     have_dump || known_to_apt mariadb-client mysql-client
 }
 
+# What somebody may run who is root here, or becomes it.
+by_hand() { echo "apt-get update && apt-get install -y --no-install-recommends $*"; }
+
+# Stops where nothing can be installed, before anything is tried. Its arguments are the packages.
+need_root() {
+    [ "$(id -u)" -ne 0 ] || return 0
+    have sudo || fail "this needs root, and there is no sudo. As root run, and start again:
+  $(by_hand "$@")"
+    # Nobody is there to type a password.
+    [ -t 0 ] || sudo -n true 2>/dev/null || fail "this needs root, and sudo wants a password. Run, and start again:
+  sudo sh -c '$(by_hand "$@")'"
+}
+
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         "$@"
-    elif ! have sudo; then
-        fail "this needs root, and there is no sudo; as root run: apt-get install -y $(packages | xargs)"
     elif [ -t 0 ]; then
         sudo "$@"
     else
-        # Nobody is there to type a password.
         sudo -n "$@"
     fi
 }
@@ -111,10 +133,12 @@ without_redis_service() {
     return "$status"
 }
 
-# The lists of a fresh machine are empty or old, so a failure is followed by one update.
+# Installs the packages that a function lists. The lists of a fresh machine are empty or old, so a failure is followed by
+# one update, and by asking the function again: which names there are depends on them.
 install_with_apt() {
-    local wanted
-    mapfile -t wanted < <(packages | xargs -n 1)
+    local list=$1 wanted
+    mapfile -t wanted < <("$list" | xargs -n 1)
+    need_root "${wanted[@]}"
     say "installing ${wanted[*]}"
     if apt_install "${wanted[@]}"; then
         return
@@ -122,7 +146,7 @@ install_with_apt() {
     say "that failed; updating apt's lists and trying once more"
     as_root apt-get update -qq >&2 || fail "apt-get update failed: is there a network, and may this user use sudo?
   Without a network, install these by hand and start again: ${wanted[*]}"
-    mapfile -t wanted < <(packages | xargs -n 1)
+    mapfile -t wanted < <("$list" | xargs -n 1)
     apt_install "${wanted[@]}" || fail "apt-get install ${wanted[*]} failed; its own words are above"
 }
 
@@ -132,15 +156,19 @@ install_missing() {
     [ -n "$lacks" ] || return 0
     say "missing: $lacks"
     if have apt-get; then
-        without_redis_service install_with_apt
+        # shellcheck disable=SC2046 # words of their own
+        need_root $(packages)
+        without_redis_service install_with_apt packages
         lacks=$(missing | paste -sd ';' - | sed 's/;/; /g')
         [ -z "$lacks" ] || fail "still missing after the installation: $lacks"
         return 0
     fi
+    local more=""
+    ! "$tests" || more=" libfaketime jq python3"
     fail "install them and start again; the servers need not be running:
-  Fedora:  sudo dnf install gcc curl mariadb-server valkey libfaketime jq python3
-  Arch:    sudo pacman -S gcc curl mariadb valkey libfaketime jq python
-  macOS:   xcode-select --install; brew install mariadb redis libfaketime jq python3"
+  Fedora:  sudo dnf install gcc curl mariadb-server valkey$more
+  Arch:    sudo pacman -S gcc curl mariadb valkey${more/python3/python}
+  macOS:   xcode-select --install; brew install mariadb redis$more"
 }
 
 # rust-version of Cargo.toml against the compiler's own. Rust is not installed from here: which
@@ -161,11 +189,12 @@ check_rust() {
 # What tries the API in every way that its specification allows, and in others (tests/it/openapi.rs). Only the tests
 # want it, and they say what to do where it is not there: so nothing stops here for it.
 schemathesis_version=4.32.5
+venv_packages() { echo python3 python3-venv; }
 install_schemathesis() {
     local venv=target/tools/schemathesis log=target/tools/schemathesis.log
     [ "$(cat "$venv/installed" 2>/dev/null)" != "$schemathesis_version" ] || return 0
     if ! python3 -c 'import ensurepip, venv' 2>/dev/null && have apt-get; then
-        (apt_install python3 python3-venv) || true
+        (install_with_apt venv_packages) || true
     fi
     say "installing schemathesis $schemathesis_version into $venv, for the tests of the API"
     mkdir -p target/tools
@@ -179,4 +208,4 @@ install_schemathesis() {
 
 install_missing
 check_rust
-[ "${1:-}" != --tests ] || install_schemathesis
+! "$tests" || install_schemathesis

@@ -71,7 +71,7 @@ const NO_KEY: &str = "a key is needed: Authorization: Bearer <key>";
 const BAD_KEY: &str = "this key is not valid";
 const EXPIRED: &str = "this key has expired, or has been rotated and its overlap is over";
 const NOT_YET: &str = "this process is still starting: it cannot ask the database who may ask";
-const FOREIGN: &str = "without API keys only requests to and from this machine are accepted; set TASKRUNNERX_API_KEY or make a key with `taskrunnerx apikey create` to serve others";
+const FOREIGN: &str = "without API keys only requests to and from this machine are accepted; set TASKRUNNERX_API_KEY or make a key with `taskrunnerx apikey create ops --scope admin` to serve others";
 
 impl Access {
     /// Until [`Self::open`], only the bootstrap key lets anybody in.

@@ -1,15 +1,14 @@
 //! `apikey`: directly on the database, as `migrate`: the first key is made before any server lets one in.
 
+use super::each::each;
 use super::table::{Cell, Column, Table, Tone};
 use super::terminal::{Style, say, say_aside};
 use super::values::{self, Span};
-use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure, load, words};
-use crate::config::{Environment, Flags};
+use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure, database, words};
 use crate::lifecycle::access::{self, AccessError, Made, NewKey};
 use crate::store::api_keys::{KeyRow, MAX_KEY_NAME, MAX_SPAN};
 use crate::store::{Store, StoreError};
 use crate::task::{KeyId, Scope, Timestamp, duration};
-use crate::telemetry::Metrics;
 use chrono::{SecondsFormat, Utc};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -113,11 +112,7 @@ struct RevokeArgs {
 }
 
 pub(super) async fn run(args: Args, config: Option<PathBuf>) -> Result<(), Failure> {
-    let flags = Flags { config, ..Flags::default() };
-    let (config, _) = load(&flags, &Environment::of_process())?;
-    let url = config.require_database()?;
-    let metrics = Metrics::new().map_err(Failure::new)?;
-    let store = Store::new(url.expose(), Some(2), metrics).map_err(|error| Failure::with_code(EXIT_USAGE, error))?;
+    let store = database::open(config)?;
     match args.command {
         Command::Create(args) => create(&store, args).await,
         Command::List(ListArgs { json }) => list(&store, json).await,
@@ -127,11 +122,11 @@ pub(super) async fn run(args: Args, config: Option<PathBuf>) -> Result<(), Failu
             Ok(())
         }
         Command::Revoke(RevokeArgs { ids }) => {
-            for id in ids {
+            let call = async |id| {
                 let KeyRow { name, .. } = access::revoke(&store, id, &by()).await?;
-                say(&format!("{id} {name} revoked"));
-            }
-            Ok(())
+                Ok::<_, AccessError>(format!("{id} {name} revoked"))
+            };
+            each(&ids, "key", call).await
         }
     }
 }
@@ -145,7 +140,7 @@ async fn create(store: &Store, args: CreateArgs) -> Result<(), Failure> {
         ));
     }
     // It may be the first thing that is done with a database.
-    store.migrate().await.map_err(super::migrate::failure)?;
+    database::migrate(store).await?;
     let mut kept = Vec::new();
     for scope in scopes {
         if !kept.contains(&scope) {

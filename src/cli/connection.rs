@@ -1,7 +1,8 @@
 //! Where a client command finds its server, and what it says when the server does not give what it asked for.
 
+use super::terminal::harmless;
 use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure};
-use crate::client::{Client, ClientError, Target};
+use crate::client::{Client, ClientError, SetupError, Target};
 
 /// The variable that names a file with the key.
 const KEY_FILE: &str = "TASKRUNNERX_API_KEY_FILE";
@@ -11,8 +12,15 @@ const KEY_FILE: &str = "TASKRUNNERX_API_KEY_FILE";
 #[command(next_help_heading = "Server")]
 pub(super) struct Connection {
     /// Where the server is
-    #[arg(long, env = "TASKRUNNERX_URL", value_name = "URL", default_value = "http://127.0.0.1:8000")]
-    url: Target,
+    // Read by `client`, and not shown: a fault of clap's own repeats what it got, and somebody may have put a password in.
+    #[arg(
+        long,
+        env = "TASKRUNNERX_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8000",
+        hide_env_values = true
+    )]
+    url: String,
     /// The API key, where the server wants one; better in the variable, where no list of processes shows it
     #[arg(long, env = "TASKRUNNERX_API_KEY", value_name = "KEY", hide_env_values = true)]
     key: Option<String>,
@@ -21,12 +29,14 @@ pub(super) struct Connection {
 impl Connection {
     /// The client.
     pub(super) fn client(&self) -> Result<Client, Failure> {
+        let usage = |error: SetupError| Failure::with_code(EXIT_USAGE, format!("--url or TASKRUNNERX_URL: {error}"));
+        let target: Target = self.url.parse().map_err(usage)?;
         let given = self.key.clone().filter(|key| !key.is_empty());
         let key = match (given, std::env::var_os(KEY_FILE)) {
             (None, Some(path)) => Some(key_in(&path)?),
             (given, _) => given,
         };
-        Client::new(self.url.clone(), key.as_deref()).map_err(|error| Failure::with_code(EXIT_USAGE, error))
+        Client::new(target, key.as_deref()).map_err(|error| Failure::with_code(EXIT_USAGE, error))
     }
 }
 
@@ -40,20 +50,22 @@ fn key_in(path: &std::ffi::OsStr) -> Result<String, Failure> {
 impl From<ClientError> for Failure {
     /// With what to do next.
     fn from(error: ClientError) -> Self {
+        // A proxy may have answered, or anybody.
+        let said = harmless(&error.to_string());
         match &error {
             ClientError::Unreachable { .. } => Self::with_code(
                 EXIT_UNREACHABLE,
-                format!("{error}\nStart one (taskrunnerx dev), or say where it is with --url or TASKRUNNERX_URL."),
+                format!("{said}\nStart one (taskrunnerx dev), or say where it is with --url or TASKRUNNERX_URL."),
             ),
             ClientError::Refused { status, .. } => Self::new(match status.as_u16() {
-                401 => format!("the server refused: {error}\nGive a key with --key or TASKRUNNERX_API_KEY."),
+                401 => format!("the server refused: {said}\nGive a key with --key or TASKRUNNERX_API_KEY."),
                 403 => format!(
-                    "the server refused: {error}\nGive a key that may do this with --key or TASKRUNNERX_API_KEY."
+                    "the server refused: {said}\nGive a key that may do this with --key or TASKRUNNERX_API_KEY."
                 ),
-                429 | 503 => format!("the server refused: {error}\nTry again later."),
-                _ => format!("the server refused: {error}"),
+                429 | 503 => format!("the server refused: {said}\nTry again later."),
+                _ => format!("the server refused: {said}"),
             }),
-            ClientError::Broken(_) => Self::new(error),
+            ClientError::Broken(_) => Self::new(said),
         }
     }
 }
@@ -70,10 +82,19 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_is_none_is_a_fault_of_usage() {
-        let error = Command::try_parse_from(["x", "--url", "localhost:8000"]).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        assert!(error.to_string().contains("takes http://HOST:PORT"), "{error}");
+    fn a_url_that_is_none_is_a_fault_of_usage_and_a_password_in_it_is_not_repeated() {
+        let fault = |url: &str| {
+            let Command { connection } = Command::try_parse_from(["x", "--url", url]).unwrap();
+            let Failure { code, message } = connection.client().unwrap_err();
+            assert_eq!(code, 2, "{url}: {message}");
+            message
+        };
+        let message = fault("localhost:8000");
+        assert!(message.starts_with("--url or ") && message.contains("takes http://HOST:PORT"), "{message}");
+        for url in ["http://me:secret@host", "me:secret@host:8000", "ftp://me:secret@host", "http://me:se cret@host"] {
+            let message = fault(url);
+            assert!(message.contains("--key") && !message.contains("cret"), "{message}");
+        }
     }
 
     #[test]
@@ -82,6 +103,7 @@ mod tests {
         let failure = Failure::from(unreachable);
         assert_eq!(failure.code, 3);
         assert!(failure.message.contains("http://h") && failure.message.contains("--url"), "{}", failure.message);
-        assert_eq!(Failure::from(ClientError::Broken("x".to_owned())).code, 1);
+        let broken = Failure::from(ClientError::Broken("<\u{1b}[2J>".to_owned()));
+        assert_eq!((broken.code, &*broken.message), (1, "< [2J>"));
     }
 }

@@ -2,11 +2,8 @@
 
 use super::table::{Cell, Column, Table, Tone};
 use super::terminal::{Style, say};
-use super::{EXIT_UNREACHABLE, Failure, load};
-use crate::config::{Environment, Flags};
+use super::{Failure, database};
 use crate::store::Store;
-use crate::store::migrations::MigrateError;
-use crate::telemetry::Metrics;
 use std::path::PathBuf;
 
 /// Bring the database's schema up to date, as `serve` does at its start.
@@ -15,8 +12,10 @@ use std::path::PathBuf;
   taskrunnerx migrate            apply what is pending (waits for another instance that is at it)
   taskrunnerx migrate --status   show what is applied and what is pending; exit 1 if something is
 
+Interrupted, it goes on from there the next time: each migration looks first at what is done already.
+
 Exit codes: 0 done, 1 failed or something is pending, 2 usage or configuration,
-3 the database cannot be reached.")]
+3 the database cannot be reached, 130 interrupted.")]
 pub(super) struct Args {
     /// Only show what is applied and what is pending
     #[arg(long)]
@@ -24,15 +23,11 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, config: Option<PathBuf>) -> Result<(), Failure> {
-    let flags = Flags { config, ..Flags::default() };
-    let (config, _) = load(&flags, &Environment::of_process())?;
-    let url = config.require_database()?;
-    let metrics = Metrics::new().map_err(Failure::new)?;
-    let store = Store::new(url.expose(), Some(2), metrics).map_err(Failure::new)?;
+    let store = database::open(config)?;
     if args.status {
         return status(&store).await;
     }
-    let done = store.migrate().await.map_err(failure)?;
+    let done = database::migrate(&store).await?;
     for name in &done {
         say(&format!("applied {name}"));
     }
@@ -43,7 +38,7 @@ pub(super) async fn run(args: Args, config: Option<PathBuf>) -> Result<(), Failu
 }
 
 async fn status(store: &Store) -> Result<(), Failure> {
-    let migrations = store.migration_status().await.map_err(failure)?;
+    let migrations = store.migration_status().await?;
     let mut table = Table::new(&[Column::Text("MIGRATION"), Column::Text("STATUS")]);
     for m in &migrations {
         let (status, tone) = match (m.applied, m.known) {
@@ -60,12 +55,4 @@ async fn status(store: &Store) -> Result<(), Failure> {
     } else {
         Err(Failure::new(format!("{open} of {} migrations need attention", migrations.len())))
     }
-}
-
-pub(super) fn failure(error: MigrateError) -> Failure {
-    let code = match &error {
-        MigrateError::Store(e) if e.is_transient() => EXIT_UNREACHABLE,
-        _ => 1,
-    };
-    Failure::with_code(code, error)
 }

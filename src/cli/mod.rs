@@ -7,14 +7,18 @@ mod bench;
 mod confirm;
 mod connection;
 pub mod daemon;
+mod database;
 pub mod dev;
 mod doctor;
+mod each;
 mod failures;
 mod fields;
 mod health;
+mod input;
 mod manual;
 mod migrate;
 mod openapi;
+mod paging;
 mod queues;
 mod schedules;
 mod serve;
@@ -156,10 +160,11 @@ pub fn main(registry: Registry) -> ExitCode {
         if command.ends_by_itself() {
             return route(command, config, registry).await;
         }
+        let interrupted = Failure::with_code(EXIT_INTERRUPTED, command.when_interrupted());
         tokio::select! {
             result = route(command, config, registry) => result,
             // What it was at is dropped, and its bar with it.
-            _ = tokio::signal::ctrl_c() => Err(Failure::with_code(EXIT_INTERRUPTED, "")),
+            _ = tokio::signal::ctrl_c() => Err(interrupted),
         }
     });
     // What still blocks (a handler's thread) must not keep the process.
@@ -199,6 +204,18 @@ impl Command {
     /// Whether it has something to finish when it is interrupted, and hears of that itself.
     const fn ends_by_itself(&self) -> bool {
         matches!(self, Self::Serve(_) | Self::Dev(_) | Self::Bench(_))
+    }
+
+    /// What is to be known of what it was at.
+    const fn when_interrupted(&self) -> &'static str {
+        match self {
+            Self::Migrate(_) => "interrupted; what was applied stays, and taskrunnerx migrate goes on with the rest",
+            Self::Apikey(_) => {
+                "interrupted; taskrunnerx apikey list shows the keys that there are, and a key whose secret was not \
+                 shown gets another one by taskrunnerx apikey rotate"
+            }
+            _ => "",
+        }
     }
 }
 
@@ -289,6 +306,21 @@ mod tests {
                 {
                     panic!("{words:?}: {error}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_advice_to_make_a_key_is_a_command_that_there_is() {
+        let texts =
+            [include_str!("daemon/mod.rs"), include_str!("doctor/configuration.rs"), include_str!("../api/access.rs")];
+        for text in texts {
+            let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+            let advice: Vec<&str> = quoted.filter(|part| part.starts_with("taskrunnerx apikey create")).collect();
+            assert!(!advice.is_empty());
+            for line in advice {
+                let parsed = Cli::try_parse_from(example(line));
+                assert!(parsed.is_ok(), "{line}: {:?}", parsed.err());
             }
         }
     }

@@ -4,7 +4,7 @@ use super::connection::Connection;
 use super::tasks::{Screen, State, follow};
 use super::terminal::{harmless, say, say_aside};
 use super::values::{self, Span};
-use super::{EXIT_STILL_RUNNING, EXIT_USAGE, Failure};
+use super::{EXIT_STILL_RUNNING, EXIT_UNREACHABLE, EXIT_USAGE, Failure, input};
 use crate::client::Client;
 use crate::task::position::MAX_PRIORITY;
 use crate::task::submission::MAX_ATTEMPTS;
@@ -24,11 +24,12 @@ use std::time::Duration;
   taskrunnerx submit echo '[1, 2]' --wait | jq .[0]
   taskrunnerx submit transcode @clip.json --wait=5m || echo failed, or not done yet
 
-It prints the task's id, and with --wait its result instead; the rest goes to standard error.
+It prints the task's id, and with --wait its result instead; the rest goes to standard error. To wait takes a
+key of the scope read.
 
 Exit codes: 0 accepted, with --wait completed, 1 refused, with --wait failed or cancelled, 2 usage,
-3 the server cannot be reached, 4 the wait is over and the task still runs or waits, 130 interrupted (the task
-goes on).")]
+3 the server cannot be reached, 4 accepted, and the wait is over or was refused (the task goes on),
+130 interrupted (the task goes on).")]
 pub(super) struct Args {
     /// The task type
     #[arg(value_parser = values::word)]
@@ -158,13 +159,13 @@ struct Accepted {
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let Args { name, payload, options, idempotency_key, wait, json, connection } = args;
+    let client = connection.client()?;
     let payload = match payload {
         Some(given) => Some(read_payload(given).await.map_err(|fault| Failure::with_code(EXIT_USAGE, fault))?),
         None => None,
     };
     let submission = options.submission(&name, payload.as_deref());
     let body = serde_json::to_vec(&submission).map_err(Failure::new)?;
-    let client = connection.client()?;
     let reply = client.submit(body.into(), idempotency_key.as_deref()).await?;
     let accepted: Accepted = reply.read()?;
     tell_aside(&accepted, reply.is_created(), wait.is_some());
@@ -179,12 +180,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 
 async fn read_payload(given: String) -> Result<Box<RawValue>, String> {
     let text = match given.strip_prefix('@') {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("PAYLOAD: cannot read {path}: {error}"))?,
-        None if given == "-" => {
-            // Off the runtime: Ctrl-C must end it while somebody types.
-            let read = tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin())).await;
-            let read = read.map_err(std::io::Error::other).and_then(|read| read);
-            read.map_err(|error| format!("PAYLOAD: cannot read standard input: {error}"))?
+        Some(path) => input::text(path).await.map_err(|error| format!("PAYLOAD: cannot read {path}: {error}"))?,
+        None if given == input::STDIN => {
+            input::text(input::STDIN).await.map_err(|error| format!("PAYLOAD: cannot read standard input: {error}"))?
         }
         None => given,
     };
@@ -227,11 +225,11 @@ async fn wait_for(client: &Client, id: &str, limit: Option<Duration>, json: bool
         }
     });
     let ended = match limit {
-        None => Some(following.await?),
-        Some(limit) => tokio::time::timeout(limit, following).await.ok().transpose()?,
+        None => Some(following.await),
+        Some(limit) => tokio::time::timeout(limit, following).await.ok(),
     };
     screen.clear();
-    let Some(state) = ended else {
+    let Some(state) = ended.transpose().map_err(|failure| unfollowed(id, failure))? else {
         if json {
             say(client.task(id).await?.text().trim_end());
         }
@@ -246,6 +244,12 @@ async fn wait_for(client: &Client, id: &str, limit: Option<Duration>, json: bool
         say(result.get());
     }
     outcome(id, &state)
+}
+
+/// It was accepted, whatever became of the wait: with a key that may submit and not read, for one.
+fn unfollowed(id: TaskId, Failure { code, message }: Failure) -> Failure {
+    let code = if code == EXIT_UNREACHABLE { code } else { EXIT_STILL_RUNNING };
+    Failure::with_code(code, format!("task {id} was accepted, and cannot be waited for: {message}"))
 }
 
 /// As an exit code.

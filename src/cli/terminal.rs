@@ -1,6 +1,7 @@
 //! What is known of the terminal, if there is one; and how the command line writes to it or into a pipe.
 
-use std::io::{IsTerminal, Write, stdout};
+use std::borrow::Cow;
+use std::io::{ErrorKind, IsTerminal, Write, stdout};
 
 /// Columns of a terminal whose width nobody tells.
 const DEFAULT_WIDTH: usize = 100;
@@ -49,17 +50,42 @@ pub(super) fn is_interactive() -> bool {
 }
 
 /// A text and a line's end on standard output. Where nobody reads it any more, as behind `head`, there is nothing left
-/// to do.
+/// to do; where it cannot be written, as on a full disk, the program has failed.
 pub(super) fn say(text: &str) {
-    write(text.as_bytes());
-    write(b"\n");
+    write(format!("{text}\n").as_bytes());
 }
 
 /// The same as it stands, without a line's end.
 pub(super) fn write(bytes: &[u8]) {
-    if stdout().write_all(bytes).and_then(|()| stdout().flush()).is_err() {
+    let Err(error) = written(bytes) else { return };
+    if error.kind() == ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
+    say_aside(&format!("taskrunnerx: {}", unwritten(&error)));
+    std::process::exit(1);
+}
+
+/// A line about one of several changes, of which others follow: whoever does not read what was done wants it done all
+/// the same.
+///
+/// # Errors
+/// When it cannot be written, but for a reader that has gone: the changes are to go on, and the program fails at its end.
+pub(super) fn report(text: &str) -> std::io::Result<()> {
+    match written(format!("{text}\n").as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Why what was done is not told.
+pub(super) fn unwritten(error: &std::io::Error) -> String {
+    format!("standard output cannot be written: {error}")
+}
+
+fn written(bytes: &[u8]) -> std::io::Result<()> {
+    let mut output = stdout();
+    output.write_all(bytes)?;
+    output.flush()
 }
 
 /// On standard output, of a daemon: it has more to do than to say this.
@@ -76,6 +102,11 @@ pub(super) fn say_aside(text: &str) {
 /// Text without what would move the cursor or colour the screen: what a task has said may be anybody's.
 pub(super) fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A line of somebody's as it goes to standard output: a terminal gets it harmless, a pipe as it stands.
+pub(super) fn quoted(line: &str) -> Cow<'_, str> {
+    if stdout().is_terminal() { harmless(line).into() } else { line.into() }
 }
 
 /// Columns that a text takes on a terminal.

@@ -1,6 +1,7 @@
 //! Calls about queues.
 
 use super::{Client, ClientError, Reply};
+use bytes::Bytes;
 use serde::Deserialize;
 
 /// A queue, as lists show it.
@@ -40,6 +41,13 @@ pub struct Queues {
     pub queues: Vec<QueueRow>,
 }
 
+/// What a pause is asked for with, of a queue or of a schedule. What is not given is not said.
+pub(super) fn pause_body(reason: Option<&str>, resume_in: Option<&str>) -> Bytes {
+    let asked = [("reason", reason), ("resume_in", resume_in)];
+    let given = asked.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.into())));
+    serde_json::Value::Object(given.collect()).to_string().into()
+}
+
 impl Client {
     /// Every queue.
     ///
@@ -67,10 +75,7 @@ impl Client {
         reason: Option<&str>,
         resume_in: Option<&str>,
     ) -> Result<Reply, ClientError> {
-        let asked = [("reason", reason), ("resume_in", resume_in)];
-        let body: serde_json::Map<_, _> =
-            asked.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.into()))).collect();
-        self.post(&format!("/api/queues/{queue}/pause"), serde_json::Value::Object(body).to_string().into()).await
+        self.post(&format!("/api/queues/{queue}/pause"), pause_body(reason, resume_in)).await
     }
 
     /// Lets a queue's tasks start again; gives it.
@@ -78,6 +83,6 @@ impl Client {
     /// # Errors
     /// As every call.
     pub async fn resume(&self, queue: &str) -> Result<Reply, ClientError> {
-        self.post(&format!("/api/queues/{queue}/resume"), bytes::Bytes::new()).await
+        self.post(&format!("/api/queues/{queue}/resume"), Bytes::new()).await
     }
 }

@@ -2,11 +2,12 @@
 
 use super::listing::{Listing, Source};
 use super::query::Query;
+use super::queues::pause_body;
 use super::{Client, ClientError, PauseRow, Reply};
 use bytes::Bytes;
 use hyper::Method;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 const SCHEDULES: Source<'static> = Source { path: "/api/schedules", plural: "schedules", page: 500 };
 
@@ -91,10 +92,7 @@ impl Client {
         reason: Option<&str>,
         resume_in: Option<&str>,
     ) -> Result<Reply, ClientError> {
-        let asked = [("reason", reason), ("resume_in", resume_in)];
-        let body: Map<_, _> =
-            asked.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.into()))).collect();
-        self.post(&format!("/api/schedules/{name}/pause"), Value::Object(body).to_string().into()).await
+        self.post(&format!("/api/schedules/{name}/pause"), pause_body(reason, resume_in)).await
     }
 
     /// Lets a schedule fire again; gives it.

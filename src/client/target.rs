@@ -22,6 +22,10 @@ impl FromStr for Target {
     type Err = SetupError;
 
     fn from_str(text: &str) -> Result<Self, SetupError> {
+        // First of all: every message below repeats what it got.
+        if text.contains('@') {
+            return Err(SetupError("got a URL with a user or a password (an @); a key is given with --key".to_owned()));
+        }
         let unfit = |why: &str| {
             SetupError(format!(
                 "got {text:?}{why}; takes http://HOST:PORT or https://HOST, such as http://127.0.0.1:8000"
@@ -34,10 +38,6 @@ impl FromStr for Target {
             _ => return Err(unfit("")),
         };
         let authority = uri.authority().ok_or_else(|| unfit(""))?;
-        if authority.as_str().contains('@') {
-            // It would be in every error message.
-            return Err(SetupError("got a URL with a user or a password; a key is given with --key".to_owned()));
-        }
         if uri.query().is_some() {
             return Err(unfit(", which has a query"));
         }
@@ -83,7 +83,9 @@ mod tests {
             let error = wrong.parse::<Target>().unwrap_err().to_string();
             assert!(error.contains("takes http://HOST:PORT"), "{error}");
         }
-        let error = "http://me:secret@host".parse::<Target>().unwrap_err().to_string();
-        assert!(error.contains("--key") && !error.contains("secret"), "{error}");
+        for wrong in ["http://me:secret@host", "me:secret@host", "http://me:secret@host:x", "://me:secret@"] {
+            let error = wrong.parse::<Target>().unwrap_err().to_string();
+            assert!(error.contains("--key") && !error.contains("secret"), "{error}");
+        }
     }
 }

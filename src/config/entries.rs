@@ -136,10 +136,9 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// A fault at a place in this table; empty: of the table as a whole.
+    /// A fault at a place in this table, as in `.task.name`; empty: of the table as a whole.
     pub(super) fn fault_at(&self, place: &str, problem: &str) -> Fault {
-        let dot = if place.is_empty() { "" } else { "." };
-        Fault::new(format!("{}{dot}{place}", self.path), self.origin, problem)
+        Fault::new(format!("{}{place}", self.path), self.origin, problem)
     }
 
     /// A fault at a key of this table.

@@ -7,25 +7,35 @@ use super::error::Effective;
 use super::json;
 use super::layers::Layers;
 use super::secret::masked_url;
+use crate::task::duration;
 use crate::task::fields::Fields;
-use crate::task::schedule;
+use crate::task::schedule::{
+    self, MAX_CATCH_UP, MAX_EVERY, MAX_FAILURES, MAX_FIRES, MAX_JITTER, MIN_EVERY, Misfire, Overlap,
+};
+use std::time::Duration;
 
 const SECTION: &str = "schedules";
 /// Each key of a schedule, and what it takes: for the reference. A test asks the reader which keys it knows.
-const KEYS: [(&str, &str); 12] = [
-    ("starts_at", "a time as in RFC 3339, as text"),
-    ("ends_at", "a time as in RFC 3339, as text"),
-    ("cron", "a cron expression of five fields, of six with seconds first, or such as \"@daily\""),
-    ("every", "a duration from 1s to 366d"),
-    ("timezone", "a time zone such as \"UTC\" or \"Europe/Berlin\""),
-    ("task", "a table as `POST /api/tasks` takes it, without `run_at` and `delay`"),
-    ("misfire", "skip, once, all"),
-    ("catch_up", "a duration from 0s to 366d"),
-    ("overlap", "allow, skip, queue_one, cancel_running"),
-    ("jitter", "a duration from 0s to 1d"),
-    ("max_fires", "a whole number from 1 to 1000000000"),
-    ("pause_after_failures", "a whole number from 1 to 100"),
-];
+fn keys() -> [(&'static str, String); 12] {
+    let instant = || "a time as in RFC 3339, as text".to_owned();
+    let span = |least, most| format!("a duration from {} to {}", duration::format(least), duration::format(most));
+    let number = |most| format!("a whole number from 1 to {most}");
+    let words = |words: Vec<&str>| words.join(", ");
+    [
+        ("starts_at", instant()),
+        ("ends_at", instant()),
+        ("cron", "a cron expression of five fields, of six with seconds first, or such as \"@daily\"".to_owned()),
+        ("every", span(MIN_EVERY, MAX_EVERY)),
+        ("timezone", "a time zone such as \"UTC\" or \"Europe/Berlin\"".to_owned()),
+        ("task", "a table as `POST /api/tasks` takes it, without `run_at` and `delay`".to_owned()),
+        ("misfire", words(Misfire::ALL.iter().map(|word| word.as_str()).collect())),
+        ("catch_up", span(Duration::ZERO, MAX_CATCH_UP)),
+        ("overlap", words(Overlap::ALL.iter().map(|word| word.as_str()).collect())),
+        ("jitter", span(Duration::ZERO, MAX_JITTER)),
+        ("max_fires", number(MAX_FIRES)),
+        ("pause_after_failures", number(MAX_FAILURES)),
+    ]
+}
 
 /// One `[schedules.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +52,8 @@ pub(super) fn read(layers: &mut Layers, max_payload: usize) -> Vec<ScheduleConfi
 }
 
 fn read_one<'a>(layers: &mut Layers<'a>, entry: &Entry<'a>, max_payload: usize) -> Option<ScheduleConfig> {
-    for (key, takes) in KEYS {
-        layers.asks_for(&entry.path, key, || takes.to_owned());
+    for (key, takes) in keys() {
+        layers.asks_for(&entry.path, key, || takes);
     }
     let Ok(value) = json::from_toml(&toml::Value::Table(entry.table.clone())) else {
         layers.faults.push(entry.fault_at("", "holds nan or inf, which JSON does not have"));
@@ -55,8 +65,7 @@ fn read_one<'a>(layers: &mut Layers<'a>, entry: &Entry<'a>, max_payload: usize) 
     let faults = fields.finish();
     if !faults.is_empty() {
         for fault in faults {
-            let place = fault.pointer.trim_start_matches('#').trim_start_matches('/').replace('/', ".");
-            layers.faults.push(entry.fault_at(&place, &masked_url(&fault.detail)));
+            layers.faults.push(entry.fault_at(&fault.dotted(), &masked_url(&fault.detail)));
         }
         return None;
     }
@@ -106,6 +115,6 @@ mod tests {
         let faults = fields.finish();
         let unknown = faults.iter().find(|fault| fault.pointer == "#/zz").expect("a fault");
         let known = unknown.detail.split_once("(known: ").expect("a list").1.trim_end_matches(')');
-        assert_eq!(known.split(", ").collect::<Vec<_>>(), KEYS.map(|(key, _)| key));
+        assert_eq!(known.split(", ").collect::<Vec<_>>(), keys().map(|(key, _)| key));
     }
 }

@@ -28,6 +28,13 @@ impl Fault {
         let own = self.pointer.strip_prefix('#').unwrap_or_default();
         Self { pointer: format!("#{pointer}{own}"), detail: self.detail }
     }
+
+    /// Where it is as TOML has it, to go on behind the name of its table: `.task.tags.0`, or nothing for the whole.
+    #[must_use]
+    pub fn dotted(&self) -> String {
+        let parts = self.pointer.split('/').skip(1);
+        parts.map(|part| format!(".{}", part.replace("~1", "/").replace("~0", "~"))).collect()
+    }
 }
 
 /// An object's fields. Each is taken once; [`Fields::finish`] complains of the rest.
@@ -273,6 +280,13 @@ mod tests {
         assert_eq!(pointers, ["#/a", "#/b", "#/prioritty", "#/c~1d"]);
         assert_eq!(faults[1].detail, "got \"x\"; takes a whole number from 0 to 9");
         assert!(faults[2].detail.contains("did you mean priority?"), "{}", faults[2].detail);
+    }
+
+    #[test]
+    fn a_faults_place_is_told_as_toml_has_it_too() {
+        let dotted = |pointer: &str| Fault::at(pointer, "").dotted();
+        assert_eq!([dotted(""), dotted("/task/tags/0"), dotted("/a~1b~0")], ["", ".task.tags.0", ".a/b~"]);
+        assert_eq!(Fault::at("/name", "").within("/task").dotted(), ".task.name");
     }
 
     #[test]

@@ -173,13 +173,14 @@ impl Metrics {
             stream_errors: m.counters("stream_errors_total", "Redis operations that failed (all roles)", &["kind"])?,
             schedule_fires: m.counters(
                 "schedule_fires_total",
-                "Due instants recorded in the ledger (scheduler)",
+                "Instants recorded in the ledger; one that waits counts as waiting and again as what it becomes, one that is \
+                 filled later also as backfill (api: what requests record, such as run and backfill; scheduler)",
                 &["schedule", "outcome"],
             )?,
             schedule_last_success: m.keep(GaugeVec::new(
                 Opts::new(
                     "schedule_last_success_timestamp_seconds",
-                    "When the schedule last submitted its task (scheduler)",
+                    "When the schedule last submitted its task (api: run and backfill; scheduler)",
                 ),
                 &["schedule"],
             ))?,

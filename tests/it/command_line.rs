@@ -3,6 +3,7 @@
 mod apikey;
 mod lists;
 mod manual;
+mod outputs;
 mod queues;
 mod submit;
 mod terminals;

@@ -28,8 +28,11 @@ use session::Session;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use taskrunnerx::config::{Config, Environment, Flags};
+use taskrunnerx::lifecycle::explain::Code;
 use taskrunnerx::store::statements::statements;
+use taskrunnerx::task::Scope;
 use taskrunnerx::task::cron::Cron;
+use taskrunnerx::task::schedule::Outcome;
 
 /// Blocks that are not run: the document, the block's first line, and why.
 const NOT_RUN: &[(&str, &str, &str)] = &[
@@ -264,6 +267,26 @@ fn tests_that_are_named_exist() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The words in the first column of the table with this title.
+fn column(path: &str, title: &str) -> BTreeSet<String> {
+    let text = std::fs::read_to_string(root().join(path)).unwrap();
+    let begins = format!("| {title} |");
+    let rows =
+        text.lines().skip_while(|line| !line.starts_with(&begins)).skip(2).take_while(|line| line.starts_with('|'));
+    rows.filter_map(|row| row.split('|').nth(1)).flat_map(code).map(str::to_owned).collect()
+}
+
+#[test]
+fn each_word_that_programs_may_rely_on_stands_in_its_table() {
+    let words = |all: Vec<&str>| all.into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
+    let outcomes = words(Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect());
+    assert_eq!(column("docs/how-to/schedules.md", "outcome"), outcomes);
+    let causes = words(Code::ALL.iter().map(|code| code.as_str()).collect());
+    assert_eq!(column("docs/how-to/explain.md", "code"), causes);
+    let scopes = words(Scope::ALL.iter().map(|scope| scope.as_str()).collect());
+    assert_eq!(column("docs/how-to/keys.md", "scope"), scopes);
 }
 
 /// Every function of the code and of the tests.

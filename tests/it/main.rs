@@ -44,6 +44,7 @@ mod rest;
 mod schedules;
 mod schedules_command;
 mod schema;
+mod setup;
 mod task_types;
 mod tasks_command;
 mod terminal;

@@ -80,7 +80,12 @@ A **duration** is a text of `d h m s ms`, such as `\"250ms\"`, `\"30s\"` or `\"1
     }
     for (section, title, about) in [
         ("tasks.", "Task types", "`[tasks.NAME]`, in the file alone: see [task types](../task-types.md)."),
-        ("schedules.", "Schedules", "`[schedules.NAME]`, in the file alone: see [schedules](../how-to/schedules.md)."),
+        (
+            "schedules.",
+            "Schedules",
+            "`[schedules.NAME]`, in the file alone. Schedules are not only here: others are put over REST or by `taskrunnerx schedules apply`, with the same \
+             fields. See [schedules](../how-to/schedules.md).",
+        ),
     ] {
         write!(page, "\n## {title}\n\n{about}\n\n| key | what it does | takes |\n|---|---|---|\n").unwrap();
         for key in tables.iter().filter(|key| key.key.starts_with(section)) {
@@ -203,10 +208,10 @@ What is refused or fails is answered as [RFC 9457](https://www.rfc-editor.org/rf
 |---|---|
 | 400 | the body is not JSON, or the query cannot be read |
 | 401 | a key is needed, or this one is not valid |
-| 403 | the key may not do this; without any key, the request did not come from this machine |
-| 404 | there is no such route, or no such task, queue or worker |
+| 403 | the key lacks the scope, or is restricted to other queues or task types; without any key, the request did not come from this machine |
+| 404 | there is no such route, or no such task, queue, schedule, worker or key; so is what the key's restriction leaves out |
 | 405 | the route does not take this method; `Allow` has those that it does |
-| 409 | the state that it is in does not allow it, or a request with the same `Idempotency-Key` is under way |
+| 409 | the state that it is in does not allow it, a request with the same `Idempotency-Key` is under way, or the configuration manages the schedule |
 | 408 | the body did not come in time |
 | 410 | the task that holds this `Idempotency-Key` or `unique_key` is there no longer |
 | 413 | the body is larger than the limit |

@@ -77,9 +77,11 @@ async fn a_schedule_is_looked_at_run_paused_resumed_and_removed() {
     assert_eq!((&rest["schedules"][0]["name"], &rest["next_cursor"]), (&json!("yearly"), &Value::Null));
     assert_eq!(run(&all, &["list", "--cursor", "nonsense"]).await.0, 2);
 
-    let text = done(&all, &["pause", "yearly", "--reason", "moving", "--for", "2h"]).await;
+    let text = done(&all, &["pause", "yearly", "--reason", "moving", "--resume-in", "2h"]).await;
     assert!(text.contains("\nreason ") && text.contains("  moving") && text.contains("\nresumes at "), "{text}");
     assert!(done(&all, &["list"]).await.contains(" by local until "));
+    // As it was called before.
+    assert!(json(&all, &["pause", "yearly", "--for", "2h"]).await["pause"]["resume_at"].is_string());
     assert_eq!(json(&all, &["resume", "yearly"]).await["pause"], Value::Null);
     let (_, as_it_is) = all.get("/api/schedules/yearly").await;
     assert_eq!(json(&all, &["get", "yearly"]).await, as_it_is);
@@ -106,7 +108,7 @@ async fn a_schedule_is_looked_at_run_paused_resumed_and_removed() {
         assert_eq!((code, &*text), (1, ""), "{args:?}: {errors}");
         assert!(errors.contains("there is no schedule"), "{args:?}: {errors}");
     }
-    for args in [&["get", "a/b"][..], &["delete"], &["next", "x", "-n", "0"], &["pause", "x", "--for", "soon"]] {
+    for args in [&["get", "a/b"][..], &["delete"], &["next", "x", "-n", "0"], &["pause", "x", "--resume-in", "soon"]] {
         assert_eq!(run(&all, args).await.0, 2, "{args:?}");
     }
     all.kill();

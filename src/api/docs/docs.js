@@ -1,6 +1,8 @@
 'use strict';
 // Renders /api/openapi.json. Text goes in as text, never as markup. The key lives in its field and nowhere else.
 (() => {
+  // What stands before /docs and /api, behind a proxy that gives the server a place of its own.
+  const BASE = location.pathname.replace(/\/docs\/?$/, '');
   const $ = (id) => document.getElementById(id);
   const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
 
@@ -234,7 +236,7 @@
     const text = body ? el('textarea', { spellcheck: 'false', rows }, filled) : null;
     const curl = sample('', 'The same with curl');
     const asked = () => {
-      let url = path;
+      let url = BASE + path;
       const query = [], headers = {};
       for (const [parameter, input] of inputs) {
         const value = input.value.trim();
@@ -249,15 +251,16 @@
       const lines = [`curl${operation.responses['200']?.content?.['text/event-stream'] ? ' -N' : ''}${method === 'get' ? '' : ` -X ${method.toUpperCase()}`} ${quoted(location.origin + url)}`];
       if (operation.security?.length && $('key').value) lines.push('-H "Authorization: Bearer $TASKRUNNERX_API_KEY"');
       for (const [name, value] of Object.entries(headers)) lines.push(`-H ${quoted(`${name}: ${value}`)}`);
-      if (sent) lines.push(`-H 'content-type: application/json'`, `-d ${quoted(sent)}`);
+      if (sent) lines.push(`-H 'content-type: application/json'`, `--data-raw ${quoted(sent)}`);
       curl.say(lines.join(' \\\n  '));
     };
     const said = el('span', { role: 'status' });
     const answer = el('pre', { hidden: true, tabindex: '0', 'aria-label': 'The answer' });
     const stop = el('button', { type: 'button', hidden: true }, 'Stop');
+    const shown = { said, answer, stop, by: null };
     const form = el('form', { class: 'try', oninput: command, onsubmit: (event) => {
       event.preventDefault();
-      send(asked(), method, operation, { said, answer, stop });
+      send(asked(), method, operation, shown);
     } },
       parameters.map(field),
       text ? el('label', { class: 'wide' }, 'Body', text) : null,
@@ -267,8 +270,13 @@
     return [el('h3', {}, 'With curl'), curl, el('h3', {}, 'Try it'), form];
   }
 
-  async function send({ url, headers, body }, method, operation, { said, answer, stop }) {
+  /** Sends, and shows what comes. Where it was sent again meanwhile, the later one has the place: this one shows no more. */
+  async function send({ url, headers, body }, method, operation, shown) {
+    const { said, answer, stop } = shown;
     const ended = new AbortController();
+    shown.by?.abort();
+    shown.by = ended;
+    const mine = () => shown.by === ended;
     stop.onclick = () => ended.abort();
     const key = $('key').value.trim();
     if (key && operation.security?.length) headers.Authorization = `Bearer ${key}`;
@@ -280,32 +288,34 @@
     const began = performance.now();
     try {
       const response = await fetch(url, { method: method.toUpperCase(), headers, body, signal: ended.signal, cache: 'no-store', credentials: 'omit' });
+      if (!mine()) return;
       const took = Math.round(performance.now() - began);
       said.className = response.ok ? '' : 'fault';
       said.textContent = `${response.status} ${response.statusText} after ${took} ms`;
       const head = [...response.headers].map(([name, value]) => `${name}: ${value}`).join('\n');
       answer.textContent = `${head}\n\n`;
       answer.hidden = false;
-      await show(response, answer);
+      await show(response, answer, mine);
     } catch (error) {
+      if (!mine()) return;
       const why = error.name === 'AbortError' ? 'stopped' : `not sent, or no answer: ${error.message}`;
       said.textContent = answer.hidden ? why : `${said.textContent}; ${why}`;
     }
-    stop.hidden = true;
+    if (mine()) stop.hidden = true;
   }
 
   /** A stream as it comes, JSON indented (its numbers as they were sent), anything else as it is. */
-  async function show(response, into) {
+  async function show(response, into, mine) {
     if ((response.headers.get('content-type') || '').startsWith('text/event-stream')) {
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+      for (let piece = await reader.read(); !piece.done && mine(); piece = await reader.read()) {
         into.append(piece.value);
         into.scrollTop = into.scrollHeight;
       }
       return;
     }
     const text = await response.text();
-    into.append(/json/.test(response.headers.get('content-type')) ? indented(text) : text);
+    if (mine()) into.append(/json/.test(response.headers.get('content-type')) ? indented(text) : text);
   }
 
   /** JSON with line breaks, token by token: parsed and printed again, large numbers would be others. */
@@ -352,7 +362,7 @@
     })));
     $('loading').remove();
     $('main').append(el('section', { id: 'about' }, el('h2', {}, 'The API'), blocks(spec.info.description),
-      el('p', {}, 'All of this as OpenAPI 3.1: ', el('a', { href: '/api/openapi.json' }, '/api/openapi.json'), '.')));
+      el('p', {}, 'All of this as OpenAPI 3.1: ', el('a', { href: `${BASE}/api/openapi.json` }, `${BASE}/api/openapi.json`), '.')));
     for (const tag of spec.tags) {
       const own = calls.filter((call) => call.operation.tags.includes(tag.name));
       const section = el('section', {}, el('h2', {}, tag.name), el('p', {}, ...prose(tag.description)));
@@ -375,6 +385,11 @@
     }
     search(calls);
     addEventListener('hashchange', () => go(calls));
+    // To where the address is already: that is no change of it.
+    document.addEventListener('click', (event) => {
+      const link = event.target.closest?.('a[href^="#"]');
+      if (link && link.getAttribute('href') === location.hash) go(calls);
+    });
     go(calls);
   }
 
@@ -409,7 +424,7 @@
     });
     field.addEventListener('keydown', (event) => {
       const first = calls.find((call) => !call.box.hidden);
-      if (event.key === 'Enter' && first) location.hash = first.operation.operationId;
+      if (event.key === 'Enter' && first) first.link.firstChild.click();
       if (event.key === 'Escape') { field.value = ''; field.dispatchEvent(new Event('input')); }
     });
     document.addEventListener('keydown', (event) => {
@@ -427,7 +442,7 @@
     if (matchMedia('(max-width: 56rem)').matches) $('calls').open = false;
     $('loading').textContent = 'Reading /api/openapi.json …';
     try {
-      const response = await fetch('/api/openapi.json', { credentials: 'omit' });
+      const response = await fetch(`${BASE}/api/openapi.json`, { credentials: 'omit' });
       if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
       spec = await response.json();
     } catch (error) {

@@ -309,10 +309,7 @@ fn schedules(config: &Config, registry: &Registry, faults: &mut Vec<String>) -> 
         match Definition::from_json(definition, config.limits.payload) {
             Ok(read) => {
                 if let Err(found) = admit(read.task.clone(), registry, &defaults(config)) {
-                    let fault = |fault: Fault| {
-                        let place = fault.pointer.trim_start_matches('#').replace('/', ".");
-                        format!("schedules.{name}.task{place}: {}", fault.detail)
-                    };
+                    let fault = |fault: Fault| format!("schedules.{name}.task{}: {}", fault.dotted(), fault.detail);
                     faults.extend(found.into_iter().map(fault));
                 }
                 specs.push(ScheduleSpec { name: name.as_str().into(), read });

@@ -34,7 +34,7 @@ pub enum DaemonError {
     #[error("the configuration is wrong:\n{0}")]
     SetUp(String),
     #[error(
-        "listening on {0} beyond this machine needs API keys, and there are none; set TASKRUNNERX_API_KEY to a secret of your choice, make a key with `taskrunnerx apikey create`, or bind to 127.0.0.1"
+        "listening on {0} beyond this machine needs API keys, and there are none; set TASKRUNNERX_API_KEY to a secret of your choice, make a key with `taskrunnerx apikey create ops --scope admin`, or bind to 127.0.0.1"
     )]
     Open(SocketAddr),
     #[error("{0} cannot be bound: {1}; choose another address with --bind or TASKRUNNERX_BIND")]

@@ -33,7 +33,7 @@ pub(super) fn judge(config: &Config, warnings: &[Warning], registry: Registry) -
         section.warning(
             "api key",
             format!("none, and bind is {}: unless the database has one, `serve` with the api role refuses to start", config.bind),
-            "set TASKRUNNERX_API_KEY to a secret of your choice, make a key with `taskrunnerx apikey create`, or bind to 127.0.0.1",
+            "set TASKRUNNERX_API_KEY to a secret of your choice, make a key with `taskrunnerx apikey create ops --scope admin`, or bind to 127.0.0.1",
         );
     } else {
         let detail =

@@ -3,7 +3,8 @@
 use super::diff::{self, Action, BY_FILE, Kept, Step};
 use super::files;
 use crate::cli::connection::Connection;
-use crate::cli::terminal::{Style, say, say_aside};
+use crate::cli::each::Refusal;
+use crate::cli::terminal::{Style, report, say_aside, unwritten};
 use crate::cli::{EXIT_USAGE, Failure};
 use crate::client::{Client, ClientError};
 use crate::task::schedule::Definition;
@@ -94,7 +95,7 @@ pub(super) async fn apply(client: &Client, wanted: &BTreeMap<String, Definition>
     if failure.is_some() {
         steps.truncate(taken);
     }
-    tell(&steps, how);
+    let told = tell(&steps, how);
     let differs = |step: &Step| step.action != Action::Nothing;
     let undone = |step: &Step| step.refused.is_some() || step.action == Action::Leave;
     let fails = if how.dry_run { steps.iter().any(differs) } else { steps.iter().any(undone) };
@@ -102,21 +103,21 @@ pub(super) async fn apply(client: &Client, wanted: &BTreeMap<String, Definition>
         Some(failure) => Err(failure),
         // All has been said.
         None if fails => Err(Failure::new("")),
-        None => Ok(()),
+        None => told.map_err(|error| Failure::new(unwritten(&error))),
     }
 }
 
-/// After all is done: where nobody reads it, the program ends at once.
-fn tell(steps: &[Step], how: How) {
+/// After all is done. Who does not read it still gets the exit code of what was done.
+fn tell(steps: &[Step], how: How) -> std::io::Result<()> {
     if how.json {
-        say(&diff::to_json(steps, how.dry_run));
-        return;
+        return report(&diff::to_json(steps, how.dry_run));
     }
     let style = if how.aside { Style { colour: false, width: None } } else { Style::detect() };
     for text in steps.iter().filter_map(|step| step.render(style)) {
-        if how.aside { say_aside(&text) } else { say(&text) }
+        if how.aside { say_aside(&text) } else { report(&text)? }
     }
     say_aside(&diff::summary(steps, how.dry_run));
+    Ok(())
 }
 
 /// What is to be done, in the order of names; removals last.
@@ -162,11 +163,8 @@ async fn take(client: &Client, step: &Step, wanted: Option<&Definition>) -> Resu
     };
     match taken {
         Ok(()) => Ok(None),
-        // These concern all of it.
-        Err(ClientError::Refused { status, problem }) if ![401, 403].contains(&status.as_u16()) => {
-            Ok(Some(format!("{status}: {problem}")))
-        }
-        Err(error) => Err(error.into()),
+        Err(error) if error.concerns_all() => Err(error.into()),
+        Err(error) => Ok(Some(error.to_string())),
     }
 }
 

@@ -125,7 +125,7 @@ pub(super) fn changes(old: &Definition, new: &Definition) -> Vec<Change> {
 fn between(old: &BTreeMap<Place, String>, new: &BTreeMap<Place, String>) -> Vec<Change> {
     let places: std::collections::BTreeSet<&Place> = old.keys().chain(new.keys()).collect();
     let differs = |place: &&Place| match (old.get(*place), new.get(*place)) {
-        (Some(old), Some(new)) => old != new && Json::read(old) != Json::read(new),
+        (Some(old), Some(new)) => !(old == new || mean_the_same(old, new)),
         (old, new) => old != new,
     };
     let change = |place: &Place| Change {
@@ -134,6 +134,11 @@ fn between(old: &BTreeMap<Place, String>, new: &BTreeMap<Place, String>) -> Vec<
         new: new.get(place).and_then(|text| raw(text)),
     };
     places.into_iter().filter(differs).map(change).collect()
+}
+
+/// What cannot be read means nothing that is known, and is never the same as anything.
+fn mean_the_same(old: &str, new: &str) -> bool {
+    matches!((Json::read(old), Json::read(new)), (Ok(old), Ok(new)) if old == new)
 }
 
 /// In the order in which a definition is written, the task last.
@@ -305,6 +310,15 @@ mod tests {
         assert_eq!(action(Some(&kept(Some(&full), "config")), &short), Action::Leave);
         assert_eq!(action(None, &short), Action::Create);
         assert_eq!(said(Action::Nothing), "");
+    }
+
+    #[test]
+    fn values_that_are_too_deep_to_be_read_are_not_the_same() {
+        let nested = |inner: &str| format!("{}{inner}{}", "[".repeat(200), "]".repeat(200));
+        let of = |payload: &str| BTreeMap::from([((0, "task.payload".to_owned()), payload.to_owned())]);
+        assert!(Json::read(&nested("1")).is_err());
+        let changes = between(&of(&nested("1")), &of(&nested("2")));
+        assert_eq!(changes.len(), 1, "{changes:?}");
     }
 
     #[test]

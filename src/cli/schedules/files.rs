@@ -1,6 +1,7 @@
 //! Files that say which schedules there are to be: TOML as in the configuration, or the same as JSON.
 
 use super::written::key;
+use crate::cli::input::{STDIN, text};
 use crate::config::json::from_toml;
 use crate::task::fields::Fields;
 use crate::task::name::{self, MAX_NAME};
@@ -23,7 +24,7 @@ pub(super) async fn read(paths: &[String]) -> Result<BTreeMap<String, Definition
     let mut found: BTreeMap<String, (Definition, &str)> = BTreeMap::new();
     let mut faults = Vec::new();
     for path in paths {
-        let shown = if path == "-" { "standard input" } else { path };
+        let shown = if path == STDIN { "standard input" } else { path };
         let parsed = match text(path).await {
             Ok(text) => parse(&text),
             Err(error) => Err(vec![format!("cannot be read: {error}")]),
@@ -46,20 +47,6 @@ pub(super) async fn read(paths: &[String]) -> Result<BTreeMap<String, Definition
     }
     let schedules = found.into_iter().map(|(name, (definition, _))| (name, definition)).collect();
     if faults.is_empty() { Ok(schedules) } else { Err(faults) }
-}
-
-/// A file's text; `-` is standard input.
-///
-/// # Errors
-/// When it cannot be read, or is no UTF-8.
-pub(super) async fn text(path: &str) -> std::io::Result<String> {
-    let path = path.to_owned();
-    // Off the runtime: Ctrl-C must end it while somebody types.
-    let read = tokio::task::spawn_blocking(move || match path.as_str() {
-        "-" => std::io::read_to_string(std::io::stdin()),
-        path => std::fs::read_to_string(path),
-    });
-    read.await.map_err(std::io::Error::other)?
 }
 
 /// The schedules of one text.
@@ -184,10 +171,7 @@ fn read_one(json: &str) -> Result<Definition, Vec<String>> {
     let faults = fields.finish();
     match read {
         Some(read) if faults.is_empty() => Ok(read.definition),
-        _ => {
-            let place = |pointer: &str| pointer.trim_start_matches('#').replace('/', ".");
-            Err(faults.iter().map(|fault| format!("{}: {}", place(&fault.pointer), fault.detail)).collect())
-        }
+        _ => Err(faults.iter().map(|fault| format!("{}: {}", fault.dotted(), fault.detail)).collect()),
     }
 }
 

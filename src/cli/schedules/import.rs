@@ -2,12 +2,12 @@
 
 use super::apply::{How, apply};
 use super::crontab::{self, Crontab, Job, Refused};
+use super::naming;
 use super::written::{self, key, string};
-use super::{files, naming};
 use crate::cli::connection::Connection;
-use crate::cli::terminal::{harmless, say_aside, write};
+use crate::cli::terminal::{harmless, report, say_aside, unwritten};
 use crate::cli::words::counted;
-use crate::cli::{EXIT_USAGE, Failure, values};
+use crate::cli::{EXIT_USAGE, Failure, input, values};
 use crate::task::schedule::Definition;
 use chrono_tz::Tz;
 use serde::Serialize;
@@ -25,6 +25,10 @@ printed as comments, for the configuration of the workers: what runs on a machin
 say. With --task all lines submit that one type, with {\"command\": LINE} as the payload. As with cron, what
 is missed is not made up for and what fails is not run again. Variables, SHELL, HOME, CRON_TZ, RANDOM_DELAY
 and % mean what they mean to cron.
+
+What cron gives a command by itself, a task does not have: the user of the crontab and the home directory to
+start in, HOME and LOGNAME. A task runs as the worker does, where its type does not say `user`, `cwd` and `env`.
+PATH is the worker's, standard input is the payload, and a run ends at the timeout. The file says so too.
 
 Exit codes: 0 done, 1 a line cannot be taken (the others are), or with --apply something was refused, 2
 usage, or the file cannot be read, 3 the server cannot be reached.")]
@@ -57,7 +61,7 @@ fn zone(text: &str) -> Result<String, String> {
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let Args { file, queue, task, timezone, apply: applies, connection } = args;
-    let text = files::text(&file)
+    let text = input::text(&file)
         .await
         .map_err(|error| Failure::with_code(EXIT_USAGE, format!("{file}: cannot be read: {error}")))?;
     let crontab = crontab::parse(&text, timezone.as_deref());
@@ -69,8 +73,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     } else {
         Ok(())
     };
-    // After all is done: where nobody reads it, the program ends at once.
-    write(page.as_bytes());
+    let told = report(page.trim_end());
     for (line, name) in &crontab.unused {
         say_aside(&format!("line {line}: {name} is passed over: what a task says is in its log"));
     }
@@ -82,7 +85,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     }
     applied?;
     match crontab.refused.len() {
-        0 => Ok(()),
+        0 => told.map_err(|error| Failure::new(unwritten(&error))),
         refused => Err(Failure::new(format!("{} cannot be taken", counted(refused, "line")))),
     }
 }
@@ -132,6 +135,18 @@ fn take(jobs: &[Job], task: Option<&str>, queue: Option<&str>) -> Result<Vec<(St
     names.into_iter().zip(jobs).map(one).collect()
 }
 
+/// What a command has from cron and a task has not, unless something says so.
+const UNLIKE_CRON: &str = "#
+# What cron gives a command by itself and a task does not have; beside `command`, its type may say it:
+#   user           the crontab's; here the worker's            user = \"web\", which needs root
+#   directory      that user's home; here the worker's own     cwd = \"/home/web\"
+#   HOME, LOGNAME  that user's; here not set                   env = [\"HOME=/home/web\", \"LOGNAME=web\"]
+#   PATH           /usr/bin:/bin; here the worker's            env = [\"PATH=/usr/bin:/bin\"]
+#   input          empty; here the payload, as JSON
+#   time           as long as it takes; here the timeout       timeout = \"6h\"
+# What the crontab itself says of these (HOME, PATH, %) is in the commands below already.
+";
+
 /// The file: the task types that it needs as comments, then a table for each job.
 fn page(crontab: &Crontab, taken: &[(String, Definition)], task: Option<&str>) -> Result<String, Failure> {
     let mut page =
@@ -139,6 +154,7 @@ fn page(crontab: &Crontab, taken: &[(String, Definition)], task: Option<&str>) -
                     # As with cron, what is missed is not made up for, and what fails is not run again.\n"
             .to_owned();
     if !taken.is_empty() {
+        page.push_str(UNLIKE_CRON);
         page.push_str(&types(crontab, taken, task));
     }
     for ((name, definition), job) in taken.iter().zip(&crontab.jobs) {
@@ -149,7 +165,7 @@ fn page(crontab: &Crontab, taken: &[(String, Definition)], task: Option<&str>) -
 }
 
 fn types(crontab: &Crontab, taken: &[(String, Definition)], task: Option<&str>) -> String {
-    let mut text = "#\n# The workers' taskrunnerx.toml needs, with a timeout where it may take long:\n".to_owned();
+    let mut text = "#\n# The workers' taskrunnerx.toml needs:\n".to_owned();
     if let Some(task) = task {
         let run = r#"["/bin/sh", "-c", 'eval "$(jq -r .command)"']"#;
         text.push_str(&format!(
@@ -167,6 +183,7 @@ fn types(crontab: &Crontab, taken: &[(String, Definition)], task: Option<&str>) 
 
 #[cfg(test)]
 mod tests {
+    use super::super::{diff, files};
     use super::*;
 
     const CRONTAB: &str = "SHELL=/bin/bash\nRANDOM_DELAY=5\n0 3 * * * /usr/bin/backup \"all\"\n@hourly mail x%hi\n";
@@ -204,13 +221,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_task_does_not_have_of_cron_stands_in_the_file_and_in_the_help() {
+        let (text, _) = imported(None);
+        let command = <Args as clap::Args>::augment_args(clap::Command::new("x"));
+        let help = command.get_after_help().unwrap().to_string();
+        for word in ["user", "cwd", "HOME", "LOGNAME", "PATH", "env", "timeout"] {
+            assert!(text.contains(word), "{word} is not in {text}");
+            assert!(help.contains(word), "{word} is not in {help}");
+        }
+        assert!(text.lines().take_while(|line| !line.starts_with("# [tasks.")).any(|line| line.contains("HOME")));
+    }
+
+    #[test]
     fn what_is_printed_is_what_apply_reads() {
         for task in [None, Some("shell")] {
             let (text, taken) = imported(task);
             let read = files::parse(&text).unwrap();
             assert_eq!(read.len(), taken.len());
             for (name, definition) in &taken {
-                assert_eq!(super::super::diff::changes(definition, &read[name]), [], "{text}");
+                assert_eq!(diff::changes(definition, &read[name]), [], "{text}");
             }
         }
     }

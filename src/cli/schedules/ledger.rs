@@ -1,17 +1,13 @@
 //! `schedules fires`, `next` and `backfill`: instants that have come, that will come, and that are made up for.
 
-use super::look::wrong_cursor;
 use crate::cli::connection::Connection;
+use crate::cli::paging::{self, Paging};
 use crate::cli::table::{Cell, Column, Table, Tone};
 use crate::cli::terminal::{Style, say, say_aside};
 use crate::cli::words::counted;
 use crate::cli::{Failure, values, words};
 use crate::client::FireRow;
 use serde::Deserialize;
-use std::io::IsTerminal;
-
-/// More is for a database's own tools.
-const MAX_LIMIT: i64 = 1_000_000;
 
 /// Show a schedule's ledger: each instant that has come, and what became of it
 #[derive(Debug, clap::Args)]
@@ -27,12 +23,8 @@ pub(super) struct FiresArgs {
     /// The schedule
     #[arg(value_parser = values::word)]
     name: String,
-    /// At most so many rows
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=MAX_LIMIT))]
-    limit: u32,
-    /// Go on from where an earlier list ended: its next_cursor
-    #[arg(long, value_name = "CURSOR")]
-    cursor: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
     /// The JSON that the server gives: {fires, next_cursor}
     #[arg(long)]
     json: bool,
@@ -111,16 +103,14 @@ struct Submitted {
 }
 
 pub(super) async fn fires(args: FiresArgs) -> Result<(), Failure> {
-    let FiresArgs { name, limit, cursor, json, connection } = args;
-    let found = connection.client()?.fires(&name, limit, cursor).await.map_err(wrong_cursor)?;
+    let FiresArgs { name, paging: Paging { limit, cursor }, json, connection } = args;
+    let found = connection.client()?.fires(&name, limit, cursor).await.map_err(paging::refused)?;
     if json {
         say(&found.to_json());
         return Ok(());
     }
     say(&table(&found.read()?).render(Style::detect()));
-    if found.has_more() && std::io::stderr().is_terminal() {
-        say_aside(&format!("there are more than {}; --limit shows them", counted(found.len(), "row")));
-    }
+    paging::tell_of_more(&found, "row");
     Ok(())
 }
 

@@ -1,16 +1,13 @@
 //! `schedules list` and `schedules get`.
 
 use crate::cli::connection::Connection;
+use crate::cli::paging::{self, Paging};
 use crate::cli::table::{Cell, Column, Table, Tone, details};
-use crate::cli::terminal::{Style, say, say_aside};
-use crate::cli::{EXIT_USAGE, Failure, values, words};
-use crate::client::{ClientError, Reply, ScheduleRow};
+use crate::cli::terminal::{Style, say};
+use crate::cli::{Failure, values, words};
+use crate::client::{Reply, ScheduleRow};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
-use std::io::IsTerminal;
-
-/// More is for a database's own tools.
-const MAX_LIMIT: i64 = 1_000_000;
 
 /// Show schedules: when they fire, and what became of the last time
 #[derive(Debug, clap::Args)]
@@ -22,12 +19,8 @@ TASK is how the latest task is. NEXT is there also while it is paused: what come
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 the server cannot be reached.")]
 pub(super) struct ListArgs {
-    /// At most so many schedules
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=MAX_LIMIT))]
-    limit: u32,
-    /// Go on from where an earlier list ended: its next_cursor
-    #[arg(long, value_name = "CURSOR")]
-    cursor: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
     /// The JSON that the server gives: {schedules, next_cursor}
     #[arg(long)]
     json: bool,
@@ -54,25 +47,15 @@ pub(super) struct GetArgs {
 }
 
 pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
-    let ListArgs { limit, cursor, json, connection } = args;
-    let found = connection.client()?.schedules(limit, cursor).await.map_err(wrong_cursor)?;
+    let ListArgs { paging: Paging { limit, cursor }, json, connection } = args;
+    let found = connection.client()?.schedules(limit, cursor).await.map_err(paging::refused)?;
     if json {
         say(&found.to_json());
         return Ok(());
     }
     say(&table(&found.read()?).render(Style::detect()));
-    if found.has_more() && std::io::stderr().is_terminal() {
-        say_aside(&format!("there are more than {}; --limit shows them", words::counted(found.len(), "schedule")));
-    }
+    paging::tell_of_more(&found, "schedule");
     Ok(())
-}
-
-/// The one thing of a list that is not checked before it is sent is the cursor.
-pub(super) fn wrong_cursor(error: ClientError) -> Failure {
-    match error {
-        ClientError::Refused { status, .. } if status.as_u16() == 422 => Failure::with_code(EXIT_USAGE, error),
-        error => error.into(),
-    }
 }
 
 pub(super) async fn get(args: GetArgs) -> Result<(), Failure> {

@@ -3,9 +3,9 @@
 use super::look::show;
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
-use crate::cli::terminal::{say, say_aside};
+use crate::cli::each::each;
+use crate::cli::terminal::say;
 use crate::cli::values::{self, Span};
-use crate::cli::words::counted;
 use crate::client::{Accepted, ClientError};
 
 /// Submit a schedule's task now
@@ -33,7 +33,7 @@ pub(super) struct RunArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   taskrunnerx schedules pause nightly
-  taskrunnerx schedules pause nightly --reason 'the disk is full' --for 2h
+  taskrunnerx schedules pause nightly --reason 'the disk is full' --resume-in 2h
 
 Each instant that comes meanwhile is in the ledger as skipped; `schedules backfill` makes up for them.
 
@@ -46,7 +46,7 @@ pub(super) struct PauseArgs {
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// Resume it by itself after this time, such as 2h
-    #[arg(long = "for", value_name = "DURATION", value_parser = values::span)]
+    #[arg(long, alias = "for", value_name = "DURATION", value_parser = values::span)]
     resume_in: Option<Span>,
     /// The JSON that the server gives
     #[arg(long)]
@@ -117,20 +117,9 @@ pub(super) async fn resume(args: ResumeArgs) -> Result<(), Failure> {
 pub(super) async fn delete(args: DeleteArgs) -> Result<(), Failure> {
     let DeleteArgs { names, connection } = args;
     let client = connection.client()?;
-    let mut refused = 0;
-    for name in &names {
-        match client.delete_schedule(name).await {
-            Ok(_) => say(&format!("{name} deleted")),
-            // One that is refused does not keep the others from it.
-            Err(error @ ClientError::Refused { .. }) if names.len() > 1 => {
-                say_aside(&format!("taskrunnerx: {name}: {error}"));
-                refused += 1;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    if refused == 0 {
-        return Ok(());
-    }
-    Err(Failure::new(format!("{refused} of {} refused", counted(names.len(), "schedule"))))
+    let call = async |name: String| {
+        client.delete_schedule(&name).await?;
+        Ok::<_, ClientError>(format!("{name} deleted"))
+    };
+    each(&names, "schedule", call).await
 }

@@ -1,8 +1,10 @@
 //! `tasks delete`.
 
-use super::each::each;
+use super::line;
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
+use crate::cli::each::each;
+use crate::client::ClientError;
 use crate::task::TaskId;
 
 /// Remove tasks that have ended
@@ -24,5 +26,5 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let Args { ids, connection } = args;
     let client = connection.client()?;
-    each(&ids, false, async |id| client.delete(id).await, |_| "deleted").await
+    each(&ids, "task", async |id| Ok::<_, ClientError>(line(id, &client.delete(id).await?, false, "deleted"))).await
 }

@@ -3,11 +3,11 @@
 use super::filter::FilterArgs;
 use super::moves;
 use crate::cli::connection::Connection;
+use crate::cli::paging::{self, Paging};
 use crate::cli::table::{Cell, Column, Table, Tone};
-use crate::cli::terminal::{Style, say, say_aside};
-use crate::cli::{EXIT_USAGE, Failure, words};
-use crate::client::{ClientError, TaskRow};
-use std::io::IsTerminal;
+use crate::cli::terminal::{Style, say};
+use crate::cli::{Failure, words};
+use crate::client::TaskRow;
 
 /// Show tasks, newest first, or as they move
 #[derive(Debug, clap::Args)]
@@ -24,12 +24,8 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 the server cannot be reached, 130 inter
 pub(super) struct Args {
     #[command(flatten)]
     filter: FilterArgs,
-    /// At most so many tasks
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=MAX_LIMIT))]
-    limit: u32,
-    /// Go on from where an earlier list ended: its next_cursor
-    #[arg(long, value_name = "CURSOR")]
-    cursor: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
     /// Show tasks as they move, until interrupted
     #[arg(long, short, conflicts_with_all = ["limit", "cursor", "tag", "since", "until"])]
     follow: bool,
@@ -40,28 +36,19 @@ pub(super) struct Args {
     connection: Connection,
 }
 
-/// More is for a database's own tools.
-const MAX_LIMIT: i64 = 1_000_000;
-
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let Args { filter, limit, cursor, follow, json, connection } = args;
+    let Args { filter, paging: Paging { limit, cursor }, follow, json, connection } = args;
     let (client, filter) = (connection.client()?, filter.read());
     if follow {
         return moves::run(&client, &filter, json).await;
     }
-    let tasks = client.list(&filter, limit, cursor).await.map_err(|error| match error {
-        // The one thing here that is not checked before it is sent is the cursor.
-        ClientError::Refused { status, .. } if status.as_u16() == 422 => Failure::with_code(EXIT_USAGE, error),
-        error => error.into(),
-    })?;
+    let tasks = client.list(&filter, limit, cursor).await.map_err(paging::refused)?;
     if json {
         say(&tasks.to_json());
         return Ok(());
     }
     say(&table(&tasks.read()?).render(Style::detect()));
-    if tasks.has_more() && std::io::stderr().is_terminal() {
-        say_aside(&format!("there are more than {}; --limit shows them", words::counted(tasks.len(), "task")));
-    }
+    paging::tell_of_more(&tasks, "task");
     Ok(())
 }
 

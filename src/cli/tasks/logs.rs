@@ -3,7 +3,7 @@
 use super::follow::follow;
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
-use crate::cli::terminal::say;
+use crate::cli::terminal::{quoted, say};
 use crate::client::LogPage;
 use crate::task::TaskId;
 
@@ -41,7 +41,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
                 && let Ok(line) = serde_json::from_str::<crate::client::LogLine>(&event.data)
                 && attempt.is_none_or(|only| only == line.attempt)
             {
-                say(if json { &event.data } else { &line.line });
+                say(&if json { event.data.as_str().into() } else { quoted(&line.line) });
             }
         })
         .await?;
@@ -54,7 +54,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             if json {
                 say(&serde_json::to_string(log).map_err(Failure::new)?);
             } else {
-                say(&log.line);
+                say(&quoted(&log.line));
             }
         }
         match next_cursor {

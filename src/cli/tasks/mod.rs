@@ -2,7 +2,6 @@
 
 mod attempts;
 mod delete;
-mod each;
 mod explain;
 mod filter;
 mod follow;
@@ -19,7 +18,8 @@ pub(super) use follow::{State, follow};
 pub(super) use screen::Screen;
 
 use super::Failure;
-use crate::client::Verb;
+use crate::client::{Reply, Verb};
+use crate::task::TaskId;
 
 /// Look at tasks of a running server, and cancel, retry, run or delete them
 #[derive(Debug, clap::Args)]
@@ -65,4 +65,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         Command::Run(args) => run_now::run(args).await,
         Command::Delete(args) => delete::run(args).await,
     }
+}
+
+/// What was done to a task, in a line: in words, or as the server's JSON. A 204 has none.
+fn line(id: TaskId, reply: &Reply, json: bool, words: &str) -> String {
+    if json { reply.text().trim_end().to_owned() } else { format!("{id} {words}") }
 }

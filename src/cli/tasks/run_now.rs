@@ -1,8 +1,10 @@
 //! `tasks run`.
 
-use super::each::each;
+use super::line;
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
+use crate::cli::each::each;
+use crate::client::ClientError;
 use crate::task::TaskId;
 
 /// Run tasks now that wait for their time
@@ -27,5 +29,5 @@ pub(super) struct Args {
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let Args { ids, json, connection } = args;
     let client = connection.client()?;
-    each(&ids, json, async |id| client.run_now(id).await, |_| "queued").await
+    each(&ids, "task", async |id| Ok::<_, ClientError>(line(id, &client.run_now(id).await?, json, "queued"))).await
 }

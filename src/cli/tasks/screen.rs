@@ -60,7 +60,7 @@ impl Screen {
     pub(super) fn show(&mut self, event: &Event) {
         if event.name == "log" {
             if let Ok(LogLine { line, .. }) = serde_json::from_str(&event.data) {
-                let line = if self.terminal { line } else { format!("| {line}") };
+                let line = if self.terminal { harmless(&line) } else { format!("| {line}") };
                 self.bar.suspend(|| say(&line));
             }
             return;
@@ -83,11 +83,11 @@ impl Screen {
         self.bar.set_position(parts(state.progress.unwrap_or(0.0)));
         let template = if state.progress.is_some() { WITH_PROGRESS } else { WITHOUT };
         style(&self.bar, template);
-        let note = state.progress_note.as_deref().map_or(String::new(), |note| format!("  {}", harmless(note)));
-        self.bar.set_message(format!(
+        let note = state.progress_note.as_deref().map_or(String::new(), |note| format!("  {note}"));
+        self.bar.set_message(harmless(&format!(
             "{} {}, attempt {} of {}{note}",
             state.name, state.status, state.attempt, state.max_attempts
-        ));
+        )));
     }
 }
 
@@ -103,7 +103,7 @@ fn parts(fraction: f64) -> u64 {
     u64::try_from(thousandths).unwrap_or(PARTS).min(PARTS)
 }
 
-/// A state in a line.
+/// A state in a line, of what the server and the task say: nothing in it is a command to a terminal.
 pub(super) fn words(state: &State) -> String {
     let State { name, status, reason, attempt, max_attempts, progress, progress_note, last_error } = state;
     let mut text = format!("{name} {status}, attempt {attempt} of {max_attempts}");
@@ -114,7 +114,7 @@ pub(super) fn words(state: &State) -> String {
     }
     text.extend(reason.iter().filter(|reason| *reason != status).map(|reason| format!(", {reason}")));
     text.extend(last_error.iter().map(|error| format!(": {error}")));
-    text
+    harmless(&text)
 }
 
 #[cfg(test)]
@@ -141,6 +141,8 @@ mod tests {
             ..state
         };
         assert_eq!(words(&failed), "noop failed, attempt 1 of 5, error: no luck");
+        let loud = State { last_error: Some("\u{1b}]0;x\u{7}no\nluck\u{9b}2J".to_owned()), ..failed };
+        assert_eq!(words(&loud), "noop failed, attempt 1 of 5, error:  ]0;x no luck 2J");
         assert_eq!([0.0, 0.001, 0.5, 1.0].map(parts), [0, 1, 500, 1000]);
     }
 }

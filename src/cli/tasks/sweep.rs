@@ -1,9 +1,10 @@
 //! `tasks cancel` and `tasks retry`: the tasks that are named, or all that a filter finds, step by step.
 
-use super::each::each;
 use super::filter::FilterArgs;
+use super::line;
 use crate::cli::confirm::confirm;
 use crate::cli::connection::Connection;
+use crate::cli::each::each;
 use crate::cli::terminal::{is_interactive, say};
 use crate::cli::words::counted;
 use crate::cli::{EXIT_USAGE, Failure, values};
@@ -123,15 +124,18 @@ fn unnamed(verb: Verb, all: bool) -> String {
 }
 
 async fn named(client: &Client, verb: Verb, ids: &[TaskId], json: bool) -> Result<(), Failure> {
-    match verb {
-        Verb::Cancel => {
-            let words = |reply: &crate::client::Reply| {
-                if reply.is_accepted() { "runs, and has been asked to stop" } else { "cancelled" }
-            };
-            each(ids, json, async |id| client.cancel(id).await, words).await
-        }
-        Verb::Retry => each(ids, json, async |id| client.retry(id).await, |_| "queued again").await,
-    }
+    let call = async |id| {
+        let (reply, words) = match verb {
+            Verb::Cancel => {
+                let reply = client.cancel(id).await?;
+                let words = if reply.is_accepted() { "runs, and has been asked to stop" } else { "cancelled" };
+                (reply, words)
+            }
+            Verb::Retry => (client.retry(id).await?, "queued again"),
+        };
+        Ok::<_, ClientError>(line(id, &reply, json, words))
+    };
+    each(ids, "task", call).await
 }
 
 /// Step after step until all is done; gives what they add up to.

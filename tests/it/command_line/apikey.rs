@@ -44,6 +44,16 @@ async fn the_first_key_is_made_on_an_empty_database_and_opens_it_to_itself_alone
     let (code, _, errors) = with(key, &api, &["tasks", "list"]).await;
     assert!(code == 1 && errors.contains("a key that may do this"), "{errors}");
 
+    // It may submit, and not look at what becomes of it.
+    let (code, text, errors) = with(key, &api, &["submit", "noop", "--queue", "mail", "--wait"]).await;
+    assert_eq!((code, &*text), (4, ""), "{errors}");
+    let accepted = errors.lines().find_map(|line| line.strip_prefix("task ")?.split(':').next()).unwrap();
+    assert!(errors.contains(&format!("task {accepted} was accepted, and cannot be waited for")), "{errors}");
+    assert!(errors.contains("a key of the scope read; this one has submit"), "{errors}");
+    let (code, text, errors) = with(key, &api, &["tasks", "cancel", accepted, id]).await;
+    assert_eq!((code, &*text), (1, ""), "{errors}");
+    assert!(errors.contains("scope operate") && errors.contains("2 of 2 tasks not done"), "{errors}");
+
     let (code, second, errors) = on(&world, &["rotate", id, "--overlap", "1h"]).await;
     assert_eq!(code, 0, "{errors}");
     for key in [key, second.trim()] {
@@ -55,6 +65,11 @@ async fn the_first_key_is_made_on_an_empty_database_and_opens_it_to_itself_alone
     assert!(!text.contains("trx_"), "{text}");
     let (code, text, errors) = on(&world, &["revoke", id]).await;
     assert_eq!((code, text), (0, format!("{id} shop revoked\n")), "{errors}");
+    // One that there is none of keeps no other back.
+    let unknown = uuid::Uuid::now_v7().to_string();
+    let (code, text, errors) = on(&world, &["revoke", &unknown, id]).await;
+    assert_eq!((code, text), (1, format!("{id} shop revoked\n")), "{errors}");
+    assert!(errors.contains("there is no key") && errors.contains("1 of 2 keys refused"), "{errors}");
     // It holds at once.
     assert_eq!(with(second.trim(), &api, &["submit", "noop", "--queue", "mail"]).await.0, 1);
     let (_, text, _) = on(&world, &["list", "--json"]).await;
@@ -86,8 +101,17 @@ async fn what_is_no_key_is_said_with_what_to_do() {
         assert_eq!((code, &*text), (1, ""), "{errors}");
         assert!(errors.contains("taskrunnerx apikey list"), "{errors}");
     }
-    let mut away = DaemonBuilder::new(&["apikey", "list"]);
-    away.env("DATABASE_URL", "mysql://nobody@127.0.0.1:1/nothing");
-    let (code, _, errors) = tokio::task::spawn_blocking(move || away.output()).await.unwrap();
-    assert_eq!(code, 3, "{errors}");
+    // Whichever command uses the database itself.
+    for args in [&["apikey", "list"][..], &["migrate"], &["migrate", "--status"]] {
+        for (url, expected) in [
+            ("mysql://nobody@127.0.0.1:1/nothing", 3),
+            ("mysql://nobody@127.0.0.1:1/nothing?nonsense=1", 2),
+            ("postgres://nobody@127.0.0.1:1/nothing", 2),
+        ] {
+            let mut command = DaemonBuilder::new(args);
+            command.env("DATABASE_URL", url);
+            let (code, _, errors) = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+            assert_eq!(code, expected, "{args:?} {url}: {errors}");
+        }
+    }
 }

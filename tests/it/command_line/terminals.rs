@@ -3,6 +3,7 @@
 use super::{done, id};
 use crate::harness::{World, eventually};
 use crate::terminal::Terminal;
+use mysql_async::prelude::Queryable;
 use serde_json::json;
 
 const LONG: &str = "the error that this task has is told in so many words that no terminal has the room for them";
@@ -61,4 +62,43 @@ async fn submit_says_what_was_accepted_and_ctrl_c_leaves_the_terminal_as_it_was(
     typing.until_it_minds_ctrl_c().await;
     typing.press("{\"half\": \u{3}");
     assert_eq!(typing.ended().await.0, 130);
+
+    // Nor is a pipe into which nobody writes.
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let payload = format!("@{}", pipe.display());
+    let mut reading = Terminal::run(&["submit", "echo", &payload, "--url", &api.url], 100, &[]);
+    reading.until_it_minds_ctrl_c().await;
+    reading.press("\u{3}");
+    assert_eq!(reading.ended().await.0, 130);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_a_migration_at_once_and_the_next_one_goes_on() {
+    let world = World::new().await;
+    world.store().await;
+    let mut sql = world.sql().await;
+    // As before the migration of the schedules, whose last step has to wait for whoever reads the table.
+    sql.query_drop("DELETE FROM __diesel_schema_migrations WHERE version = '20261128000001'").await.unwrap();
+    sql.query_drop("ALTER TABLE schedule_fires DROP KEY fired, DROP COLUMN since, DROP COLUMN instants").await.unwrap();
+    sql.query_drop("LOCK TABLES schedule_fires READ").await.unwrap();
+    let env = [("DATABASE_URL", &*world.database_url)];
+    let mut migrating = Terminal::run(&["migrate"], 100, &env);
+    let mut other = world.sql().await;
+    eventually("it waits for the table", async || {
+        let waits = "SELECT id FROM information_schema.processlist \
+                     WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock%'";
+        other.query_first::<u64, _>(waits).await.unwrap()
+    })
+    .await;
+    migrating.press("\u{3}");
+    let (code, text) = migrating.ended().await;
+    assert_eq!(code, 130, "{text}");
+    assert!(text.contains("taskrunnerx migrate goes on with the rest"), "{text}");
+    sql.query_drop("UNLOCK TABLES").await.unwrap();
+    let (code, text) = Terminal::run(&["migrate"], 100, &env).ended().await;
+    assert!(code == 0 && text.contains("schedules"), "{code}: {text}");
+    let (code, text) = Terminal::run(&["migrate", "--status"], 100, &env).ended().await;
+    assert_eq!(code, 0, "{text}");
 }
