@@ -33,6 +33,7 @@ mod idempotency;
 mod journal;
 mod lifecycle;
 mod machine;
+mod notify;
 mod openapi;
 mod process;
 mod pull;
