@@ -20,6 +20,7 @@ mod bulk;
 mod cancel;
 mod command;
 mod command_line;
+mod deploy;
 mod docs;
 mod doctor;
 mod explain;
