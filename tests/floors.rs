@@ -34,7 +34,7 @@ const FLOORS: [(&str, u8); 12] = [
 const TOP: &str = "cli";
 
 /// Crates that a room keeps to itself. HTTP is spoken in two: to a server of ours, and to whom http tasks call.
-const KEPT: [(&str, &[&str]); 12] = [
+const KEPT: [(&str, &[&str]); 13] = [
     ("diesel", &["store"]),
     ("diesel_async", &["store"]),
     ("diesel_migrations", &["store"]),
@@ -46,6 +46,7 @@ const KEPT: [(&str, &[&str]); 12] = [
     ("tokio_rustls", &["client", "executor"]),
     ("hmac", &["executor"]),
     ("clap", &["cli"]),
+    ("sd_notify", &["cli"]),
     ("utoipa", &["api"]),
 ];
 

@@ -47,9 +47,22 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
         "names servers that are the reader's",
     ),
     ("docs/tutorial.md", "$ make setup build", BUILDS),
+    (
+        "CONTRIBUTING.md",
+        "$ make test      # installs what is missing, where apt can, and runs every test: they start their own servers",
+        BUILDS,
+    ),
+    (
+        "docs/how-to/deploy.md",
+        "$ deploy/secrets.sh                                                 # passwords and the API key, in deploy/secrets",
+        INSTALLS,
+    ),
+    ("docs/how-to/deploy.md", "# install -m 0755 taskrunnerx /usr/local/bin/", INSTALLS),
+    ("docs/how-to/deploy.md", "$ kubectl apply -k deploy/kubernetes", INSTALLS),
     ("docs/how-to/metrics.md", "scrape_configs:", "is for Prometheus, which is not installed"),
 ];
 
+const INSTALLS: &str = "changes the machine or a cluster; `deploy.rs` looks at what it starts";
 const BUILDS: &str = "installs programs and builds a release, of which this test is a part";
 
 /// The documents with rustdoc's tests, which `src/lib.rs` includes.
@@ -71,6 +84,7 @@ macro_rules! documents {
 
 documents! {
     readme: "README.md",
+    contributing: "CONTRIBUTING.md",
     index: "docs/README.md",
     architecture: "docs/architecture.md",
     performance: "docs/performance.md",
@@ -81,6 +95,7 @@ documents! {
     command_line: "docs/how-to/command-line.md",
     commands_and_calls: "docs/how-to/commands-and-calls.md",
     delays: "docs/how-to/delays.md",
+    deploy: "docs/how-to/deploy.md",
     explain: "docs/how-to/explain.md",
     failures: "docs/how-to/failures.md",
     idempotency: "docs/how-to/idempotency.md",

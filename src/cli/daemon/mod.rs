@@ -2,6 +2,7 @@
 //! database and migrations -> Redis -> the roles' services -> ready -> stop, drain, close.
 
 mod assemble;
+mod notify;
 mod signals;
 
 use crate::api::{self, Access, Health, Rules, State};
@@ -124,6 +125,8 @@ pub async fn run(
         api::server(config.bind, threads, Arc::clone(&state)).map_err(|error| DaemonError::Bind(config.bind, error))?;
     let address = addresses.first().copied().unwrap_or(config.bind);
     tracing::info!(%address, roles = assemble::role_names(&config.roles).join(","), version = env!("CARGO_PKG_VERSION"), "listening");
+    let _watchdog = notify::Watchdog::start();
+    notify::waiting();
     let mut running = Running::new(server);
 
     let started = tokio::select! {
@@ -160,6 +163,7 @@ pub async fn run(
                     health.running();
                     if !stop.is_cancelled() {
                         tracing::info!(%address, "ready");
+                        notify::ready(address);
                         ready(address);
                     }
                     tokio::select! {
@@ -174,6 +178,7 @@ pub async fn run(
         }
     };
     tracing::info!("stopping");
+    notify::stopping();
     health.stopping();
     stop.cancel();
     running.drain().await;
