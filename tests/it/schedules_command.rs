@@ -2,7 +2,7 @@
 
 use crate::harness::{Daemon, DaemonBuilder, World, eventually};
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
 
 /// Its exit code, and both outputs.
@@ -165,6 +165,53 @@ async fn instants_are_told_that_have_come_that_will_and_that_are_made_up_for() {
     assert_eq!((code, &*text), (1, ""), "{errors}");
     assert!(errors.contains("is not after from"), "{errors}");
     assert_eq!(run(&all, &["backfill", "hourly", "--from", "soon", "--to", "1h"]).await.0, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn follow_tells_of_each_row_when_it_is_recorded_and_of_none_twice() {
+    let world = World::new().await;
+    let all = world.daemon("all").ready().await;
+    put(&all, "hourly", &json!({"cron": "0 * 31 1 *", "task": {"name": "noop"}})).await;
+    done(&all, &["run", "hourly"]).await;
+    let follow = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_taskrunnerx"));
+        command.args(["schedules", "fires", "hourly", "--follow", "--url", &all.url]).args(more);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (said, lines) = std::sync::mpsc::channel();
+        let output = std::io::BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| said.send(line)));
+        (child, lines)
+    };
+    let (mut plain, table) = follow(&[]);
+    let (mut programs, objects) = follow(&["--json"]);
+    // Both look: what is recorded from here on is new to them.
+    let asked = "taskrunnerx_http_requests_total{method=\"GET\",route=\"/api/schedules/{name}/fires\",status=\"200\"}";
+    eventually("both have looked", async || (all.metric(asked).await >= 4.0).then_some(())).await;
+    let backfill = ["backfill", "hourly", "--from", "2025-01-31T10:00:00Z", "--to", "2025-01-31T12:00:00Z"];
+    let ids = done(&all, &backfill).await;
+    let ids: Vec<&str> = ids.lines().collect();
+    let mut told: Vec<Value> = Vec::new();
+    let mut rows = Vec::new();
+    eventually("both rows", async || {
+        told.extend(objects.try_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap()));
+        rows.extend(table.try_iter());
+        (told.len() >= 2 && rows.len() >= 3).then_some(())
+    })
+    .await;
+    let looks = all.metric(asked).await;
+    eventually("they have looked again", async || (all.metric(asked).await >= looks + 4.0).then_some(())).await;
+    told.extend(objects.try_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap()));
+    let found: Vec<&str> = told.iter().map(|row| row["task_id"].as_str().unwrap()).collect();
+    assert_eq!(found, ids, "the oldest first, and each once");
+    assert_eq!(words(&rows[0]), ["INSTANT", "OUTCOME", "TASK", "RECORDED", "INSTANTS", "SINCE"]);
+    assert_eq!(words(&rows[1])[..3], ["2025-01-31T10:00:00Z", "backfill", ids[0]]);
+    for child in [&mut plain, &mut programs] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let (code, _, errors) = run(&all, &["fires", "nowhere", "--follow"]).await;
+    assert_eq!(code, 1, "{errors}");
+    assert_eq!(run(&all, &["fires", "hourly", "--follow", "--limit", "5"]).await.0, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

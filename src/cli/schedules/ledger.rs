@@ -1,5 +1,6 @@
 //! `schedules fires`, `next` and `backfill`: instants that have come, that will come, and that are made up for.
 
+use super::recorded;
 use crate::cli::connection::Connection;
 use crate::cli::paging::{self, Paging};
 use crate::cli::table::{Cell, Column, Table, Tone};
@@ -14,17 +15,24 @@ use serde::Deserialize;
 #[command(after_help = "Examples:
   taskrunnerx schedules fires nightly
   taskrunnerx schedules fires nightly --limit 1000 --json | jq -r '.fires[] | select(.task_id == null).fire_at'
+  taskrunnerx schedules fires nightly --follow
 
 Newest first. A row that stands for several instants says how many, and when the first of them was. The
 ledger of a schedule that was removed is still there.
 
-Exit codes: 0 done, 1 there is no such schedule, 2 usage, 3 the server cannot be reached.")]
+With --follow nothing is shown of what was before: a line for each row that is recorded from now on, also when
+an instant that waited has fired, and with --json an object a line. It looks once a second at the newest 500.
+
+Exit codes: 0 done, 1 there is no such schedule, 2 usage, 3 the server cannot be reached, 130 interrupted.")]
 pub(super) struct FiresArgs {
     /// The schedule
     #[arg(value_parser = values::word)]
     name: String,
     #[command(flatten)]
     paging: Paging,
+    /// Show rows as they are recorded, until interrupted
+    #[arg(long, short, conflicts_with_all = ["limit", "cursor"])]
+    follow: bool,
     /// The JSON that the server gives: {fires, next_cursor}
     #[arg(long)]
     json: bool,
@@ -103,8 +111,12 @@ struct Submitted {
 }
 
 pub(super) async fn fires(args: FiresArgs) -> Result<(), Failure> {
-    let FiresArgs { name, paging: Paging { limit, cursor }, json, connection } = args;
-    let found = connection.client()?.fires(&name, limit, cursor).await.map_err(paging::refused)?;
+    let FiresArgs { name, paging: Paging { limit, cursor }, follow, json, connection } = args;
+    let client = connection.client()?;
+    if follow {
+        return recorded::run(&client, &name, json).await;
+    }
+    let found = client.fires(&name, limit, cursor).await.map_err(paging::refused)?;
     if json {
         say(&found.to_json());
         return Ok(());

@@ -15,6 +15,7 @@ mod import;
 mod ledger;
 mod look;
 mod naming;
+mod recorded;
 mod tree;
 mod verbs;
 mod written;

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use std::time::Duration;
 
 /// Tries to connect again, in a row, before it is given up; and the wait before each.
-pub(super) const TRIES: u32 = 10;
-pub(super) const WAIT: Duration = Duration::from_secs(1);
+pub(in crate::cli) const TRIES: u32 = 10;
+pub(in crate::cli) const WAIT: Duration = Duration::from_secs(1);
 
 /// What of a task is shown while it is followed.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -77,7 +77,7 @@ pub(in crate::cli) async fn follow(
 }
 
 /// Whether another try cannot mend it.
-pub(super) fn is_final(error: &ClientError) -> bool {
+pub(in crate::cli) fn is_final(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } | ClientError::Broken(_) => false,
         ClientError::Refused { status, .. } => !status.is_server_error(),
