@@ -2,6 +2,7 @@
 //! its own, which is read when its address, its worker's ids or its manners are asked for.
 
 use crate::handler::{JOURNAL, now_ms};
+use crate::skew::Skew;
 use crate::waiting::eventually;
 use serde_json::Value;
 use std::fs::File;
@@ -31,9 +32,9 @@ impl Plan {
         self
     }
 
-    /// On a host whose clock is an hour ahead.
-    pub(crate) fn ahead(mut self) -> Self {
-        self.environment.extend(crate::skew::environment());
+    /// On a host whose clock is wrong.
+    pub(crate) fn skewed(mut self, skew: Skew) -> Self {
+        self.environment.extend(skew.environment());
         self
     }
 }

@@ -10,6 +10,7 @@ use crate::oracle::{self, Evidence, Verdict};
 use crate::processes::Life;
 use crate::report::{Report, seconds};
 use crate::rig::Rig;
+use crate::skew::AHEAD;
 use crate::tally::{self, COUNTED, Tally};
 use futures_util::future::join_all;
 use std::sync::Arc;
@@ -165,9 +166,10 @@ async fn raise(disk: Option<&std::path::Path>) -> Arc<Stage> {
     let apis = all(&["api-1", "api-2"], "api").await;
     let workers = all(&["worker-1", "worker-2", "worker-3"], "worker").await;
     let plan = |name| rig.plan(name, "scheduler").file(TICK);
-    let schedulers = join_all([plan("scheduler-1"), plan("scheduler-2").ahead()].map(|plan| rig.ready(plan))).await;
+    let schedulers =
+        join_all([plan("scheduler-1"), plan("scheduler-2").skewed(AHEAD)].map(|plan| rig.ready(plan))).await;
     let log = std::fs::read_to_string(schedulers[1].life().log).unwrap();
-    crate::skew::assert_ahead(log.lines().next().unwrap());
+    AHEAD.assert_shown(log.lines().next().unwrap());
     Stage::new(rig, workers, apis, schedulers)
 }
 
@@ -220,7 +222,7 @@ fn fill(report: &mut Report, ledger: &Ledger, verdict: &Verdict, tally: &Tally) 
         let sum: u64 = tally.iter().filter(|((name, _), _)| *name == series).map(|(_, value)| value).sum();
         report.add(words, sum);
     }
-    report.add("instants fired", verdict.fires);
-    report.add("- of which stood for missed ones", verdict.catch_ups);
+    report.add("instants of the schedule", verdict.fires);
+    report.add("- of which nobody was there in time", verdict.missed);
     report.add("log lines a second, busiest process", format!("{:.1}, at most {}", verdict.log_rate, verdict.log_peak));
 }

@@ -172,7 +172,7 @@ async fn a_task_whose_worker_was_killed_says_so_and_what_comes_then() {
     let api = world.daemon("api").ready().await;
     let start = async || {
         let mut builder = world.daemon("worker");
-        builder.env("TASKRUNNERX_WORKER__LEASE", "1s");
+        builder.env("TASKRUNNERX_WORKER__LEASE", "3s");
         builder.ready().await
     };
     let mut worker = start().await;

@@ -1,5 +1,6 @@
 //! Submissions that count once: `Idempotency-Key`, `unique_key` and `unique_for`.
 
+use crate::guards::sessions;
 use crate::harness::{Daemon, World, eventually, noop};
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
@@ -131,11 +132,13 @@ async fn while_the_first_request_is_under_way_its_repetition_is_told_so_and_a_cl
     daemon.submit(noop("default")).await;
     let (mut operator, mut sql) = (world.sql().await, world.sql().await);
     operator.query_drop("LOCK TABLES task_keys WRITE").await.unwrap();
+    let sessions = sessions(&mut sql).await;
+    let query = format!(
+        "SELECT COUNT(*) FROM {sessions} WHERE db = DATABASE() AND state LIKE 'Waiting for table metadata lock%'"
+    );
     let mut waiting = async |count: u64| {
-        let query = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() \
-                     AND state LIKE 'Waiting for table metadata lock%'";
         eventually("they are in the database", async || {
-            (sql.query_first::<u64, _>(query).await.unwrap() == Some(count)).then_some(())
+            (sql.query_first::<u64, _>(&*query).await.unwrap() == Some(count)).then_some(())
         })
         .await;
     };

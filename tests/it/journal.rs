@@ -379,7 +379,7 @@ async fn the_moves_of_all_tasks_are_told_to_those_who_listen_as_they_asked() {
                 words.extend((event.data["id"] == task["id"]).then(|| event.data["status"].clone()));
             }
         };
-        let heard = tokio::time::timeout(Duration::from_millis(300), heard).await;
+        let heard = tokio::time::timeout(Duration::from_secs(2), heard).await;
         api.until(&task["id"], "completed").await;
         heard.ok()
     };

@@ -27,6 +27,7 @@ mod explain;
 mod explain_task;
 mod failures;
 mod faults;
+mod front;
 mod guards;
 mod hostile;
 mod http;

@@ -1,5 +1,6 @@
 //! `taskrunnerx tasks`, as a person and as a script use it.
 
+use crate::front::Front;
 use crate::guards::Ground;
 use crate::harness::{Daemon, DaemonBuilder, World, eventually};
 use crate::journal::Talkers;
@@ -123,17 +124,16 @@ async fn watch_outlives_the_process_that_it_is_connected_to_and_says_no_line_twi
     let task = first.submit(json!({"name": "noop", "payload": {"lines": 3, "until": file}})).await;
     let _talkers = Talkers::hire(&ground).await;
     eventually("half", async || (first.task(&task["id"]).await["progress"] == 0.5).then_some(())).await;
-    let watched = DaemonBuilder::new(&["tasks", "watch", id(&task), "--url", &first.url]);
+    let front = Front::of(&first).await;
+    let watched = DaemonBuilder::new(&["tasks", "watch", id(&task), "--url", &front.url]);
     let watched = tokio::task::spawn_blocking(move || watched.output());
     eventually("it watches", async || (first.metric("taskrunnerx_event_streams").await == 1.0).then_some(())).await;
     let looks = async |daemon: &Daemon| daemon.metric("taskrunnerx_store_seconds_count{op=\"tails\"}").await;
     eventually("it has looked", async || (looks(&first).await >= 2.0).then_some(())).await;
     first.kill();
     std::fs::write(&file, "").unwrap();
-    let mut second = DaemonBuilder::new(&["serve", "--role", "api", "--bind", first.url.trim_start_matches("http://")]);
-    second.env("DATABASE_URL", &ground.world.database_url).env("REDIS_URL", &ground.world.redis_url);
-    second.env("TASKRUNNERX_REDIS_PREFIX", &ground.world.prefix);
-    let _second = second.ready().await;
+    let second = ground.world.daemon("api").ready().await;
+    front.turn_to(&second);
     let (code, text, errors) = watched.await.unwrap();
     assert_eq!(code, 0, "{text}{errors}");
     let log: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();

@@ -1,163 +1,261 @@
-//! Two schedulers, one schedule, a few instants: one task a fire.
+//! Two schedulers and a person, one schedule, a few instants: each of them is in the ledger, and has one task at most.
 //!
 //! Apart from the life of a task, since the two meet only in the INSERT that makes a task queued.
 //!
 //! ```text
-//!            look                    lock, compare               ledger row, task        commit
-//!  Idle ───────────────► Saw ──────────────────────────► Locked ─────────────────► Entered ──────► Idle
-//!    ▲   next <= now      │   FOR UPDATE; is it still as        unique: who comes            next advances,
-//!    │                    │   it was seen?                      second waits for the         ledger and task
-//!    └────────────────────┘   no: nothing was inserted          first, then has nothing      are there at once
+//!   a transaction that fires: of either scheduler, or of the person
+//!
+//!            the database's clock          the row, locked               ledger            all of it, at once
+//!    Idle ────────────────────► Looking ───────────────────► Judged ───────────► Entered ─────────────► Idle
+//!     ▲                          now       first ..= now,               its key: who comes      entries, tasks,
+//!     │                           │        first after now              second judges anew      next: COMMIT
+//!     └───────────────────────────┘
+//!       nothing has come by then
+//!
+//!   the person
+//!
+//!    Defines, now ──► the row, locked ──► Redefines ──────────► first after `now`: COMMIT
+//!       ▲                  │ something is due
+//!       └── fires it ◄─────┘
+//!    Resumes ──► fires what has come, as what came during a pause ──► no pause: UPDATE
+//!    Backfills ──► the row, locked ──► adds or fills a row of the ledger ──► row and task: COMMIT
 //! ```
 //!
-//! The transaction is open from the lock to the commit. Until then nobody sees what it has
-//! written, and a crash undoes it; so the row, the ledger and the tasks change in the commit, and
-//! the ledger's key is what it holds in between. A scheduler decides which instant comes next when it looks, as
-//! `following` in `lifecycle/fire.rs` does: the first after the clock it saw. An instant that
-//! passed meanwhile is passed over.
+//! The decision shares its shape with `task::schedule::plan` (everything from the one that is due up to now, then the first
+//! after now), and the steps are the statements of `src/store/schedules/`. Until its commit nobody sees what a transaction
+//! has written, and a crash undoes it.
 //!
-//! A new definition of the schedule is the one thing that can set its next instant back: the instant was
-//! computed from a clock that was read before the row was written.
+//! # What is left out, and why it may be
+//!
+//! - **`SKIP LOCKED`.** Who passes a locked row over is as one that has not looked yet. Here it waits with the clock that it
+//!   has read, which is what a person's transaction does.
+//! - **Misfire, overlap, `max_fires`, jitter.** They choose an outcome under the lock, and no instant. What is passed over
+//!   is here what came during a pause. That an instant which waits fires once is shown in `guards::schedules`.
+//! - **A scheduler's lost answer.** It looks again, as one that was answered does. A person asks again, and is modelled.
+//! - **Many schedules in one transaction.** Each has a row of its own, and shares nothing else.
+//! - **Removal.** A schedule that is made anew begins after the clock that was read, as one that is redefined.
+//! - **A backfill of what was purged.** It submits again: nobody knows any more, and somebody asked for it.
 
-use super::explore::{assert_acyclic, shortest};
-use stateright::{Checker, Model, Property};
+mod checked;
+mod step;
+
+use stateright::{Model, Property};
 
 /// Instants that come, 1 to this one.
-const INSTANTS: usize = 3;
+const INSTANTS: u8 = 3;
+/// After the last of them.
+const NEVER: u8 = INSTANTS + 1;
 const SCHEDULERS: usize = 2;
+/// The person's transaction that fires, behind those of the schedulers.
+const PERSONS: usize = SCHEDULERS;
+/// Whoever pauses it.
+const SOMEBODY: usize = PERSONS + 1;
+/// The scheduler whose own clock is ahead.
+const AHEAD: usize = 1;
+/// The instants of the two definitions.
+const DEFINITIONS: [Instants; 2] = [0b1110, 0b1010];
 
-/// An instant has one task at most.
-const ONE_TASK: &str = "one task a fire";
-/// The ledger and the tasks agree.
-const LEDGER: &str = "a task for each ledger row";
-/// Nothing that is due is left behind.
-const FIRES: &str = "what is due fires";
+/// Instants, a bit each.
+type Instants = u8;
 
-/// What keeps an instant from firing twice, and what may go wrong.
+const fn bit(instant: u8) -> Instants {
+    1 << instant
+}
+
+/// Those up to this one.
+const fn until(instant: u8) -> Instants {
+    bit(instant + 1) - bit(1)
+}
+
+fn first_after(instants: Instants, now: u8) -> u8 {
+    (now + 1..=INSTANTS).find(|instant| instants & bit(*instant) != 0).unwrap_or(NEVER)
+}
+
+/// What keeps the ledger whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Guard {
+    /// `FOR UPDATE` of those that fire.
+    RowLock,
+    /// `FOR UPDATE` of the person: `ONE_LOCKED`.
+    HandLock,
+    /// Who fires looks first what is in the ledger.
+    Found,
+    /// The primary key of `schedule_fires`.
+    Key,
+    /// Entries, tasks and the next instant in one transaction.
+    Transaction,
+    /// What has come by a definition is fired before another takes its place.
+    OldFirst,
+    /// What has come during a pause is fired before the pause ends.
+    PausedFirst,
+    /// It is the database's clock by which an instant has come.
+    DatabaseTime,
+    /// A row of the ledger stays for longer than any request takes, and until its schedule has gone past it.
+    Retention,
+    /// A hand's second try finds what the first has submitted.
+    Existing,
+}
+
+/// How often each mishap may happen, and each thing that a person does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Budget {
+    crashes: u8,
+    definitions: u8,
+    pauses: u8,
+    backfills: u8,
+    purges: u8,
+    lost_answers: u8,
+}
+
+/// A model: what may happen, and what is missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Schedule {
-    /// `FOR UPDATE`.
-    row_lock: bool,
-    /// The primary key of `schedule_fires`.
-    unique: bool,
-    crashes: u8,
-    redefinitions: u8,
+    budget: Budget,
+    without: &'static [Guard],
 }
 
-const WHOLE: Schedule = Schedule { row_lock: true, unique: true, crashes: 1, redefinitions: 1 };
-
-/// What a scheduler decided when it looked.
+/// What was judged of a row.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Decision {
-    version: u8,
-    instant: u8,
-    /// The first instant after the clock that it saw.
-    following: u8,
+struct Verdict {
+    entries: Instants,
+    /// They get tasks: it is not paused.
+    fires: bool,
+    next: u8,
+    /// Somebody else has changed the row since.
+    stale: bool,
 }
 
+/// A transaction that fires.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Scheduler {
+enum Firing {
     Idle,
-    Saw(Decision),
-    Locked(Decision),
-    Entered { decision: Decision, fired: bool },
+    /// It has read the clock.
+    Looking {
+        now: u8,
+    },
+    Judged(Verdict),
+    /// Its rows of the ledger are written.
+    Entered(Verdict),
+    /// Its tasks are there: without the transaction that is a moment of its own.
+    Submitted(Verdict),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Person {
+    Idle,
+    /// The clock is read, and the first instant after it known.
+    Defines {
+        definition: usize,
+        now: u8,
+    },
+    /// Something is due by the definition before.
+    FiresFirst {
+        definition: usize,
+    },
+    /// The row is looked at under its lock, and nothing was due.
+    Redefines {
+        definition: usize,
+        now: u8,
+        clock: u8,
+        stale: bool,
+    },
+    Resumes,
+    Backfills {
+        instant: u8,
+        again: bool,
+    },
+    /// The row is locked.
+    Fills {
+        instant: u8,
+        again: bool,
+    },
+    /// The instant is this task's, where it had none.
+    Filled {
+        instant: u8,
+        fresh: bool,
+        told: bool,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Moment {
     /// The database's clock: the last instant that has come.
     now: u8,
-    version: u8,
+    definition: usize,
     /// `next_fire_at`.
     next: u8,
-    /// The instants in the ledger, a bit each.
-    ledger: u8,
-    tasks: [u8; INSTANTS + 1],
-    schedulers: [Scheduler; SCHEDULERS],
-    crashes: u8,
-    redefinitions: u8,
+    paused: bool,
+    /// The ledger's rows, those that name a task, and those that were there and are purged.
+    ledger: Instants,
+    named: Instants,
+    purged: Instants,
+    tasks: [u8; INSTANTS as usize + 1],
+    firing: [Firing; SCHEDULERS + 1],
+    person: Person,
+    left: Budget,
+    /// The definition is in force since this clock.
+    since: u8,
+    /// What came by the definitions before.
+    owed: Instants,
+    /// What came while it was paused, and nobody was about to change that.
+    held: Instants,
+    /// What fired by itself, and what a person submitted and was told of.
+    fired: Instants,
+    made: Instants,
+    told: Instants,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 enum Step {
     /// Time passes.
     Tick,
-    /// `schedule_agenda`: the schedule is due.
-    Look { s: usize },
-    /// `lock`: the row is locked and compared with the decision.
-    Lock { s: usize },
-    /// `insert_fire`, and the task where that inserted.
-    Enter { s: usize },
-    /// `advance`, and the end of the transaction.
-    Commit { s: usize },
-    /// World: a scheduler dies, and its transaction with it; another takes its place.
-    Crash { s: usize },
-    /// World: another process brings a new definition, whose first instant this is.
-    Redefine { next: u8 },
-}
-
-impl Moment {
-    /// Who has the row locked, or the ledger's key of this instant.
-    fn is_locked(&self) -> bool {
-        self.schedulers.iter().any(|s| matches!(s, Scheduler::Locked(_) | Scheduler::Entered { .. }))
-    }
-
-    fn key_is_held(&self, instant: u8) -> bool {
-        let holds =
-            |s: &Scheduler| matches!(s, Scheduler::Entered { decision, fired: true } if decision.instant == instant);
-        self.schedulers.iter().any(holds)
-    }
+    /// The database's clock is read; the schedule is due by it.
+    Look {
+        by: usize,
+    },
+    /// The row is locked, and judged if it is due.
+    Judge {
+        by: usize,
+    },
+    /// The ledger's rows are written, or one is there already.
+    Enter {
+        by: usize,
+    },
+    /// Without the transaction: tasks.
+    Submit {
+        by: usize,
+    },
+    /// The next instant, and the end of the transaction.
+    Commit {
+        by: usize,
+    },
+    /// The person's next statement.
+    Act,
+    /// World: a process dies, and its transaction with it; another takes its place.
+    Crash {
+        by: usize,
+    },
+    /// World: the person's statement is done, and not answered: it is sent again.
+    LoseAnswer,
+    /// World: somebody pauses the schedule, and a person does something else with it.
+    Pause,
+    Resume,
+    Define {
+        definition: usize,
+    },
+    Backfill {
+        instant: u8,
+    },
+    /// World: a row of the ledger has outlived its retention.
+    Purge {
+        instant: u8,
+    },
 }
 
 impl Schedule {
-    fn progress(&self, at: &Moment, out: &mut Vec<Step>) {
-        if usize::from(at.now) < INSTANTS {
-            out.push(Step::Tick);
-        }
-        for (s, scheduler) in at.schedulers.iter().enumerate() {
-            match *scheduler {
-                Scheduler::Idle if at.next <= at.now => out.push(Step::Look { s }),
-                Scheduler::Saw(_) if !(self.row_lock && at.is_locked()) => out.push(Step::Lock { s }),
-                Scheduler::Locked(decision) if !(self.unique && at.key_is_held(decision.instant)) => {
-                    out.push(Step::Enter { s });
-                }
-                Scheduler::Entered { .. } => out.push(Step::Commit { s }),
-                _ => {}
-            }
-        }
+    fn has(&self, guard: Guard) -> bool {
+        !self.without.contains(&guard)
     }
-
-    fn world(&self, at: &Moment, out: &mut Vec<Step>) {
-        for (s, scheduler) in at.schedulers.iter().enumerate() {
-            if at.crashes > 0 && *scheduler != Scheduler::Idle {
-                out.push(Step::Crash { s });
-            }
-        }
-        if at.redefinitions > 0 && !(self.row_lock && at.is_locked()) {
-            out.extend((1..=at.now + 1).map(|next| Step::Redefine { next }));
-        }
-    }
-
-    fn lock(at: &Moment, decision: Decision) -> Scheduler {
-        if (at.version, at.next) == (decision.version, decision.instant) {
-            Scheduler::Locked(decision)
-        } else {
-            Scheduler::Idle
-        }
-    }
-
-    fn enter(&self, at: &Moment, decision: Decision) -> Scheduler {
-        let fired = !self.unique || at.ledger & (1 << decision.instant) == 0;
-        Scheduler::Entered { decision, fired }
-    }
-}
-
-fn commit(at: &mut Moment, decision: Decision, fired: bool) {
-    if fired {
-        at.ledger |= 1 << decision.instant;
-        at.tasks[usize::from(decision.instant)] += 1;
-    }
-    at.next = decision.following;
 }
 
 impl Model for Schedule {
@@ -165,16 +263,26 @@ impl Model for Schedule {
     type Action = Step;
 
     fn init_states(&self) -> Vec<Moment> {
-        vec![Moment {
+        let begin = |definition: usize| Moment {
             now: 0,
-            version: 1,
-            next: 1,
+            definition,
+            next: first_after(DEFINITIONS[definition], 0),
+            paused: false,
             ledger: 0,
-            tasks: [0; INSTANTS + 1],
-            schedulers: [Scheduler::Idle; SCHEDULERS],
-            crashes: self.crashes,
-            redefinitions: self.redefinitions,
-        }]
+            named: 0,
+            purged: 0,
+            tasks: [0; INSTANTS as usize + 1],
+            firing: [Firing::Idle; SCHEDULERS + 1],
+            person: Person::Idle,
+            left: self.budget,
+            since: 0,
+            owed: 0,
+            held: 0,
+            fired: 0,
+            made: 0,
+            told: 0,
+        };
+        vec![begin(0), begin(1)]
     }
 
     fn actions(&self, at: &Moment, out: &mut Vec<Step>) {
@@ -184,81 +292,11 @@ impl Model for Schedule {
 
     fn next_state(&self, before: &Moment, step: Step) -> Option<Moment> {
         let mut at = *before;
-        match step {
-            Step::Tick => at.now += 1,
-            Step::Look { s } => {
-                let following = at.next.max(at.now) + 1;
-                at.schedulers[s] = Scheduler::Saw(Decision { version: at.version, instant: at.next, following });
-            }
-            Step::Crash { s } => {
-                at.crashes -= 1;
-                at.schedulers[s] = Scheduler::Idle;
-            }
-            Step::Redefine { next } => {
-                at.redefinitions -= 1;
-                at.version += 1;
-                at.next = next;
-            }
-            Step::Lock { s } | Step::Enter { s } | Step::Commit { s } => {
-                at.schedulers[s] = match at.schedulers[s] {
-                    Scheduler::Saw(decision) => Self::lock(&at, decision),
-                    Scheduler::Locked(decision) => self.enter(&at, decision),
-                    Scheduler::Entered { decision, fired } => {
-                        commit(&mut at, decision, fired);
-                        Scheduler::Idle
-                    }
-                    Scheduler::Idle => Scheduler::Idle,
-                };
-            }
-        }
+        self.take(&mut at, step);
         Some(at)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always(ONE_TASK, |_, at: &Moment| at.tasks.iter().all(|tasks| *tasks <= 1)),
-            Property::always(LEDGER, |_, at: &Moment| {
-                at.tasks.iter().enumerate().all(|(i, tasks)| (*tasks > 0) == (at.ledger & (1 << i) != 0))
-            }),
-            Property::always(FIRES, |model: &Self, at: &Moment| {
-                let mut steps = Vec::new();
-                model.progress(at, &mut steps);
-                // A new definition begins after the clock it was made from, whatever is due.
-                let began = at.ledger != 0 || at.redefinitions < model.redefinitions;
-                !steps.is_empty() || (began && usize::from(at.next) > INSTANTS)
-            }),
-        ]
+        checked::properties()
     }
-}
-
-/// Checks everything that holds of a schedule; says how many states there are.
-fn holds(schedule: Schedule) -> usize {
-    let checked = schedule.checker().spawn_bfs().join();
-    checked.assert_properties();
-    eprintln!("{schedule:?}: {} states", checked.unique_state_count());
-    checked.unique_state_count()
-}
-
-#[test]
-fn two_schedulers_fire_each_instant_once_and_leave_none_behind() {
-    assert!(holds(WHOLE) > 2_000);
-    assert_acyclic(&WHOLE, |_| true);
-}
-
-#[test]
-fn the_ledger_alone_keeps_an_instant_from_firing_twice() {
-    holds(Schedule { row_lock: false, ..WHOLE });
-}
-
-#[test]
-fn the_row_lock_alone_does_as_long_as_no_definition_sets_the_schedule_back() {
-    holds(Schedule { unique: false, redefinitions: 0, ..WHOLE });
-    let path = shortest(Schedule { unique: false, ..WHOLE }, ONE_TASK);
-    eprintln!("without the ledger's key, a definition set back: {} steps: {path:#?}", path.len());
-}
-
-#[test]
-fn without_the_lock_and_the_ledgers_key_an_instant_fires_twice() {
-    let path = shortest(Schedule { row_lock: false, unique: false, crashes: 0, redefinitions: 0 }, ONE_TASK);
-    eprintln!("without the row lock and the ledger's key: {} steps: {path:#?}", path.len());
 }

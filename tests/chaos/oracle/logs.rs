@@ -13,7 +13,8 @@ const PEAK: usize = 150;
 /// A process's start and end have their own lines.
 const START_AND_END: f64 = 40.0;
 /// What there is one of for each attempt or instant: its number follows the load.
-const FOR_EACH_TASK: [&str; 4] = ["attempt ended", "tasks taken over", "an outcome was discarded", "schedule fired"];
+const FOR_EACH_TASK: [&str; 4] =
+    ["attempt ended", "tasks taken over", "an outcome was discarded", "an instant of a schedule was recorded"];
 
 pub(super) fn judge(lives: &[Life], verdict: &mut Verdict) {
     for life in lives {

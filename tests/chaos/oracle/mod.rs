@@ -61,8 +61,10 @@ pub(crate) struct Verdict {
     pub(crate) starts: usize,
     /// Attempts that were claimed and given up before their handlers began.
     pub(crate) never_started: usize,
+    /// Instants in the ledger.
     pub(crate) fires: usize,
-    pub(crate) catch_ups: usize,
+    /// Of those, recorded so late that nobody was there in time.
+    pub(crate) missed: usize,
     /// Lines that the busiest process logged in a second, and on average.
     pub(crate) log_peak: usize,
     pub(crate) log_rate: f64,
@@ -102,7 +104,10 @@ impl Evidence {
         self.judge_ends(&mut verdict);
         self.judge_starts(&mut verdict);
         let claims: usize = self.rows.values().map(|row| usize::try_from(row.attempt).unwrap()).sum();
-        verdict.never_started = claims.saturating_sub(verdict.starts);
+        match claims.checked_sub(verdict.starts) {
+            Some(never_started) => verdict.never_started = never_started,
+            None => verdict.breach(format!("{} attempts started, and {claims} were claimed", verdict.starts)),
+        }
         self.judge_fires(&mut verdict);
         logs::judge(&self.lives, &mut verdict);
         verdict

@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// Microseconds between two instants: the schedule fires every second.
 const STEP: u64 = 1_000_000;
 /// So late is missed (`task::schedule`).
-const GRACE: u64 = 10_000_000;
+const GRACE: i64 = 10_000_000;
 
 /// A row of the ledger; times in microseconds since the epoch.
 #[derive(Debug, Clone)]
@@ -32,25 +32,36 @@ pub(super) async fn fires(rig: &Rig) -> Vec<Fire> {
     rows.into_iter().map(fire).collect()
 }
 
+impl Fire {
+    /// By how much it was recorded after its instant; negative: before it.
+    fn late(&self) -> i64 {
+        i64::try_from(self.recorded).unwrap() - i64::try_from(self.at).unwrap()
+    }
+}
+
 impl Evidence {
     pub(super) fn judge_fires(&self, verdict: &mut Verdict) {
         let mut of_fires: HashMap<Uuid, u64> = HashMap::new();
         for fire in &self.fires {
             verdict.fires += 1;
-            let (submits, late) = match fire.outcome.as_str() {
+            let (submits, missed) = match fire.outcome.as_str() {
                 "fired" => (true, false),
                 "caught_up" => (true, true),
                 "skipped_misfire" => (false, true),
-                _ => (false, false),
+                _ => {
+                    verdict.breach(format!("nobody gave it this outcome: {fire:?}"));
+                    continue;
+                }
             };
-            if fire.recorded < fire.at || fire.at % STEP != 0 || (!submits && !late) {
+            if fire.late() < 0 || fire.at % STEP != 0 {
                 verdict.breach(format!("a fire that should not be so: {fire:?}"));
             }
-            if late && fire.recorded - fire.at <= GRACE {
+            verdict.missed += usize::from(missed);
+            if missed && fire.late() <= GRACE {
                 verdict.breach(format!("somebody was there in time, and yet it was missed: {fire:?}"));
             }
             let row = fire.task.and_then(|task| self.rows.get(&task));
-            if row.is_some_and(|row| row.schedule.is_some()) != submits {
+            if fire.task.is_some() != submits || row.is_some_and(|row| row.schedule.is_some()) != submits {
                 verdict.breach(format!("a fire without its task, or a task without its fire: {fire:?}"));
             }
             if let Some(task) = fire.task
@@ -66,7 +77,6 @@ impl Evidence {
         }
         for pair in self.fires.windows(2) {
             let (before, next) = (&pair[0], &pair[1]);
-            verdict.catch_ups += usize::from(next.outcome == "caught_up");
             if next.at != before.at + STEP {
                 verdict.breach(format!("a hole in the ledger before {}; before it: {before:?}", next.at));
             }

@@ -1,12 +1,13 @@
-//! Two schedulers, then three, that stand still now and then, one with its clock an hour ahead:
+//! Two schedulers, then three, that stand still now and then, one with its clock an hour ahead and one an hour behind:
 //! every tick of an every-second schedule has exactly one task. Where the one that stands still
-//! has the schedule's row locked, the others wait, and what they missed meanwhile fires once.
+//! has the schedule's row locked, the others pass it over, and what comes meanwhile fires when it goes on.
 
 use super::conclude;
 use crate::form::{Form, seed};
 use crate::processes::Process;
 use crate::report::Report;
 use crate::rig::Rig;
+use crate::skew::{AHEAD, BEHIND};
 use crate::storm::TICK;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -22,18 +23,22 @@ pub(crate) async fn run(form: Form) {
     let mut schedulers = Vec::new();
     let mut pauses = 0;
     let plan = |name| rig.plan(name, "scheduler").file(TICK);
-    for plans in [vec![plan("scheduler-1"), plan("scheduler-2").ahead()], vec![plan("scheduler-3")]] {
+    for plans in
+        [vec![plan("scheduler-1"), plan("scheduler-2").skewed(AHEAD)], vec![plan("scheduler-3").skewed(BEHIND)]]
+    {
         for plan in plans {
             schedulers.push(rig.ready(plan).await);
         }
         pauses += pause_in_turn(&mut schedulers, time, &mut random).await;
     }
-    let log = std::fs::read_to_string(schedulers[1].life().log).unwrap();
-    crate::skew::assert_ahead(log.lines().next().unwrap());
+    for (scheduler, skew) in schedulers[1..].iter().zip([AHEAD, BEHIND]) {
+        let log = std::fs::read_to_string(scheduler.life().log).unwrap();
+        skew.assert_shown(log.lines().next().unwrap());
+    }
     for scheduler in &mut schedulers {
         scheduler.stop().await;
     }
-    let mut report = Report::new(format!("Schedulers that stand still, one an hour ahead ({form:?} form)"));
+    let mut report = Report::new(format!("Schedulers that stand still, one an hour ahead, one behind ({form:?} form)"));
     report.add("seed", seed).add("pauses", pauses);
     report.add("instants", rig.number("SELECT COUNT(*) FROM schedule_fires").await);
     let tasks = rig.number("SELECT COUNT(*) FROM tasks WHERE schedule = 'tick'").await;

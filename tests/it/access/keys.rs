@@ -6,20 +6,21 @@ use futures_util::future::join_all;
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use taskrunnerx::lifecycle::access::{self, AccessError, NewKey};
 use taskrunnerx::store::api_keys::{MAX_KEYS, MAX_REVOKED};
 use taskrunnerx::task::Scope;
 
 /// Asks both processes with a key again and again; gives each answer with when it was asked for.
-async fn hammer(daemons: [&Daemon; 2], secret: &str, over: &AtomicBool) -> Vec<(Instant, u16)> {
+async fn hammer(daemons: [&Daemon; 2], secret: &str, over: &AtomicBool, rounds: &AtomicUsize) -> Vec<(Instant, u16)> {
     let mut seen = Vec::new();
     while !over.load(Ordering::SeqCst) {
         for daemon in daemons {
             let began = Instant::now();
             seen.push((began, status(daemon, Some(secret)).await));
         }
+        rounds.fetch_add(1, Ordering::SeqCst);
     }
     seen
 }
@@ -31,22 +32,27 @@ async fn what_is_answered_about_a_key_holds_in_every_process() {
     for _ in 0..3 {
         // Both have just read the keys, and are asked for others all the time.
         let over = Arc::new(AtomicBool::new(false));
-        let bystander = hammer([&first, &second], "trx_nobody", &over);
+        let nobody = AtomicUsize::new(0);
+        let bystander = hammer([&first, &second], "trx_nobody", &over, &nobody);
         let life = async {
             let (id, secret) = post_key(&first, Some(BOOTSTRAP), json!({"name": "k", "scopes": ["read"]})).await;
             assert_eq!((status(&second, Some(&secret)).await, status(&first, Some(&secret)).await), (200, 200));
-            let revoked = AtomicBool::new(false);
+            let (revoked, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
             let path = format!("/api/keys/{id}");
             let revocation = async {
+                let once = async || (rounds.load(Ordering::SeqCst) > 0).then_some(());
+                eventually("both were asked", once).await;
                 let (code, _) = ask(&first, "DELETE", &path, Some(BOOTSTRAP), None).await;
                 let at = Instant::now();
                 assert_eq!(code, 204);
-                // For some answers more.
-                tokio::time::sleep(Duration::from_millis(300)).await;
+                // One is under way; then both have answered several times more.
+                let so_far = rounds.load(Ordering::SeqCst);
+                let more = async || (rounds.load(Ordering::SeqCst) >= so_far + 10).then_some(());
+                eventually("both were asked again", more).await;
                 revoked.store(true, Ordering::SeqCst);
                 at
             };
-            let (at, seen) = tokio::join!(revocation, hammer([&first, &second], &secret, &revoked));
+            let (at, seen) = tokio::join!(revocation, hammer([&first, &second], &secret, &revoked, &rounds));
             let (after, before): (Vec<_>, Vec<_>) = seen.into_iter().partition(|(began, _)| *began >= at);
             assert!(before.iter().any(|(_, status)| *status == 200));
             assert!(!after.is_empty() && after.iter().all(|(_, status)| *status == 401), "{after:?}");

@@ -1,10 +1,13 @@
 //! `tasks list`, its pages, and tasks as they move; and the other things that are only looked at.
 
 use super::{at, done, fields, id, json, run};
-use crate::harness::{DaemonBuilder, World, eventually, noop};
+use crate::front::Front;
+use crate::harness::{Daemon, World, eventually, noop};
+use crate::waiting::within;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_as_long_as_it_is_asked_to_be_over_all_pages() {
@@ -87,8 +90,9 @@ async fn filters_are_those_of_the_api() {
 async fn follow_shows_tasks_as_they_move_also_after_the_server_was_away() {
     let world = World::new().await;
     let mut first = world.daemon("all").ready().await;
+    let front = Front::of(&first).await;
     let mut child = Command::new(env!("CARGO_BIN_EXE_taskrunnerx"))
-        .args(["tasks", "list", "--follow", "--queue", "q", "--json", "--url", &first.url])
+        .args(["tasks", "list", "--follow", "--queue", "q", "--json", "--url", &front.url])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -100,31 +104,31 @@ async fn follow_shows_tasks_as_they_move_also_after_the_server_was_away() {
             let _ = sender.send(serde_json::from_str::<Value>(&line).unwrap());
         }
     });
-    let until = async |id: &Value, status: &str| {
-        let mut seen = Vec::new();
-        eventually(&format!("{id} {status}"), async || {
-            while let Ok(moved) = moves.try_recv() {
-                assert_eq!(moved["queue"], "q", "{moved}");
-                seen.push(moved);
-            }
-            seen.iter().find(|moved| moved["id"] == *id && moved["status"] == status).cloned()
+    // What moves before it listens is told to nobody: it is submitted again until it is heard of.
+    let heard = async |daemon: &Daemon| {
+        let (mut submitted, mut seen) = (Vec::new(), Vec::new());
+        eventually("it hears of a task", async || {
+            daemon.run(noop("other"), "completed").await;
+            submitted.push(daemon.run(noop("q"), "completed").await["id"].clone());
+            within(Duration::from_secs(1), async || {
+                while let Ok(moved) = moves.try_recv() {
+                    assert_eq!(moved["queue"], "q", "{moved}");
+                    seen.push(moved);
+                }
+                let of_these = |moved: &&Value| submitted.contains(&moved["id"]) && moved["status"] == "completed";
+                seen.iter().find(of_these).cloned()
+            })
+            .await
         })
         .await
     };
-    eventually("it follows", async || (first.metric("taskrunnerx_event_streams").await == 1.0).then_some(())).await;
-    first.submit(noop("other")).await;
-    let task = first.submit(noop("q")).await;
-    let moved = until(&task["id"], "completed").await;
+    let moved = heard(&first).await;
     assert_eq!((&moved["name"], &moved["attempt"]), (&json!("noop"), &json!(1)));
 
     first.kill();
-    let mut second = DaemonBuilder::new(&["serve", "--bind", first.url.trim_start_matches("http://")]);
-    second.env("DATABASE_URL", &world.database_url).env("REDIS_URL", &world.redis_url);
-    second.env("TASKRUNNERX_REDIS_PREFIX", &world.prefix).env("TASKRUNNERX_SCHEDULER__HEARTBEAT", "");
-    let second = second.ready().await;
-    eventually("it follows", async || (second.metric("taskrunnerx_event_streams").await == 1.0).then_some(())).await;
-    let task = second.submit(noop("q")).await;
-    until(&task["id"], "completed").await;
+    let second = world.daemon("all").ready().await;
+    front.turn_to(&second);
+    heard(&second).await;
 
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let ended = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();

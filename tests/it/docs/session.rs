@@ -10,6 +10,7 @@ use crate::harness::{LIMIT, World, eventually, root};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _};
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -32,7 +33,7 @@ pub(super) struct Session {
     document: String,
     world: World,
     directory: tempfile::TempDir,
-    ports: BTreeMap<u16, u16>,
+    ports: BTreeMap<u16, Port>,
     shell: Shell,
     server: Option<Terminal>,
     terminals: Vec<Terminal>,
@@ -46,6 +47,13 @@ pub(super) struct Session {
 struct Shell {
     child: Child,
     said: Receiver<String>,
+}
+
+/// A port that stands for one of the document's. It is this session's for as long as the socket is there, which is one of
+/// UDP: what the document starts may still listen on it.
+struct Port {
+    number: u16,
+    _claim: UdpSocket,
 }
 
 /// Another terminal, with one command in it.
@@ -131,7 +139,7 @@ impl Session {
             self.stop(block.line, before).await;
         }
         self.server = Some(self.open(block));
-        let url = format!("http://{HERE}{}/readyz", self.ports[&SERVER]);
+        let url = format!("http://{HERE}{}/readyz", self.ports[&SERVER].number);
         let client = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().unwrap();
         eventually(&format!("{}:{}: the server is ready", self.document, block.line), async || {
             if let Some(status) = self.server.as_mut().unwrap().child.try_wait().unwrap() {
@@ -172,7 +180,7 @@ impl Session {
         let mut command = Command::new("bash");
         command.args(["--noprofile", "--norc", "-euo", "pipefail"]).arg(script);
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-        let port = self.ports[&SERVER];
+        let port = self.ports[&SERVER].number;
         let child = in_surroundings(&mut command, &self.world, self.directory.path(), port).spawn().unwrap();
         Terminal { child, log }
     }
@@ -209,8 +217,8 @@ impl Session {
         for script in (1..=self.scripts).rev() {
             written = written.replace(&format!("{directory}/blocks/{script}/"), "");
         }
-        for (port, real) in &self.ports {
-            written = written.replace(&format!("{HERE}{real}"), &format!("{HERE}{port}"));
+        for (port, Port { number, .. }) in &self.ports {
+            written = written.replace(&format!("{HERE}{number}"), &format!("{HERE}{port}"));
         }
         written
     }
@@ -308,12 +316,13 @@ fn client_options(url: &str) -> String {
 }
 
 /// The port that stands for one of the document's, below those that the system gives to connections.
-fn port_of(port: u16, ports: &mut BTreeMap<u16, u16>) -> u16 {
+fn port_of(port: u16, ports: &mut BTreeMap<u16, Port>) -> u16 {
     let free = || {
-        let port = 20_000 + rand::random::<u16>() % 12_000;
-        std::net::TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
+        let number = 20_000 + rand::random::<u16>() % 12_000;
+        let claim = UdpSocket::bind(("127.0.0.1", number)).ok()?;
+        TcpListener::bind(("127.0.0.1", number)).ok().map(|_| Port { number, _claim: claim })
     };
-    *ports.entry(port).or_insert_with(|| std::iter::repeat_with(free).flatten().next().unwrap())
+    ports.entry(port).or_insert_with(|| std::iter::repeat_with(free).flatten().next().unwrap()).number
 }
 
 fn quoted(path: &Path) -> String {

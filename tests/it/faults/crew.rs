@@ -4,6 +4,7 @@
 use super::weather::Script;
 use crate::guards::Ground;
 use crate::harness::eventually;
+use mysql_async::prelude::Queryable;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -196,13 +197,22 @@ impl Stage {
     }
 }
 
-/// Each fire of the ledger has its task, and each task of a schedule its fire.
+/// Of a schedule of every second: each instant that fired has its task and no other has one, each task of a schedule has
+/// its instant, and there is no hole between the first and the last.
 pub(super) async fn fired_once(ground: &mut Ground) {
     let unfired = "SELECT COUNT(*) FROM tasks t LEFT JOIN schedule_fires f ON f.task_id = t.id \
                    WHERE (t.schedule IS NULL) <> (f.task_id IS NULL)";
-    assert_eq!(ground.number(unfired).await, 0, "each fire has its ledger row");
-    let taskless = "SELECT COUNT(*) FROM schedule_fires f LEFT JOIN tasks t ON t.id = f.task_id WHERE t.id IS NULL";
-    assert_eq!(ground.number(taskless).await, 0, "each ledger row has its task");
+    assert_eq!(ground.number(unfired).await, 0, "each task of a schedule has its row in the ledger");
+    let taskless = "SELECT COUNT(*) FROM schedule_fires f LEFT JOIN tasks t ON t.id = f.task_id \
+                    WHERE (f.outcome IN ('fired', 'caught_up')) <> (t.id IS NOT NULL) \
+                    OR (f.task_id IS NULL) <> (t.id IS NULL)";
+    assert_eq!(ground.number(taskless).await, 0, "a row of the ledger has a task if it fired, and only then");
+    let shared = "SELECT COUNT(task_id) - COUNT(DISTINCT task_id) FROM schedule_fires";
+    assert_eq!(ground.number(shared).await, 0, "no task stands for two instants");
+    let holes = "SELECT CAST(COALESCE(TIMESTAMPDIFF(SECOND, MIN(COALESCE(since, fire_at)), MAX(fire_at)) + 1 \
+                 - SUM(instants), 0) AS SIGNED) FROM schedule_fires";
+    let holes: i64 = ground.sql.query_first(holes).await.unwrap().unwrap();
+    assert_eq!(holes, 0, "no instant is missing");
 }
 
 impl Drop for Crew {

@@ -1,8 +1,9 @@
 //! Fire: one entry of the ledger an instant, whoever looks and however often, and one task where it fired.
 
+mod locks;
+
 use super::proxy::Proxy;
 use super::{Ground, noop};
-use crate::harness::eventually;
 use chrono::TimeDelta;
 use mysql_async::prelude::Queryable;
 use std::sync::Arc;
@@ -103,33 +104,6 @@ async fn the_ledger_alone_keeps_an_instant_from_firing_twice() {
     assert_eq!(ground.tasks_and_fires().await, (1, 1));
     let row = ground.store.schedule(name()).await.unwrap().unwrap();
     assert_eq!((row.next_fire_at, row.fires), (Some(due + TimeDelta::hours(1)), 1), "and it goes on from there");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_schedule_does_not_change_while_it_fires_and_others_pass_it_over() {
-    let ground = Ground::new().await;
-    ground.due().await;
-    let proxy = Proxy::new(&ground.world).await;
-    // It has been judged, and nothing is written yet.
-    proxy.hold(b"INSERT IGNORE INTO schedule_fires");
-    let store = proxy.store.clone();
-    let firing = tokio::spawn(async move { store.fire_due(128, judge(Outcome::Fired)).await.unwrap() });
-    proxy.held().await;
-    assert!(ground.store.fire_due(128, judge(Outcome::Fired)).await.unwrap().is_empty(), "nobody waits for another");
-    let store = ground.store.clone();
-    let daily = ground.schedule(r#"{"cron":"@daily","timezone":"UTC","task":{"name":"noop"}}"#, None);
-    let changing = tokio::spawn(async move { store.define_schedule(daily).await.unwrap() });
-    let mut watcher = Ground { world: ground.world, store: ground.store, sql: ground.sql };
-    eventually("the change waits, or is done", async || {
-        (watcher.blocked().await == 1 || changing.is_finished()).then_some(())
-    })
-    .await;
-    assert!(!changing.is_finished());
-    proxy.go_on();
-    assert_eq!(fired(&firing.await.unwrap()), 1);
-    assert!(
-        matches!(changing.await.unwrap(), Defined::Replaced(row) if row.version == 2 && row.next_fire_at.is_none())
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,7 +272,14 @@ async fn a_backfill_gives_a_task_to_instants_that_have_none_and_to_no_other() {
     assert_eq!(ground.store.backfill("nobody".into(), tasks).await.unwrap(), None);
     assert!(ground.store.fire_by_hand(name(), task()).await.unwrap().is_some());
     assert!(ground.ledger().await.iter().any(|(_, outcome)| outcome == "manual"));
-    assert_eq!(ground.store.schedule(name()).await.unwrap().unwrap().fires, 2, "neither counts towards max_fires");
+    let row = ground.store.schedule(name()).await.unwrap().unwrap();
+    assert_eq!(row.fires, 2, "neither counts towards max_fires");
+    assert_eq!(row.last.map(|last| last.outcome).as_deref(), Some("waiting"), "the latest is later than all of them");
+    assert_eq!(
+        ground.store.purge_fires(Duration::from_secs(7200)).await.unwrap(),
+        (0, false),
+        "none is as old as that"
+    );
     assert_eq!(ground.store.purge_fires(Duration::ZERO).await.unwrap(), (3, false), "what has come, and no more");
 }
 

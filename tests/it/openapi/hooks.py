@@ -14,6 +14,11 @@ URL = os.environ["TASKRUNNERX_URL"]
 KEY = os.environ["TASKRUNNERX_API_KEY"]
 KEY_FORM = re.compile("[!#-~][!-~]{0,254}|\".+\"")
 DURATION = re.compile("([0-9]+s)?([0-9]+ms)?")
+NOW = datetime.datetime.now(datetime.timezone.utc)
+# In which every cron expression below is due, the 29th of February too.
+TEN_YEARS = datetime.timedelta(days=3653)
+# Instants of a backfill, of a schedule of every second.
+MOST_SECONDS = datetime.timedelta(seconds=1000)
 
 # A duration's units in words of the interface; no longer than any field takes, none that keeps a request waiting.
 schemathesis.openapi.format(
@@ -80,18 +85,24 @@ def order(backoff):
 def time_of(text):
     """A time that JSON Schema calls one; None for anything else."""
     try:
-        return datetime.datetime.fromisoformat(text)
+        time = datetime.datetime.fromisoformat(text)
     except (TypeError, ValueError):
         return None
+    return time if time.tzinfo is not None else None
 
 
 def put_in_order(body):
-    """What begins does so before it ends; a range is a short one, of an hour that is over for long."""
+    """What begins does so before it ends, and does not end before anything of it was due; a range has no more instants
+    than a backfill takes. What is so already stays as it is."""
     if not isinstance(body, dict):
         return
-    if time_of(body.get("starts_at")) is not None and time_of(body.get("ends_at")) is not None:
-        body["starts_at"], body["ends_at"] = "2031-01-01T00:00:00Z", "2032-01-01T00:00:00Z"
-    if time_of(body.get("from")) is not None and time_of(body.get("to")) is not None:
+    starts, ends = time_of(body.get("starts_at")), time_of(body.get("ends_at"))
+    if ends is not None and ends - max(starts or NOW, NOW) <= TEN_YEARS:
+        body["ends_at"] = "2050-01-01T00:00:00Z"
+        if starts is not None:
+            body["starts_at"] = "2031-01-01T00:00:00Z"
+    first, last = time_of(body.get("from")), time_of(body.get("to"))
+    if first is not None and last is not None and not datetime.timedelta(0) < last - first <= MOST_SECONDS:
         body["from"], body["to"] = "2020-01-01T00:00:00Z", "2020-01-01T00:10:00Z"
 
 

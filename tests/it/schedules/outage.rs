@@ -82,7 +82,10 @@ async fn an_outage_of_a_year_of_seconds_is_a_bounded_number_of_rows() {
     })
     .await;
     assert!((1_001..1_100).contains(&rows) && instants >= 100_000, "{rows} rows for {instants} instants");
-    let now: u64 =
-        sql.query_first("SELECT next_fire_at > NOW(6) - INTERVAL 10 SECOND FROM schedules").await.unwrap().unwrap();
-    assert_eq!(now, 1);
+    // It goes on with what came while it was looking at all that.
+    eventually("it is not behind", async || {
+        let query = "SELECT next_fire_at > (SELECT MIN(recorded_at) FROM schedule_fires) FROM schedules";
+        (sql.query_first::<u64, _>(query).await.unwrap() == Some(1)).then_some(())
+    })
+    .await;
 }

@@ -1,6 +1,6 @@
 //! What an expression means (`reading`), what is refused (`faults`), what the clocks do to it
 //! (`clocks`), and all of it at once against a second implementation that only walks
-//! (`reference`).
+//! (`reference`), and against a third with another zone database (`ten_years`).
 
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +15,7 @@ mod clocks;
 mod faults;
 mod reading;
 mod reference;
+mod ten_years;
 
 use chrono::{DateTime, Utc};
 
