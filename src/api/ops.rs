@@ -13,11 +13,12 @@ use actix_web::web::Data;
     summary = "To the documentation",
     responses((
         status = 307, description = "The documentation is at `/docs`.",
-        headers(("Location" = String, description = "`/docs`."))
+        headers(("Location" = String, description = "`docs`."))
     ))
 )]
 pub(super) async fn root() -> HttpResponse {
-    HttpResponse::TemporaryRedirect().insert_header((LOCATION, "/docs")).finish()
+    // Beside where the client is, who may know this server below a path.
+    HttpResponse::TemporaryRedirect().insert_header((LOCATION, "docs")).finish()
 }
 
 /// The process answers.
