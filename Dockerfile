@@ -20,13 +20,6 @@ COPY src src
 RUN touch src/lib.rs src/main.rs && cargo build --release --locked --bin taskrunnerx
 
 FROM docker.io/library/debian:bookworm-slim
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="Task Runner X" \
-      org.opencontainers.image.description="The job server you can curl: API, worker and scheduler" \
-      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
-      org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.revision="$REVISION"
 RUN groupadd --gid 65532 taskrunnerx \
     && useradd --uid 65532 --gid 65532 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin taskrunnerx \
     && mkdir /etc/taskrunnerx
@@ -43,5 +36,13 @@ WORKDIR /etc/taskrunnerx
 ENV TASKRUNNERX_BIND=0.0.0.0:8000
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s CMD ["taskrunnerx", "health", "--ready"]
+# Last, since they change with every build.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Task Runner X" \
+      org.opencontainers.image.description="The job server you can curl: API, worker and scheduler" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
 ENTRYPOINT ["/usr/bin/tini", "--", "taskrunnerx"]
 CMD ["serve"]
