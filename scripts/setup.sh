@@ -177,6 +177,35 @@ install_schemathesis() {
     fi
 }
 
+# What reads the alert rules and tries them (tests/it/ops.rs): one program of the package prometheus. The package itself
+# would start a server and bring a web page along, so the program alone is taken out of it.
+install_promtool() {
+    if have promtool || [ -x target/tools/promtool ]; then
+        return 0
+    fi
+    if ! have apt-get || ! have dpkg-deb; then
+        say "promtool is missing: the tests of the alert rules need it (Fedora, Arch, macOS: the package prometheus)"
+        return 0
+    fi
+    say "taking promtool out of the package prometheus into target/tools, for the tests of the alert rules"
+    local directory status=0
+    directory=$(mktemp -d)
+    (
+        # In a directory that apt's own user may not enter, root fetches.
+        fetch() { (cd "$directory" && apt-get download -qq -o APT::Sandbox::User=root prometheus >&2); }
+        fetch || { as_root apt-get update -qq >&2 && fetch; }
+        mkdir -p target/tools
+        dpkg-deb --fsys-tarfile "$directory"/prometheus_*.deb | tar -xO ./usr/bin/promtool >"$directory/promtool"
+        chmod 755 "$directory/promtool"
+        mv "$directory/promtool" target/tools/promtool
+    ) || status=$?
+    rm -rf "$directory"
+    [ "$status" -eq 0 ] || say "that failed (no network?); all but the tests of the alert rules works without"
+}
+
 install_missing
 check_rust
-[ "${1:-}" != --tests ] || install_schemathesis
+if [ "${1:-}" = --tests ]; then
+    install_schemathesis
+    install_promtool
+fi

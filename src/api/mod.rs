@@ -8,6 +8,7 @@ mod access;
 mod believed;
 mod body;
 mod caller;
+mod census;
 mod compression;
 mod depths;
 mod docs;
@@ -48,6 +49,7 @@ mod waiting;
 mod workers;
 
 pub use access::{Access, Rules};
+pub use census::count_workers;
 pub use health::{Health, monitor};
 #[doc(hidden)]
 pub use openapi::openapi_json;

@@ -15,6 +15,7 @@ mod health;
 mod manual;
 mod migrate;
 mod openapi;
+mod ops;
 mod queues;
 mod schedules;
 mod serve;
@@ -108,6 +109,8 @@ enum Command {
     Health(health::Args),
     /// Print the specification of the REST API
     Openapi(openapi::Args),
+    /// Print a dashboard for Grafana, or alert rules for Prometheus
+    Ops(ops::Args),
     /// Print a script that completes commands in a shell
     Completions(manual::CompletionsArgs),
     /// Print a command's manual page, or write all of them
@@ -189,6 +192,7 @@ async fn route(command: Command, config: Option<PathBuf>, registry: Registry) ->
         Command::TaskTypes(args) => task_types::run(args).await,
         Command::Health(args) => health::run(args).await,
         Command::Openapi(args) => openapi::run(args).await,
+        Command::Ops(args) => ops::run(args),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
         Command::Bench(args) => bench::run(args).await,

@@ -34,6 +34,7 @@ mod journal;
 mod lifecycle;
 mod machine;
 mod openapi;
+mod ops;
 mod process;
 mod pull;
 mod queues;

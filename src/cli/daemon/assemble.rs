@@ -92,6 +92,10 @@ impl Running {
             let (state, store, stream, stop) = (Arc::clone(state), store.clone(), stream.clone(), stop.clone());
             async move { api::monitor(&state.health, &store, &stream, stop).await }
         });
+        self.spawn("count of workers", {
+            let (store, metrics, stop) = (store.clone(), metrics.clone(), stop.clone());
+            async move { api::count_workers(&store, &metrics, stop).await }
+        });
         let (journal, mut writers) = Keeper::start(store.clone(), metrics.clone());
         self.residents.spawn(async move {
             writers.join_next().await;
