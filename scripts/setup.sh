@@ -43,6 +43,7 @@ missing() {
     have_redis || echo "Redis or Valkey (the server's program)"
     have_faketime || echo "faketime (for the tests)"
     have jq || echo "jq (for the tests)"
+    have openssl || echo "openssl (for the tests)"
     have python3 || echo "python3 (for the tests)"
     have_dump || echo "mariadb-dump or mysqldump (for the tests)"
 }
@@ -71,6 +72,7 @@ packages() {
     have_redis || known_to_apt redis-server valkey-server
     have_faketime || echo faketime
     have jq || echo jq
+    have openssl || echo openssl
     have python3 || echo python3
     have_dump || known_to_apt mariadb-client mysql-client
 }
@@ -138,8 +140,8 @@ install_missing() {
         return 0
     fi
     fail "install them and start again; the servers need not be running:
-  Fedora:  sudo dnf install gcc curl mariadb-server valkey libfaketime jq python3
-  Arch:    sudo pacman -S gcc curl mariadb valkey libfaketime jq python
+  Fedora:  sudo dnf install gcc curl mariadb-server valkey libfaketime jq openssl python3
+  Arch:    sudo pacman -S gcc curl mariadb valkey libfaketime jq openssl python
   macOS:   xcode-select --install; brew install mariadb redis libfaketime jq python3"
 }
 

@@ -43,7 +43,7 @@ const KEPT: [(&str, &[&str]); 12] = [
     ("deadpool_redis", &["stream"]),
     ("hyper", &["client", "executor"]),
     ("hyper_util", &["client", "executor"]),
-    ("tokio_rustls", &["client", "executor"]),
+    ("tokio_rustls", &["api", "client", "executor"]),
     ("hmac", &["executor"]),
     ("clap", &["cli"]),
     ("utoipa", &["api"]),

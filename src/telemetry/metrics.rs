@@ -90,6 +90,7 @@ pub struct Metrics {
     pub http_requests: IntCounterVec,
     pub http_seconds: HistogramVec,
     pub http_refused: IntCounterVec,
+    pub tls_not_after: prometheus::Gauge,
 }
 
 /// Collects what is registered, so that each metric stands in one expression.
@@ -242,6 +243,10 @@ impl Metrics {
                 "Requests refused for who asks; kind is no_key, bad_key, expired_key, foreign, scope, restricted or rate (all roles)",
                 &[KIND],
             )?,
+            tls_not_after: m.keep(prometheus::Gauge::new(
+                "tls_not_after_timestamp_seconds",
+                "When the certificate of this process's listener expires; 0: it has none (all roles)",
+            ))?,
             build,
             described: m.described.take().into(),
             registry,

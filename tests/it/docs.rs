@@ -94,6 +94,7 @@ documents! {
     pull_workers: "docs/how-to/pull-workers.md",
     retries: "docs/how-to/retries.md",
     schedules: "docs/how-to/schedules.md",
+    tls: "docs/how-to/tls.md",
     upgrade: "docs/how-to/upgrade.md",
     waiting: "docs/how-to/waiting.md",
     reference_api: "docs/reference/api.md",

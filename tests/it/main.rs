@@ -48,6 +48,7 @@ mod schema;
 mod task_types;
 mod tasks_command;
 mod terminal;
+mod tls;
 mod verbs;
 mod wait;
 mod waiting;

@@ -2,7 +2,7 @@
 //! they end.
 
 use super::DaemonError;
-use crate::api::{self, BulkLimits, Services, State};
+use crate::api::{self, BulkLimits, Certificate, Services, State};
 use crate::config::{Config, Executor, Queues, Roles, ScheduleConfig, TaskConfig, TaskDefaults};
 use crate::executor::command::Command;
 use crate::executor::http::Calls;
@@ -77,6 +77,16 @@ impl Running {
             service.await;
             (name, String::new())
         });
+    }
+
+    /// Has the listener's certificate renewed as its files are.
+    pub(super) fn watch_certificate(
+        &mut self,
+        certificate: Arc<Certificate>,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) {
+        self.spawn("watch of the certificate", async move { certificate.watch(&metrics, stop).await });
     }
 
     /// Starts the services of every role.

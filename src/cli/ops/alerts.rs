@@ -196,6 +196,14 @@ fn servers(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
     let errors = requests.clone().like(STATUS, "5..").rate("5m");
     vec![
         Alert {
+            name: "TaskRunnerXCertificateExpires",
+            expr: format!("min({} > 0) - time() < 14 * 86400", scope.series(&metrics.tls_not_after)),
+            hold: "1h",
+            severity: Severity::Warning,
+            summary: "The certificate of a listener expires in {{ $value | humanizeDuration }}",
+            description: "Whatever renews it has not done so in time. Once it has expired, clients refuse to connect.",
+        },
+        Alert {
             name: "TaskRunnerXDatabaseErrors",
             expr: format!("sum({}) > 0", scope.series(&metrics.store_errors).with_any(KIND, &ill()).rate("5m")),
             hold: "5m",

@@ -352,6 +352,13 @@ fn processes(metrics: &Metrics, scope: &Scope) -> Row {
             )],
         )
         .half(),
+        lines(
+            "Certificate",
+            "How long it is valid still, of listeners that speak HTTPS.",
+            "s",
+            vec![(format!("({} > 0) - time()", scope.series(&metrics.tls_not_after)), instance())],
+        )
+        .half(),
     ];
     Row { title: "Processes", panels }
 }
