@@ -4,6 +4,7 @@
 
 use super::query::{Scope, Series};
 use crate::store::StoreError;
+use crate::stream::StreamError;
 use crate::task::{Reason, Status};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::label::{KIND, OUTCOME, QUEUE, ROUTE, STATUS};
@@ -72,13 +73,24 @@ pub(super) fn ended() -> Vec<&'static str> {
 }
 
 /// The kinds of errors that say how the database is. The others say what was asked of it.
-fn ill() -> [&'static str; 4] {
+fn ill_database() -> [&'static str; 4] {
     let text = String::new;
     [
         StoreError::Unavailable(text()).kind(),
         StoreError::Lost(text()).kind(),
         StoreError::TimedOut.kind(),
         StoreError::Unexpected(text()).kind(),
+    ]
+}
+
+/// The kinds of errors that say how Redis is. A group that is not there is made, as each new queue's is.
+fn ill_redis() -> [&'static str; 4] {
+    let text = String::new;
+    [
+        StreamError::Unavailable(text()).kind(),
+        StreamError::OutOfMemory(text()).kind(),
+        StreamError::NotReady(text()).kind(),
+        StreamError::Unexpected(text()).kind(),
     ]
 }
 
@@ -205,7 +217,10 @@ fn servers(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
         },
         Alert {
             name: "TaskRunnerXDatabaseErrors",
-            expr: format!("sum({}) > 0", scope.series(&metrics.store_errors).with_any(KIND, &ill()).rate("5m")),
+            expr: format!(
+                "sum({}) > 0",
+                scope.series(&metrics.store_errors).with_any(KIND, &ill_database()).rate("5m")
+            ),
             hold: "5m",
             severity: Severity::Critical,
             summary: "MySQL does not answer as it should: {{ $value | humanize }} errors a second",
@@ -213,7 +228,7 @@ fn servers(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
         },
         Alert {
             name: "TaskRunnerXRedisErrors",
-            expr: format!("sum({}) > 0", scope.series(&metrics.stream_errors).rate("5m")),
+            expr: format!("sum({}) > 0", scope.series(&metrics.stream_errors).with_any(KIND, &ill_redis()).rate("5m")),
             hold: "5m",
             severity: Severity::Warning,
             summary: "Redis does not answer as it should: {{ $value | humanize }} errors a second",
