@@ -54,6 +54,7 @@ missing() {
     "$tests" || return 0
     have_faketime || echo "faketime (for the tests)"
     have jq || echo "jq (for the tests)"
+    have openssl || echo "openssl (for the tests)"
     have python3 || echo "python3 (for the tests)"
     have_dump || echo "mariadb-dump or mysqldump (for the tests)"
 }
@@ -83,6 +84,7 @@ packages() {
     "$tests" || return 0
     have_faketime || echo faketime
     have jq || echo jq
+    have openssl || echo openssl
     have python3 || echo python3
     have_dump || known_to_apt mariadb-client mysql-client
 }
@@ -164,7 +166,7 @@ install_missing() {
         return 0
     fi
     local more=""
-    ! "$tests" || more=" libfaketime jq python3"
+    ! "$tests" || more=" libfaketime jq openssl python3"
     fail "install them and start again; the servers need not be running:
   Fedora:  sudo dnf install gcc curl mariadb-server valkey$more
   Arch:    sudo pacman -S gcc curl mariadb valkey${more/python3/python}
@@ -206,6 +208,35 @@ install_schemathesis() {
     fi
 }
 
+# What reads the alert rules and tries them (tests/it/ops.rs): one program of the package prometheus. The package itself
+# would start a server and bring a web page along, so the program alone is taken out of it.
+install_promtool() {
+    if have promtool || [ -x target/tools/promtool ]; then
+        return 0
+    fi
+    if ! have apt-get || ! have dpkg-deb; then
+        say "promtool is missing: the tests of the alert rules need it (Fedora, Arch, macOS: the package prometheus)"
+        return 0
+    fi
+    say "taking promtool out of the package prometheus into target/tools, for the tests of the alert rules"
+    local directory status=0
+    directory=$(mktemp -d)
+    (
+        # In a directory that apt's own user may not enter, root fetches.
+        fetch() { (cd "$directory" && apt-get download -qq -o APT::Sandbox::User=root prometheus >&2); }
+        fetch || { as_root apt-get update -qq >&2 && fetch; }
+        mkdir -p target/tools
+        dpkg-deb --fsys-tarfile "$directory"/prometheus_*.deb | tar -xO ./usr/bin/promtool >"$directory/promtool"
+        chmod 755 "$directory/promtool"
+        mv "$directory/promtool" target/tools/promtool
+    ) || status=$?
+    rm -rf "$directory"
+    [ "$status" -eq 0 ] || say "that failed (no network?); all but the tests of the alert rules works without"
+}
+
 install_missing
 check_rust
-! "$tests" || install_schemathesis
+if "$tests"; then
+    install_schemathesis
+    install_promtool
+fi

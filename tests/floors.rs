@@ -43,7 +43,7 @@ const KEPT: [(&str, &[&str]); 13] = [
     ("deadpool_redis", &["stream"]),
     ("hyper", &["client", "executor"]),
     ("hyper_util", &["client", "executor"]),
-    ("tokio_rustls", &["client", "executor"]),
+    ("tokio_rustls", &["api", "client", "executor"]),
     ("hmac", &["executor"]),
     ("clap", &["cli"]),
     ("sd_notify", &["cli"]),

@@ -8,6 +8,7 @@ mod access;
 mod believed;
 mod body;
 mod caller;
+mod census;
 mod compression;
 mod depths;
 mod docs;
@@ -43,18 +44,21 @@ mod stats;
 mod task_json;
 mod task_types;
 mod tasks;
+mod tls;
 mod unread;
 mod verbs;
 mod waiting;
 mod workers;
 
 pub use access::{Access, Rules};
+pub use census::count_workers;
 pub use health::{Health, monitor};
 #[doc(hidden)]
 pub use openapi::openapi_json;
 pub use routes::{Described, reference};
 #[doc(hidden)]
 pub use task_json::to_json;
+pub use tls::{Certificate, TlsError};
 
 use crate::lifecycle::Tools;
 use crate::lifecycle::fire::Firing;
@@ -88,6 +92,11 @@ const BACKLOG: u32 = 4096;
 /// An idle connection is kept for longer than usual clients keep theirs in a pool (90 s and
 /// less): whoever closes last never meets a request that is on its way.
 const KEEP_ALIVE: Duration = Duration::from_secs(120);
+/// A client that speaks TLS has said hello, and all that goes with it, within this time.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+/// Handshakes under way at once, in each thread of the listener. Beyond them nobody is accepted: with the usual 256
+/// whoever connects and says nothing would keep the others out.
+const MAX_HANDSHAKES: usize = 4096;
 /// Seconds that a stopping server waits for requests under way.
 const STOP_SECONDS: u64 = 10;
 /// Streams of events that clients may have open at once.
@@ -178,11 +187,17 @@ impl State {
     }
 }
 
-/// Binds the listener and builds the server; it runs when awaited. `workers` are its threads.
+/// Binds the listener and builds the server; it runs when awaited. `workers` are its threads. With a certificate it
+/// speaks HTTPS, and nothing else.
 ///
 /// # Errors
 /// When the address cannot be bound.
-pub fn server(bind: SocketAddr, workers: usize, state: Arc<State>) -> std::io::Result<(Server, Vec<SocketAddr>)> {
+pub fn server(
+    bind: SocketAddr,
+    workers: usize,
+    state: Arc<State>,
+    certificate: Option<&Arc<Certificate>>,
+) -> std::io::Result<(Server, Vec<SocketAddr>)> {
     let data = web::Data::from(state);
     let server = HttpServer::new(move || {
         App::new()
@@ -199,7 +214,14 @@ pub fn server(bind: SocketAddr, workers: usize, state: Arc<State>) -> std::io::R
     .shutdown_timeout(STOP_SECONDS)
     .disable_signals()
     .server_hostname("taskrunnerx")
-    .bind(bind)?;
+    .tls_handshake_timeout(HANDSHAKE_LIMIT)
+    .max_connection_rate(MAX_HANDSHAKES);
+    let server = match certificate {
+        None => server.bind(bind)?,
+        Some(certificate) => {
+            server.bind_rustls_0_23(bind, certificate.server_config().map_err(std::io::Error::other)?)?
+        }
+    };
     let addresses = server.addrs();
     Ok((server.run(), addresses))
 }

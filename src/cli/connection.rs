@@ -3,6 +3,7 @@
 use super::terminal::harmless;
 use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure};
 use crate::client::{Client, ClientError, SetupError, Target};
+use std::path::PathBuf;
 
 /// The variable that names a file with the key.
 const KEY_FILE: &str = "TASKRUNNERX_API_KEY_FILE";
@@ -24,6 +25,9 @@ pub(super) struct Connection {
     /// The API key, where the server wants one; better in the variable, where no list of processes shows it
     #[arg(long, env = "TASKRUNNERX_API_KEY", value_name = "KEY", hide_env_values = true)]
     key: Option<String>,
+    /// Certificate authorities (PEM) that an https server is checked with, in place of this machine's
+    #[arg(long, env = "TASKRUNNERX_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 impl Connection {
@@ -36,7 +40,8 @@ impl Connection {
             (None, Some(path)) => Some(key_in(&path)?),
             (given, _) => given,
         };
-        Client::new(target, key.as_deref()).map_err(|error| Failure::with_code(EXIT_USAGE, error))
+        let ca = self.ca.as_deref().filter(|path| !path.as_os_str().is_empty());
+        Client::new(target, key.as_deref(), ca).map_err(|error| Failure::with_code(EXIT_USAGE, error))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::client::{HealthPart, HealthReport};
 #[command(after_help = "Examples:
   taskrunnerx health
   taskrunnerx health --url http://10.0.0.5:8000 --json | jq .parts
+  taskrunnerx health --url https://localhost:8000 --ca /etc/taskrunnerx/cert.pem
   taskrunnerx health --ready        only whether it would accept submissions, as /readyz
 
 In a Dockerfile: HEALTHCHECK CMD [\"taskrunnerx\", \"health\", \"--ready\"]

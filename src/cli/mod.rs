@@ -18,6 +18,7 @@ mod input;
 mod manual;
 mod migrate;
 mod openapi;
+mod ops;
 mod paging;
 mod queues;
 mod schedules;
@@ -112,6 +113,8 @@ enum Command {
     Health(health::Args),
     /// Print the specification of the REST API
     Openapi(openapi::Args),
+    /// Print a dashboard for Grafana, or alert rules for Prometheus
+    Ops(ops::Args),
     /// Print a script that completes commands in a shell
     Completions(manual::CompletionsArgs),
     /// Print a command's manual page, or write all of them
@@ -194,6 +197,7 @@ async fn route(command: Command, config: Option<PathBuf>, registry: Registry) ->
         Command::TaskTypes(args) => task_types::run(args).await,
         Command::Health(args) => health::run(args).await,
         Command::Openapi(args) => openapi::run(args).await,
+        Command::Ops(args) => ops::run(args),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
         Command::Bench(args) => bench::run(args).await,

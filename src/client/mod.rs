@@ -43,6 +43,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, U
 use hyper::{Method, Request, Uri};
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tls::Tls;
@@ -70,11 +71,12 @@ pub struct Client {
 }
 
 impl Client {
-    /// `key`: the API key, where the server wants one.
+    /// `key`: the API key, where the server wants one. `ca`: a PEM file of the authorities that an https server's
+    /// certificate is checked with, in place of this machine's.
     ///
     /// # Errors
-    /// When the key cannot be in a header, or TLS cannot be set up here.
-    pub fn new(target: Target, key: Option<&str>) -> Result<Self, SetupError> {
+    /// When the key cannot be in a header, the file is none, or TLS cannot be set up here.
+    pub fn new(target: Target, key: Option<&str>, ca: Option<&Path>) -> Result<Self, SetupError> {
         let mut headers = HeaderMap::new();
         let host = HeaderValue::from_str(&target.authority)
             .map_err(|_| SetupError(format!("{:?} cannot be in a Host header", target.authority)))?;
@@ -86,7 +88,7 @@ impl Client {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let tls = if target.tls { Some(Tls::new(&target.host)?) } else { None };
+        let tls = if target.tls { Some(Tls::new(&target.host, ca)?) } else { None };
         let url = target.to_string();
         Ok(Self { target, url, headers, tls, addresses: OnceCell::new(), idle: Mutex::default() })
     }

@@ -43,8 +43,8 @@ mod servers;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod unknown;
-mod unsupported;
 mod worker;
 
 pub use defaults::Defaults;
@@ -64,6 +64,7 @@ pub use schema::SchemaConfig;
 pub use secret::Secret;
 pub use servers::Database;
 pub use tasks::{TaskConfig, TaskDefaults};
+pub use tls::Tls;
 pub use worker::{Queues, Worker};
 
 use file::File;
@@ -112,6 +113,8 @@ pub struct Config {
     pub retention: Retention,
     /// `[limits]`
     pub limits: Limits,
+    /// `[tls]`; `None`: the listener speaks HTTP.
+    pub tls: Option<Tls>,
     /// `[http]`
     pub http: Http,
     /// `[metrics]`
@@ -169,7 +172,7 @@ impl Config {
         let defaults = defaults::read(layers);
         let retention = retention::read(layers);
         let limits = limits::read(layers);
-        unsupported::tls(layers);
+        let tls = tls::tls(layers);
         let http = reach::read(layers);
         let metrics = observe::metrics(layers);
         let log = observe::log(layers);
@@ -188,6 +191,7 @@ impl Config {
             defaults,
             retention,
             limits,
+            tls,
             http,
             metrics,
             log,

@@ -10,9 +10,10 @@ const NAMED_SECTIONS: [&str; 2] = ["tasks", "schedules"];
 
 /// Variables of ours that are not configuration: those of the command line's clients, and those that a command task
 /// gets, which may well be a client itself.
-const OTHER_VARIABLES: [&str; 8] = [
+const OTHER_VARIABLES: [&str; 9] = [
     FILE_VARIABLE,
     "TASKRUNNERX_URL",
+    "TASKRUNNERX_CA",
     "TASKRUNNERX_TASK_ID",
     "TASKRUNNERX_TASK_NAME",
     "TASKRUNNERX_ATTEMPT",

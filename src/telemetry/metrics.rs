@@ -22,6 +22,31 @@ const CALL_BUCKETS: &[f64] =
 /// Rows in one batch.
 const ROW_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
+/// The names of the labels: the dashboard and the alerts ask by the same ones.
+pub mod label {
+    pub const KIND: &str = "kind";
+    pub const METHOD: &str = "method";
+    pub const NAME: &str = "name";
+    pub const OP: &str = "op";
+    pub const OUTCOME: &str = "outcome";
+    pub const QUEUE: &str = "queue";
+    pub const ROUTE: &str = "route";
+    pub const SCHEDULE: &str = "schedule";
+    pub const STATUS: &str = "status";
+    pub const VERSION: &str = "version";
+}
+
+use label::{KIND, METHOD, NAME, OP, OUTCOME, QUEUE, ROUTE, SCHEDULE, STATUS, VERSION};
+
+/// The process's own metrics, which have no prefix: those that the dashboard shows.
+pub mod process {
+    pub const CPU: &str = "process_cpu_seconds_total";
+    pub const MEMORY: &str = "process_resident_memory_bytes";
+    pub const OPEN_FILES: &str = "process_open_fds";
+    pub const MAX_FILES: &str = "process_max_fds";
+    pub const STARTED: &str = "process_start_time_seconds";
+}
+
 /// A series, as it is described: `docs/reference/metrics.md` is made from these.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
@@ -38,6 +63,7 @@ pub struct Described {
 pub struct Metrics {
     registry: Registry,
     described: Arc<[Described]>,
+    pub build: IntGaugeVec,
     pub tasks_submitted: IntCounterVec,
     pub tasks_finished: IntCounterVec,
     pub task_wait: HistogramVec,
@@ -46,6 +72,7 @@ pub struct Metrics {
     pub queue_oldest: GaugeVec,
     pub worker_slots: IntGauge,
     pub worker_busy: IntGauge,
+    pub workers: IntGaugeVec,
     pub tasks_fenced: IntCounter,
     pub tasks_rescued: IntCounter,
     pub tasks_undispatched: IntCounter,
@@ -59,9 +86,11 @@ pub struct Metrics {
     pub schedule_fires: IntCounterVec,
     pub schedule_last_success: GaugeVec,
     pub schedule_lag: prometheus::Gauge,
+    pub scheduler_last_pass: prometheus::Gauge,
     pub http_requests: IntCounterVec,
     pub http_seconds: HistogramVec,
     pub http_refused: IntCounterVec,
+    pub tls_not_after: prometheus::Gauge,
 }
 
 /// Collects what is registered, so that each metric stands in one expression.
@@ -101,45 +130,52 @@ impl Metrics {
         let m = Maker { registry: registry.clone(), described: RefCell::default() };
         let build = m.keep(IntGaugeVec::new(
             Opts::new("build_info", "1, with the version of this binary (all roles)"),
-            &["version"],
+            &[VERSION],
         ))?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Ok(Self {
             tasks_submitted: m.counters(
                 "tasks_submitted_total",
                 "Tasks accepted: their rows are committed (api, scheduler)",
-                &["queue", "name"],
+                &[QUEUE, NAME],
             )?,
             tasks_finished: m.counters(
                 "tasks_finished_total",
                 "Attempts whose outcome was recorded; outcome is completed, retried or a reason (worker)",
-                &["queue", "name", "outcome"],
+                &[QUEUE, NAME, OUTCOME],
             )?,
             task_wait: m.histograms(
                 "task_wait_seconds",
                 "Time from being eligible to the start of the attempt (worker)",
-                &["queue"],
+                &[QUEUE],
                 SPAN_BUCKETS,
             )?,
             task_run: m.histograms(
                 "task_run_seconds",
                 "Time a handler ran (worker)",
-                &["queue", "name"],
+                &[QUEUE, NAME],
                 SPAN_BUCKETS,
             )?,
             queue_depth: m.keep(IntGaugeVec::new(
                 Opts::new("queue_depth", "Live tasks by state (worker: the process that dispatches the queue)"),
-                &["queue", "status"],
+                &[QUEUE, STATUS],
             ))?,
             queue_oldest: m.keep(GaugeVec::new(
                 Opts::new(
                     "queue_oldest_seconds",
                     "How long the oldest queued task has been eligible (worker: the process that dispatches the queue)",
                 ),
-                &["queue"],
+                &[QUEUE],
             ))?,
             worker_slots: m.gauge("worker_slots", "Attempts this process may run at once (worker)")?,
             worker_busy: m.gauge("worker_busy", "Attempts this process is running (worker)")?,
+            workers: m.keep(IntGaugeVec::new(
+                Opts::new(
+                    "workers",
+                    "Workers whose lease holds, as the database has them; kind is process, or pull for those outside (all roles)",
+                ),
+                &[KIND],
+            ))?,
             tasks_fenced: m
                 .counter("tasks_fenced_total", "Outcomes discarded because another attempt owns the task (worker)")?,
             tasks_rescued: m.counter(
@@ -153,57 +189,66 @@ impl Metrics {
             task_log_lines: m.counters(
                 "task_log_lines_total",
                 "Lines that attempts logged; outcome is written or dropped (api: pull workers' attempts; worker)",
-                &["outcome"],
+                &[OUTCOME],
             )?,
             event_streams: m.gauge("event_streams", "Streams of events that clients have open (api)")?,
             waiting_requests: m.gauge("waiting_requests", "Requests that wait for a task to end (api)")?,
             store_batch_rows: m.histograms(
                 "store_batch_rows",
                 "Rows in one batch (all roles)",
-                &["op"],
+                &[OP],
                 ROW_BUCKETS,
             )?,
             store_seconds: m.histograms(
                 "store_seconds",
                 "Time of one database operation, waiting for a connection included (all roles)",
-                &["op"],
+                &[OP],
                 CALL_BUCKETS,
             )?,
-            store_errors: m.counters("store_errors_total", "Database operations that failed (all roles)", &["kind"])?,
-            stream_errors: m.counters("stream_errors_total", "Redis operations that failed (all roles)", &["kind"])?,
+            store_errors: m.counters("store_errors_total", "Database operations that failed (all roles)", &[KIND])?,
+            stream_errors: m.counters("stream_errors_total", "Redis operations that failed (all roles)", &[KIND])?,
             schedule_fires: m.counters(
                 "schedule_fires_total",
                 "Instants recorded in the ledger; one that waits counts as waiting and again as what it becomes, one that is \
                  filled later also as backfill (api: what requests record, such as run and backfill; scheduler)",
-                &["schedule", "outcome"],
+                &[SCHEDULE, OUTCOME],
             )?,
             schedule_last_success: m.keep(GaugeVec::new(
                 Opts::new(
                     "schedule_last_success_timestamp_seconds",
                     "When the schedule last submitted its task (api: run and backfill; scheduler)",
                 ),
-                &["schedule"],
+                &[SCHEDULE],
             ))?,
             schedule_lag: m.keep(prometheus::Gauge::new(
                 "schedule_lag_seconds",
                 "How far behind the most overdue schedule was at the last pass (scheduler)",
             ))?,
+            scheduler_last_pass: m.keep(prometheus::Gauge::new(
+                "scheduler_last_pass_timestamp_seconds",
+                "When the cron ticker last looked for what is due; 0: never in this process (scheduler)",
+            ))?,
             http_requests: m.counters(
                 "http_requests_total",
                 "Requests answered (all roles)",
-                &["method", "route", "status"],
+                &[METHOD, ROUTE, STATUS],
             )?,
             http_seconds: m.histograms(
                 "http_request_seconds",
                 "Time to answer a request (all roles)",
-                &["method", "route"],
+                &[METHOD, ROUTE],
                 CALL_BUCKETS,
             )?,
             http_refused: m.counters(
                 "http_refused_total",
                 "Requests refused for who asks; kind is no_key, bad_key, expired_key, foreign, scope, restricted or rate (all roles)",
-                &["kind"],
+                &[KIND],
             )?,
+            tls_not_after: m.keep(prometheus::Gauge::new(
+                "tls_not_after_timestamp_seconds",
+                "When the certificate of this process's listener expires; 0: it has none (all roles)",
+            ))?,
+            build,
             described: m.described.take().into(),
             registry,
         })
@@ -228,8 +273,9 @@ impl Metrics {
     }
 }
 
-/// What a collector gathers: one family each, which has its kind before it has any values.
-fn describe<C: Collector>(collector: &C) -> Option<Described> {
+/// What a collector gathers: one family each, which has its kind before it has any values. None: nothing.
+#[must_use]
+pub fn describe<C: Collector>(collector: &C) -> Option<Described> {
     let (descs, families) = (collector.desc(), collector.collect());
     let (desc, family) = (descs.first()?, families.first()?);
     let name = format!("{PREFIX}_{}", desc.fq_name);

@@ -59,7 +59,10 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ),
     ("docs/how-to/deploy.md", "# install -m 0755 taskrunnerx /usr/local/bin/", INSTALLS),
     ("docs/how-to/deploy.md", "$ kubectl apply -k deploy/kubernetes", INSTALLS),
-    ("docs/how-to/metrics.md", "scrape_configs:", "is for Prometheus, which is not installed"),
+        "docs/how-to/metrics.md",
+        "rule_files: [taskrunnerx.rules.yml]     # from `taskrunnerx ops alerts`, below",
+        "is for Prometheus, which is not installed",
+    ),
 ];
 
 const INSTALLS: &str = "changes the machine or a cluster; `deploy.rs` looks at what it starts";
@@ -87,6 +90,7 @@ documents! {
     contributing: "CONTRIBUTING.md",
     index: "docs/README.md",
     architecture: "docs/architecture.md",
+    operations: "docs/operations.md",
     performance: "docs/performance.md",
     reliability: "docs/reliability.md",
     task_types: "docs/task-types.md",
@@ -107,6 +111,7 @@ documents! {
     pull_workers: "docs/how-to/pull-workers.md",
     retries: "docs/how-to/retries.md",
     schedules: "docs/how-to/schedules.md",
+    tls: "docs/how-to/tls.md",
     upgrade: "docs/how-to/upgrade.md",
     waiting: "docs/how-to/waiting.md",
     reference_api: "docs/reference/api.md",

@@ -2,7 +2,7 @@
 //! they end.
 
 use super::DaemonError;
-use crate::api::{self, BulkLimits, Services, State};
+use crate::api::{self, BulkLimits, Certificate, Services, State};
 use crate::config::{Config, Executor, Queues, Roles, ScheduleConfig, TaskConfig, TaskDefaults};
 use crate::executor::command::Command;
 use crate::executor::http::Calls;
@@ -79,6 +79,16 @@ impl Running {
         });
     }
 
+    /// Has the listener's certificate renewed as its files are.
+    pub(super) fn watch_certificate(
+        &mut self,
+        certificate: Arc<Certificate>,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) {
+        self.spawn("watch of the certificate", async move { certificate.watch(&metrics, stop).await });
+    }
+
     /// Starts the services of every role.
     pub(super) fn start_services(&mut self, parts: Parts<'_>, state: &Arc<State>, stop: &CancellationToken) {
         let Parts { config, registry, store, stream, metrics, schedules } = parts;
@@ -91,6 +101,10 @@ impl Running {
         self.spawn("health monitor", {
             let (state, store, stream, stop) = (Arc::clone(state), store.clone(), stream.clone(), stop.clone());
             async move { api::monitor(&state.health, &store, &stream, stop).await }
+        });
+        self.spawn("count of workers", {
+            let (store, metrics, stop) = (store.clone(), metrics.clone(), stop.clone());
+            async move { api::count_workers(&store, &metrics, stop).await }
         });
         let (journal, mut writers) = Keeper::start(store.clone(), metrics.clone());
         self.residents.spawn(async move {

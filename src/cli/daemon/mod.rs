@@ -5,7 +5,7 @@ mod assemble;
 mod notify;
 mod signals;
 
-use crate::api::{self, Access, Health, Rules, State};
+use crate::api::{self, Access, Certificate, Health, Rules, State, TlsError};
 use crate::config::{Config, ConfigError, Log, LogFormat};
 use crate::executor::Registry;
 use crate::store::migrations::MigrateError;
@@ -34,6 +34,8 @@ pub enum DaemonError {
     /// A line for each fault.
     #[error("the configuration is wrong:\n{0}")]
     SetUp(String),
+    #[error("the configuration is wrong:\n{0}")]
+    Tls(#[from] TlsError),
     #[error(
         "listening on {0} beyond this machine needs API keys, and there are none; set TASKRUNNERX_API_KEY to a secret of your choice, make a key with `taskrunnerx apikey create ops --scope admin`, or bind to 127.0.0.1"
     )]
@@ -59,6 +61,7 @@ impl DaemonError {
         match self {
             DaemonError::Config(_)
             | DaemonError::SetUp(_)
+            | DaemonError::Tls(_)
             | DaemonError::Open(_)
             | DaemonError::Bind(..)
             | DaemonError::Stream(_) => super::EXIT_USAGE,
@@ -111,6 +114,10 @@ pub async fn run(
     // From here on: one that comes early must not end the process.
     let mut hangups = reload.as_ref().map(|_| Hangups::listen());
     let schedules = assemble::set_up(&mut registry, &config)?;
+    let certificate = config.tls.as_ref().map(Certificate::load).transpose()?.map(Arc::new);
+    if let Some(warning) = certificate.as_ref().and_then(|certificate| certificate.warning()) {
+        tracing::warn!("{warning}");
+    }
     let registry = Arc::new(registry);
     let metrics = Metrics::new()?;
     let store = Store::new(database_url.expose(), config.database.pool.map(usize::from), metrics.clone())?;
@@ -121,13 +128,16 @@ pub async fn run(
     let access = Access::new(rules(&config), &metrics);
     let state = Arc::new(State::new(metrics.clone(), Arc::clone(&health), access, config.roles.api));
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let (server, addresses) =
-        api::server(config.bind, threads, Arc::clone(&state)).map_err(|error| DaemonError::Bind(config.bind, error))?;
+    let (server, addresses) = api::server(config.bind, threads, Arc::clone(&state), certificate.as_ref())
+        .map_err(|error| DaemonError::Bind(config.bind, error))?;
     let address = addresses.first().copied().unwrap_or(config.bind);
-    tracing::info!(%address, roles = assemble::role_names(&config.roles).join(","), version = env!("CARGO_PKG_VERSION"), "listening");
+    tracing::info!(%address, tls = certificate.is_some(), roles = assemble::role_names(&config.roles).join(","), version = env!("CARGO_PKG_VERSION"), "listening");
     let _watchdog = notify::Watchdog::start();
     notify::waiting();
     let mut running = Running::new(server);
+    if let Some(certificate) = certificate {
+        running.watch_certificate(certificate, metrics.clone(), stop.clone());
+    }
 
     let started = tokio::select! {
         // First: services end once this is so.

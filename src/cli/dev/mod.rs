@@ -52,9 +52,10 @@ pub(super) async fn run(args: Args, config: Option<PathBuf>, registry: Registry)
         Environment::of_process().with("DATABASE_URL", &servers.database_url).with("REDIS_URL", &servers.redis_url);
     let (config, _) = load(&flags, &environment)?;
     let ephemeral = args.ephemeral;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     // Its terminal's end is its own.
     let mut daemon = std::pin::pin!(daemon::run(config, registry, None, stop.clone(), move |address| welcome(
-        address, &data_dir, ephemeral
+        scheme, address, &data_dir, ephemeral
     )));
     let result = tokio::select! {
         ended = &mut daemon => ended.map_err(|error| Failure::with_code(error.exit_code(), error)),
@@ -70,19 +71,19 @@ pub(super) async fn run(args: Args, config: Option<PathBuf>, registry: Registry)
 }
 
 /// What to try, with lines that work as pasted.
-fn welcome(address: SocketAddr, data_dir: &Path, ephemeral: bool) {
+fn welcome(scheme: &str, address: SocketAddr, data_dir: &Path, ephemeral: bool) {
     let data = if ephemeral { "gone when this ends".to_owned() } else { data_dir.display().to_string() };
     announce(&format!(
         "
-  Task Runner X is ready on http://{address}    (data: {data})
+  Task Runner X is ready on {scheme}://{address}    (data: {data})
 
   Submit a task, and look at it:
-    curl -s http://{address}/api/tasks -H 'content-type: application/json' -d '{{\"name\": \"echo\", \"payload\": {{\"hello\": \"world\"}}}}'
-    curl -s 'http://{address}/api/tasks?limit=1'
+    curl -s {scheme}://{address}/api/tasks -H 'content-type: application/json' -d '{{\"name\": \"echo\", \"payload\": {{\"hello\": \"world\"}}}}'
+    curl -s '{scheme}://{address}/api/tasks?limit=1'
 
   Watch it work:
-    curl -s http://{address}/health
-    curl -s http://{address}/metrics
+    curl -s {scheme}://{address}/health
+    curl -s {scheme}://{address}/metrics
 
   Ctrl-C stops it: it waits for what is running.
 "

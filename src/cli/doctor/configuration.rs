@@ -1,8 +1,9 @@
 //! Judges the configuration, in the words of those who read it.
 
 use super::check::{Group, Section};
+use crate::api::Certificate;
 use crate::cli::daemon;
-use crate::config::{Config, ConfigError, Warning};
+use crate::config::{Config, ConfigError, Tls, Warning};
 use crate::executor::Registry;
 
 const ADVICE: &str = "`taskrunnerx config` shows each value and where it came from";
@@ -25,6 +26,9 @@ pub(super) fn judge(config: &Config, warnings: &[Warning], registry: Registry) -
         Ok(()) => section.ok("task types", "every type that the configuration names is there"),
         Err(error) => section.error("task types", error.to_string().replace('\n', "; "), ADVICE),
     }
+    if let Some(tls) = &config.tls {
+        certificate(&mut section, tls);
+    }
     if let Err(error) = config.require_servers() {
         add_faults(&mut section, &error);
     }
@@ -41,6 +45,35 @@ pub(super) fn judge(config: &Config, warnings: &[Warning], registry: Registry) -
         section.ok("api key", detail);
     }
     section
+}
+
+/// A certificate that expires sooner is worth a word: those that are renewed by programs have a month left then.
+const SOON: i64 = 14 * 86_400;
+
+fn certificate(section: &mut Section, files: &Tls) {
+    let found = match Certificate::load(files) {
+        Ok(found) => found,
+        Err(error) => {
+            return section.error("tls", error.to_string(), "docs/how-to/tls.md shows how to make and renew them");
+        }
+    };
+    if let Some(warning) = found.warning() {
+        section.warning("tls", warning, "whoever reads the key can pass for this server");
+    }
+    let left = found.not_after().map(|end| end - chrono::Utc::now().timestamp());
+    match left {
+        Some(left) if left < 0 => section.error(
+            "tls",
+            format!("{} has expired: clients refuse it", files.cert.display()),
+            "renew it: it is read again without a restart",
+        ),
+        Some(left) if left < SOON => section.warning(
+            "tls",
+            format!("{} expires in {} days", files.cert.display(), left / 86_400),
+            "renew it: it is read again without a restart",
+        ),
+        _ => section.ok("tls", format!("{} with its key", files.cert.display())),
+    }
 }
 
 fn add_faults(section: &mut Section, error: &ConfigError) {

@@ -36,8 +36,8 @@ const DEFAULTS: [(&str, &str); 31] = [
     ("limits.bulk_body", "16MiB"),
     ("limits.queues", "256"),
     ("limits.rate", "(none)"),
-    ("tls.cert", "(none)"),
-    ("tls.key", "(none)"),
+    ("tls.cert", "(none: HTTP)"),
+    ("tls.key", "(none: HTTP)"),
     ("http.allow_private", ""),
     ("metrics.require_key", "false"),
     ("log.format", "(text on a terminal, else json)"),
@@ -366,15 +366,25 @@ fn values_arrive_as_what_they_are() {
 }
 
 #[test]
-fn says_what_is_not_built_yet() {
+fn a_certificate_and_its_key_go_together() {
+    let config = file(r#"tls = { cert = "c.pem", key = "k.pem" }"#).config();
+    let tls = config.tls.expect("given");
+    assert_eq!((tls.cert.to_str(), tls.key.to_str()), (Some("c.pem"), Some("k.pem")));
+    assert_eq!(World::default().config().tls, None);
     for (world, lines) in [
         (
-            variable("TASKRUNNERX_TLS__CERT", "c.pem").with("TASKRUNNERX_TLS__KEY", "k.pem"),
-            ["tls.cert (environment variable TASKRUNNERX_TLS__CERT): is set, but TLS is not part", "tls.key ("]
-                .as_slice(),
+            variable("TASKRUNNERX_TLS__CERT", "c.pem"),
+            ["tls.cert (environment variable TASKRUNNERX_TLS__CERT): is set without tls.key"].as_slice(),
         ),
         (file(r#"tls.key = "k.pem""#), &["tls.key (file taskrunnerx.toml): is set without tls.cert"]),
-        (file("tls.cert = 5"), &["tls.cert (file taskrunnerx.toml): got 5"]),
+        (file("tls.cert = 5"), &["tls.cert (file taskrunnerx.toml): got 5; takes the path of a PEM file"]),
+        (
+            file("tls.cert = \"-----BEGIN CERTIFICATE-----\"\ntls.key = \"\""),
+            &[
+                "tls.cert (file taskrunnerx.toml): got",
+                "tls.key (file taskrunnerx.toml): got an empty text, which is empty",
+            ],
+        ),
     ] {
         let faults = world.faults();
         assert_eq!(faults.len(), lines.len(), "{faults:?}");

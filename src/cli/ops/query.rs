@@ -1,0 +1,167 @@
+//! PromQL over the series that there are. Names and labels are those of the definitions (`telemetry::metrics`): one that
+//! is renamed there is renamed here, and a label that a series does not have is found by the tests.
+
+use crate::telemetry::metrics::{Described, describe};
+use prometheus::core::Collector;
+use std::fmt;
+
+/// Where several installations share a Prometheus: the labels of this one, which every selector names.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Scope(Vec<Matcher>);
+
+/// `LABEL=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Matcher {
+    label: String,
+    value: String,
+}
+
+/// `--selector`.
+pub(super) fn matcher(text: &str) -> Result<Matcher, String> {
+    let wrong = || "takes LABEL=VALUE, such as job=taskrunnerx".to_owned();
+    let (label, value) = text.split_once('=').ok_or_else(wrong)?;
+    let word = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if label.is_empty() || label.starts_with(|c: char| c.is_ascii_digit()) || !word(label) {
+        return Err(wrong());
+    }
+    // It stands in quotes of PromQL, of YAML and of JSON, and in the templates of alerts.
+    if value.is_empty() || value.contains(|c: char| c.is_control() || "\"\\{}$'".contains(c)) {
+        return Err(format!("{}; the value is a text without quotes, braces, $ and \\", wrong()));
+    }
+    Ok(Matcher { label: label.to_owned(), value: value.to_owned() })
+}
+
+impl Scope {
+    pub(super) const fn new(matchers: Vec<Matcher>) -> Self {
+        Self(matchers)
+    }
+
+    /// A series of ours.
+    pub(super) fn series<C: Collector>(&self, collector: &C) -> Series {
+        let Described { name, labels, .. } = describe(collector).unwrap_or(Described {
+            name: String::new(),
+            kind: "",
+            labels: vec![],
+            help: String::new(),
+        });
+        Series { name, labels, matchers: self.matchers() }
+    }
+
+    /// A series that every process has, whatever it is.
+    pub(super) fn process(&self, name: &str) -> Series {
+        Series { name: name.to_owned(), labels: vec![], matchers: self.matchers() }
+    }
+
+    fn matchers(&self) -> Vec<String> {
+        self.0.iter().map(|Matcher { label, value }| format!("{label}=\"{value}\"")).collect()
+    }
+}
+
+/// A series, narrowed down.
+#[derive(Debug, Clone)]
+pub(super) struct Series {
+    name: String,
+    labels: Vec<String>,
+    matchers: Vec<String>,
+}
+
+impl Series {
+    fn matching(mut self, label: &str, relation: &str, value: &str) -> Self {
+        debug_assert!(self.labels.iter().any(|known| known == label), "{} has no label {label}", self.name);
+        self.matchers.push(format!("{label}{relation}\"{value}\""));
+        self
+    }
+
+    pub(super) fn with(self, label: &str, value: &str) -> Self {
+        self.matching(label, "=", value)
+    }
+
+    /// One of these values.
+    pub(super) fn with_any(self, label: &str, values: &[&str]) -> Self {
+        self.matching(label, "=~", &values.join("|"))
+    }
+
+    /// A value that matches this, all of it.
+    pub(super) fn like(self, label: &str, pattern: &str) -> Self {
+        self.matching(label, "=~", pattern)
+    }
+
+    /// The part of a histogram: `bucket`, `sum` or `count`.
+    pub(super) fn part(mut self, part: &str) -> Self {
+        self.name = format!("{}_{part}", self.name);
+        self
+    }
+
+    /// Of a counter: how many a second, over this time.
+    pub(super) fn rate(&self, over: &str) -> String {
+        format!("rate({self}[{over}])")
+    }
+
+    /// Of a counter: how many more, over this time.
+    pub(super) fn increase(&self, over: &str) -> String {
+        format!("increase({self}[{over}])")
+    }
+
+    /// This quantile of a histogram over a time, for each value of the label.
+    pub(super) fn quantile(self, quantile: &str, over: &str, by: &str) -> String {
+        self.knows(by);
+        format!("histogram_quantile({quantile}, sum by (le, {by}) ({}))", self.part("bucket").rate(over))
+    }
+
+    /// The sum of what is made of this series, for each value of the label.
+    pub(super) fn sum_by(&self, by: &str, of: &str) -> String {
+        self.knows(by);
+        format!("sum by ({by}) ({of})")
+    }
+
+    /// The largest for each value of the label.
+    pub(super) fn max_by(&self, by: &str) -> String {
+        self.knows(by);
+        format!("max by ({by}) ({self})")
+    }
+
+    fn knows(&self, label: &str) {
+        debug_assert!(self.labels.iter().any(|known| known == label), "{} has no label {label}", self.name);
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if self.matchers.is_empty() { Ok(()) } else { write!(f, "{{{}}}", self.matchers.join(", ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+    use crate::telemetry::metrics::label::{OP, QUEUE};
+
+    #[test]
+    fn a_query_has_the_names_and_labels_of_the_definitions() {
+        let metrics = Metrics::new().unwrap();
+        let scope = Scope::new(vec![matcher("job=trx").unwrap()]);
+        let depth = scope.series(&metrics.queue_depth).with(QUEUE, "mail");
+        assert_eq!(depth.max_by(QUEUE), r#"max by (queue) (taskrunnerx_queue_depth{job="trx", queue="mail"})"#);
+        assert_eq!(
+            Scope::default().series(&metrics.task_wait).quantile("0.9", "5m", QUEUE),
+            "histogram_quantile(0.9, sum by (le, queue) (rate(taskrunnerx_task_wait_seconds_bucket[5m])))"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "taskrunnerx_queue_depth has no label op")]
+    fn a_label_that_a_series_does_not_have_is_found() {
+        let metrics = Metrics::new().unwrap();
+        let _ = Scope::default().series(&metrics.queue_depth).with(OP, "x");
+    }
+
+    #[test]
+    fn a_selector_is_one_label_with_one_value() {
+        assert_eq!(matcher("job=a b").unwrap(), Matcher { label: "job".to_owned(), value: "a b".to_owned() });
+        for wrong in ["", "job", "=x", "1a=x", "a-b=x", "job=", "job=\"x\"", "job={{x}}", "job=a\nb", "job=~x\\"] {
+            assert!(matcher(wrong).unwrap_err().contains("takes LABEL=VALUE"), "{wrong}");
+        }
+    }
+}
