@@ -59,6 +59,7 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ),
     ("docs/how-to/deploy.md", "# install -m 0755 taskrunnerx /usr/local/bin/", INSTALLS),
     ("docs/how-to/deploy.md", "$ kubectl apply -k deploy/kubernetes", INSTALLS),
+    (
         "docs/how-to/metrics.md",
         "rule_files: [taskrunnerx.rules.yml]     # from `taskrunnerx ops alerts`, below",
         "is for Prometheus, which is not installed",
