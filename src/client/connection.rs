@@ -179,7 +179,11 @@ fn fault(error: hyper::Error) -> Fault {
         return Fault::Unsent;
     }
     let source = std::error::Error::source(&error).map_or(String::new(), |source| format!(": {source}"));
-    Fault::Failed(ClientError::Broken(format!("the connection failed before the answer was there: {error}{source}")))
+    // What a listener with TLS answers to plain HTTP is no HTTP.
+    let hint = if error.is_parse() { " (where the server speaks TLS, https:// in the URL reaches it)" } else { "" };
+    Fault::Failed(ClientError::Broken(format!(
+        "the connection failed before the answer was there: {error}{source}{hint}"
+    )))
 }
 
 /// The whole body; one that came in one piece is not copied.

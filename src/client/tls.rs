@@ -40,6 +40,8 @@ impl Tls {
             let hint = if error.contains("CaUsedAsEndEntity") {
                 "; the server's certificate is that of an authority: make one for the server, \
                  with openssl req -addext basicConstraints=critical,CA:FALSE"
+            } else if error.contains("InvalidContentType") {
+                "; what answers there may speak HTTP: http:// in the URL reaches it"
             } else {
                 ""
             };

@@ -135,9 +135,12 @@ async fn the_commands_reach_a_listener_with_tls_by_the_authority_that_they_are_t
     let elsewhere = daemon.url.replace("http://", "https://");
     let (code, _, errors) = command(&daemon, &["health", "--url", &elsewhere], &given);
     assert!(code == 3 && errors.contains("not valid for name"), "{code}: {errors}");
-    // Plain HTTP is hung up on.
+    // Plain HTTP is hung up on, and the other way round, each with a word on what it may be.
     let (code, _, errors) = command(&daemon, &["health", "--url", &daemon.url], &[]);
-    assert!(code != 0, "{errors}");
+    assert!(code == 1 && errors.contains("https:// in the URL reaches it"), "{code}: {errors}");
+    let plain = world.daemon("scheduler").ready().await;
+    let (code, _, errors) = command(&plain, &["health"], &given);
+    assert!(code == 3 && errors.contains("http:// in the URL reaches it"), "{code}: {errors}");
     assert_eq!(daemon.logged("panicked"), 0);
     assert_eq!(daemon.logged("can be read or written by others"), 0, "openssl makes keys that only their owner reads");
 }
