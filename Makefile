@@ -62,5 +62,5 @@ docs: ## Build the documentation of the code, target/doc/taskrunnerx
 	cargo doc --no-deps --locked
 
 .PHONY: reference
-reference: ## Write docs/reference anew, from the code
+reference: ## Write docs/reference, the dashboard and the alerts anew, from the code
 	UPDATE=1 cargo test --locked --test it reference::

@@ -1,4 +1,5 @@
-//! `docs/reference/`: made from the code, and compared with it. `make reference` writes it anew.
+//! `docs/reference/`, and what `deploy/` has of the binary: made from the code, and compared with it. `make reference`
+//! writes it anew.
 
 mod answers;
 
@@ -8,18 +9,23 @@ use std::fmt::Write as _;
 use taskrunnerx::telemetry::Metrics;
 use taskrunnerx::{api, config};
 
-/// The page as it is to be; with `UPDATE` in the environment it is written.
+/// A page of the reference as it is to be.
 fn is_current(name: &str, page: &str) {
-    let path = root().join("docs/reference").join(name);
+    is_made(&format!("docs/reference/{name}"), page);
+}
+
+/// A file as it is to be; with `UPDATE` in the environment it is written.
+fn is_made(name: &str, page: &str) {
+    let path = root().join(name);
     if std::env::var_os("UPDATE").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, page).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     for (line, (found, made)) in found.lines().chain([""]).zip(page.lines().chain([""])).enumerate() {
-        assert_eq!(found, made, "docs/reference/{name}:{} is old: make reference", line + 1);
+        assert_eq!(found, made, "{name}:{} is old: make reference", line + 1);
     }
-    assert_eq!(found, page, "docs/reference/{name} is old: make reference");
+    assert_eq!(found, page, "{name} is old: make reference");
 }
 
 /// In a table's cell.
@@ -45,6 +51,17 @@ fn default(text: &str) -> String {
         Some(words) => words.to_owned(),
         None if text.is_empty() => "empty".to_owned(),
         None => code(text),
+    }
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_of_the_composition_are_those_of_the_binary() {
+    for (command, file) in
+        [("grafana", "deploy/grafana/dashboards/taskrunnerx.json"), ("alerts", "deploy/prometheus/alerts.yml")]
+    {
+        let (code, printed, errors) = DaemonBuilder::new(&["ops", command]).output();
+        assert_eq!((code, &*errors), (0, ""), "{command}");
+        is_made(file, &printed);
     }
 }
 
