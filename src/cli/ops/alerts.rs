@@ -5,9 +5,10 @@
 use super::query::{Scope, Series};
 use crate::store::StoreError;
 use crate::stream::StreamError;
+use crate::task::schedule::Outcome as Fire;
 use crate::task::{Reason, Status};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::label::{KIND, OUTCOME, QUEUE, ROUTE, STATUS};
+use crate::telemetry::metrics::label::{KIND, OUTCOME, QUEUE, ROUTE, SCHEDULE, STATUS};
 
 /// How soon somebody must look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,6 +141,8 @@ fn lateness(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
     let ends = finished.clone().with_any(OUTCOME, &ended()).increase("15m");
     let (failures, ends) = (finished.sum_by(QUEUE, &failures), finished.sum_by(QUEUE, &ends));
     let oldest = scope.series(&metrics.queue_oldest);
+    let fires =
+        scope.series(&metrics.schedule_fires).with_any(OUTCOME, &[Fire::Refused.as_str(), Fire::Failed.as_str()]);
     vec![
         Alert {
             name: "TaskRunnerXQueueAge",
@@ -164,6 +167,14 @@ fn lateness(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
             severity: Severity::Warning,
             summary: "A schedule is overdue by {{ $value | humanizeDuration }}",
             description: "Schedulers live, and the next instant of a schedule is in no ledger a minute after it has come.",
+        },
+        Alert {
+            name: "TaskRunnerXScheduleNotFired",
+            expr: format!("{} > 0", fires.sum_by(SCHEDULE, &fires.added("15m"))),
+            hold: "0m",
+            severity: Severity::Warning,
+            summary: "Schedule {{ $labels.schedule }}: {{ $value }} instants without a task",
+            description: "Its instants come, and its task is not accepted any more or the database does not take it.",
         },
     ]
 }

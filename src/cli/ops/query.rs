@@ -102,6 +102,12 @@ impl Series {
         format!("increase({self}[{over}])")
     }
 
+    /// The same, with a series that was not there before: its first event is its beginning, and no increase.
+    /// A Prometheus that has just begun counts what was before it, too.
+    pub(super) fn added(&self, over: &str) -> String {
+        format!("(({self} unless {self} offset {over}) or {})", self.increase(over))
+    }
+
     /// This quantile of a histogram over a time, for each value of the label.
     pub(super) fn quantile(self, quantile: &str, over: &str, by: &str) -> String {
         self.knows(by);
