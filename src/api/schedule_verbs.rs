@@ -51,7 +51,7 @@ pub(super) async fn pause(
     let mut fields = body::fields(&bytes)?;
     let asked = pause_fields(&mut fields, &caller);
     body::no_faults(fields)?;
-    let row = services.tools.store.pause_schedule(Arc::clone(&name), asked).await?;
+    let row = services.firing.pause(&name, asked).await?;
     let row = row.ok_or_else(|| no_such_schedule(&name))?;
     tracing::info!(schedule = &*name, by = caller.actor(), "schedule paused");
     answer(services, &caller, HttpResponse::Ok(), &row).await

@@ -6,10 +6,11 @@
 use super::submit::{Defaults, admit, hand_over};
 use super::{Tools, cancel};
 use crate::store::StoreError;
-use crate::store::schedules::{Come, Entry, Fired, Judge, Verdict};
-use crate::task::schedule::{Definition, Outcome, Plan, Standing, Summary, plan};
+use crate::store::schedules::{Come, Entry, Fired, Judge, ScheduleRow, Verdict};
+use crate::task::schedule::{Definition, Instant, Outcome, Plan, Standing, Summary, plan};
 use crate::task::{Fault, NewTask, Submission, Task, Timestamp, When};
 use chrono::TimeDelta;
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const TOGETHER: u64 = 128;
 /// Waiting instants that are looked at in one pass.
 const WAITING: u64 = 128;
+/// Payloads of one schedule's tasks in one transaction, in bytes, about: the one that passes it is the last.
+const MAX_BYTES: usize = 4 << 20;
 /// Instants of one pass that the log names one by one; of more it says how many.
 const MAX_LINES: usize = 20;
 /// Schedules that the metrics name; further ones are `other`.
@@ -49,10 +52,10 @@ impl Firing {
             match self.tools.store.fire_waiting(WAITING, self.settle()).await {
                 Ok(settled) if settled.is_empty() => break,
                 Ok(settled) => self.follow(settled),
-                Err(error) if error.is_transient() => return Err(error),
-                // It holds up those that wait, and nobody else.
+                Err(error) if error.is_transient() && !matches!(error, StoreError::TimedOut) => return Err(error),
+                // Too much at once, or one of them is to blame.
                 Err(error) => {
-                    tracing::error!(%error, "instants that waited could not fire");
+                    self.settle_each(&error).await?;
                     break;
                 }
             }
@@ -61,9 +64,8 @@ impl Firing {
             match self.tools.store.fire_due(TOGETHER, self.judge()).await {
                 Ok(fired) if fired.is_empty() => break,
                 Ok(fired) => self.follow(fired),
+                Err(error) if error.is_transient() && !matches!(error, StoreError::TimedOut) => return Err(error),
                 // Too much at once, or one of them is to blame: alone it holds up nobody else.
-                Err(error @ StoreError::TimedOut) => self.isolate(&error).await?,
-                Err(error) if error.is_transient() => return Err(error),
                 Err(error) => self.isolate(&error).await?,
             }
         }
@@ -73,37 +75,67 @@ impl Firing {
     /// Fires what is due of one schedule.
     ///
     /// # Errors
-    /// When the database cannot be reached, or will not take it.
+    /// When the database cannot be reached.
     pub(super) async fn fire_this(&self, name: &Arc<str>) -> Result<(), StoreError> {
-        let fired = self.tools.store.fire_this(Arc::clone(name), self.judge()).await?;
-        self.follow(fired.into_iter().collect());
-        Ok(())
+        loop {
+            match self.tools.store.fire_this(Arc::clone(name), self.judge()).await {
+                Ok(None) => return Ok(()),
+                // There may be more than one transaction takes.
+                Ok(Some(fired)) => self.follow(vec![fired]),
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => return self.give_up(name, &error).await,
+            }
+        }
     }
 
     /// Each of the schedules that are due alone; one that the database will not take is passed over.
     async fn isolate(&self, error: &StoreError) -> Result<(), StoreError> {
         tracing::warn!(%error, "some schedules could not fire together; each is tried alone");
         for _ in 0..TOGETHER {
-            // The one to blame is the one that was judged, and not whichever is the most overdue by then.
-            let judged: Arc<Mutex<Option<Arc<str>>>> = Arc::default();
-            let (judge, seen) = (self.judge(), Arc::clone(&judged));
-            let noting: Judge = Arc::new(move |come, now| {
-                *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&come.row.name));
-                judge(come, now)
-            });
-            match self.tools.store.fire_due(1, noting).await {
+            let judged = Judged::default();
+            match self.tools.store.fire_due(1, judged.noting(self.judge())).await {
                 Ok(fired) if fired.is_empty() => return Ok(()),
                 Ok(fired) => self.follow(fired),
+                // What one transaction takes is bounded: whoever is late alone is so because of the database.
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => {
-                    let name = judged.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    let Some(name) = name else { return Err(error) };
-                    tracing::error!(schedule = &*name, %error, "a schedule could not fire");
-                    let failed = self.tools.store.fire_this(name, give_up()).await?;
-                    self.follow(failed.into_iter().collect());
+                    let Some(name) = judged.name() else { return Err(error) };
+                    self.give_up(&name, &error).await?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The same of the instants that wait.
+    async fn settle_each(&self, error: &StoreError) -> Result<(), StoreError> {
+        tracing::warn!(%error, "some instants that waited could not fire together; each is tried alone");
+        let mut blamed: Option<Arc<str>> = None;
+        for _ in 0..WAITING {
+            let judged = Judged::default();
+            let judge = match blamed.take() {
+                Some(name) => self.fail(name),
+                None => self.settle(),
+            };
+            match self.tools.store.fire_waiting(1, judged.noting(judge)).await {
+                Ok(settled) if settled.is_empty() => return Ok(()),
+                Ok(settled) => self.follow(settled),
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => {
+                    let Some(name) = judged.name() else { return Err(error) };
+                    tracing::error!(schedule = &*name, %error, "an instant that waited could not fire");
+                    blamed = Some(name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What has come of a schedule that the database will not take has failed.
+    async fn give_up(&self, name: &Arc<str>, error: &StoreError) -> Result<(), StoreError> {
+        tracing::error!(schedule = &**name, %error, "a schedule could not fire");
+        let failed = self.tools.store.fire_this(Arc::clone(name), give_up()).await?;
+        self.follow(failed.into_iter().collect());
         Ok(())
     }
 
@@ -139,13 +171,20 @@ impl Firing {
             busy: come.busy || row.waiting.is_some(),
             waiting: row.waiting.is_some(),
         };
-        let Plan { summary, instants, next, cancels } = plan(&definition, standing);
-        let summary = summary.map(entry);
-        let judged = instants.into_iter().map(|instant| {
-            let (outcome, task) = self.with_task(&row.name, &definition, &submission, instant.at, instant.outcome);
-            Entry { at: instant.at, outcome, instants: 1, since: None, task }
-        });
-        let entries: Vec<Entry> = summary.into_iter().chain(judged).collect();
+        let Plan { summary, instants, mut next, cancels } = plan(&definition, standing);
+        let mut entries: Vec<Entry> = summary.into_iter().map(entry).collect();
+        let template = OnceCell::new();
+        let mut bytes = 0;
+        for Instant { at, outcome } in instants {
+            // What is left is due, and comes next.
+            if bytes >= MAX_BYTES {
+                next = Some(at);
+                break;
+            }
+            let entry = self.entry(row, &template, &definition, &submission, at, outcome);
+            bytes += entry.task.as_ref().map_or(0, |task| task.payload.len());
+            entries.push(entry);
+        }
         // One that was refused has not fired, and does not end the schedule: what comes next is looked at.
         let refused = entries.iter().any(|entry| entry.outcome == Outcome::Refused);
         let next = next.or_else(|| definition.next_after(now).filter(|_| refused));
@@ -161,31 +200,50 @@ impl Firing {
             else {
                 return Verdict::default();
             };
-            let (outcome, task) = firing.with_task(&come.row.name, &read.definition, &read.task, at, Outcome::Fired);
-            Verdict { entries: vec![Entry { at, outcome, instants: 1, since: None, task }], ..Verdict::default() }
+            let template = OnceCell::new();
+            let entry = firing.entry(&come.row, &template, &read.definition, &read.task, at, Outcome::Fired);
+            Verdict { entries: vec![entry], ..Verdict::default() }
         })
     }
 
-    /// The outcome with what is submitted, where it submits.
-    fn with_task(
+    /// The judge of one instant that waited and that the database will not take; of others as ever.
+    fn fail(&self, name: Arc<str>) -> Judge {
+        let settle = self.settle();
+        Arc::new(move |come, now| match come.row.waiting {
+            Some(at) if come.row.name == name => {
+                let failed = Entry { at, outcome: Outcome::Failed, instants: 1, since: None, task: None };
+                Verdict { entries: vec![failed], ..Verdict::default() }
+            }
+            _ => settle(come, now),
+        })
+    }
+
+    /// An instant with what is submitted, where it submits. The task is admitted once for all instants of a schedule.
+    fn entry(
         &self,
-        name: &Arc<str>,
+        row: &ScheduleRow,
+        template: &OnceCell<Option<NewTask>>,
         definition: &Definition,
         submission: &Submission,
         at: Timestamp,
         outcome: Outcome,
-    ) -> (Outcome, Option<NewTask>) {
+    ) -> Entry {
+        let without = |outcome| Entry { at, outcome, instants: 1, since: None, task: None };
         if !outcome.submits() {
-            return (outcome, None);
+            return without(outcome);
         }
-        match self.task_for(name, definition, submission, at) {
-            Ok(task) => (outcome, Some(task)),
+        let admitted = || match self.template(&row.name, submission) {
+            Ok(task) => Some(task),
             Err(faults) => {
                 let why: Vec<String> =
                     faults.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
-                tracing::error!(schedule = &**name, fire_at = %at, why = why.join("; "), "a schedule's task was refused");
-                (Outcome::Refused, None)
+                tracing::error!(schedule = &*row.name, fire_at = %at, why = why.join("; "), "a schedule's task was refused");
+                None
             }
+        };
+        match template.get_or_init(admitted) {
+            Some(template) => Entry { task: Some(at_instant(template.clone(), definition, at)), ..without(outcome) },
+            None => without(Outcome::Refused),
         }
     }
 
@@ -197,14 +255,15 @@ impl Firing {
         submission: &Submission,
         at: Timestamp,
     ) -> Result<NewTask, Vec<Fault>> {
+        Ok(at_instant(self.template(name, submission)?, definition, at))
+    }
+
+    /// A schedule's task, as the registry admits it.
+    fn template(&self, name: &Arc<str>, submission: &Submission) -> Result<NewTask, Vec<Fault>> {
         let mut task = admit(submission.clone(), &self.tools.registry, &self.defaults)?;
         task.schedule = Some(Arc::clone(name));
         // Its ledger row makes a fire count once; it holds no key.
         task.unique = None;
-        let delay = definition.delay(name, at);
-        if !delay.is_zero() {
-            task.when = When::At(at + TimeDelta::from_std(delay).unwrap_or_default());
-        }
         Ok(task)
     }
 
@@ -260,6 +319,34 @@ impl Firing {
             "other"
         }
     }
+}
+
+/// Whom a judge has judged last: where the database will not take it, the one to blame, and not whichever is the most
+/// overdue by then.
+#[derive(Default)]
+struct Judged(Arc<Mutex<Option<Arc<str>>>>);
+
+impl Judged {
+    fn noting(&self, judge: Judge) -> Judge {
+        let seen = Arc::clone(&self.0);
+        Arc::new(move |come, now| {
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&come.row.name));
+            judge(come, now)
+        })
+    }
+
+    fn name(&self) -> Option<Arc<str>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Later than the instant by its jitter.
+fn at_instant(mut task: NewTask, definition: &Definition, at: Timestamp) -> NewTask {
+    let delay = task.schedule.as_deref().map(|name| definition.delay(name, at)).unwrap_or_default();
+    if !delay.is_zero() {
+        task.when = When::At(at + TimeDelta::from_std(delay).unwrap_or_default());
+    }
+    task
 }
 
 /// A row that stands for several instants: a microsecond after the last of them, where no instant is.

@@ -3,6 +3,7 @@
 use super::fire::Firing;
 use super::submit::DEFAULT_QUEUE;
 use crate::store::StoreError;
+use crate::store::queues::NewPause;
 use crate::store::schedules::{BY_CONFIG, BackfillTask, Defined, NewSchedule, ScheduleRow};
 use crate::task::schedule::{Definition, Read};
 use crate::task::{Fault, Submission, Task, Timestamp};
@@ -82,6 +83,16 @@ impl Firing {
             }
         }
         Err(StoreError::Contended("the schedule is due again and again".to_owned()).into())
+    }
+
+    /// Pauses a schedule. What has come by then is put into the ledger first, as what came before the pause. None: there
+    /// is no such schedule.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn pause(&self, name: &Arc<str>, pause: NewPause) -> Result<Option<ScheduleRow>, StoreError> {
+        self.fire_this(name).await?;
+        self.tools.store.pause_schedule(Arc::clone(name), pause).await
     }
 
     /// Ends a schedule's pause. What has come by then is put into the ledger first, as what came during a pause. None:

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 /// Longest sleep: a schedule that another process added or changed is seen after it, and an instant that waited for a
 /// task which has ended.
 const POLL: Duration = Duration::from_secs(1);
-/// Shortest sleep.
+/// Shortest sleep while something is due that others are at.
 const LEAST: Duration = Duration::from_millis(20);
 /// Wait after a failed look.
 const RETRY_WAIT: Duration = Duration::from_millis(500);

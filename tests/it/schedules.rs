@@ -3,6 +3,7 @@
 mod definition;
 mod outage;
 mod outcomes;
+mod refused;
 mod scale;
 #[path = "../chaos/skew.rs"]
 mod skew;

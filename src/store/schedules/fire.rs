@@ -42,6 +42,9 @@ const SETTLE: &str = "UPDATE schedule_fires SET outcome = ?, task_id = ?, record
      WHERE schedule = ? AND fire_at = ? AND outcome = 'waiting'";
 /// Rows of the ledger that one transaction writes, about: a schedule is judged whole.
 const MAX_ENTRIES: usize = 4096;
+/// And bytes of their tasks' payloads, about: one statement has them all, and is less than the 16 MiB that MySQL and
+/// MariaDB take unless they are told otherwise.
+const MAX_BYTES: usize = 8 << 20;
 /// Tasks of one schedule that are looked at for failures in a row, beyond as many as it asks for: those that run.
 const MORE_ENDS: u64 = 20;
 
@@ -180,13 +183,19 @@ async fn judge_and_record(
     now: Timestamp,
     judge: &Judge,
 ) -> QueryResult<Vec<Fired>> {
-    let (mut judged, mut entries) = (Vec::new(), 0);
+    let (mut judged, mut entries, mut bytes) = (Vec::new(), 0, 0);
     for come in facts(conn, rows).await? {
         let verdict = judge(&come, now);
         entries += verdict.entries.len();
+        bytes += verdict
+            .entries
+            .iter()
+            .filter_map(|entry| entry.task.as_ref())
+            .map(|task| task.payload.len())
+            .sum::<usize>();
         judged.push((come.row, verdict));
         // The others stay due, for the next transaction.
-        if entries >= MAX_ENTRIES {
+        if entries >= MAX_ENTRIES || bytes >= MAX_BYTES {
             break;
         }
     }

@@ -230,9 +230,13 @@ async fn list(
         if !filter.names.is_empty() && !filter.names.contains(&name) {
             continue;
         }
-        let Some((count, last_seen, task_ids)) = tasks_of(conn, print, &filter.queues).await? else { continue };
-        // Those of other queues are walked over too.
-        counted += if filter.queues.is_empty() { count } else { MAX_COUNT };
+        let found = tasks_of(conn, print, &filter.queues).await?;
+        // Those of other queues are walked over too, also where there are no others.
+        counted += match &found {
+            Some((count, ..)) if filter.queues.is_empty() => *count,
+            _ => MAX_COUNT,
+        };
+        let Some((count, last_seen, task_ids)) = found else { continue };
         groups.push(FailureGroup {
             fingerprint: Fingerprint(print),
             name,
