@@ -7,7 +7,7 @@ use super::problem::Problem;
 use super::task_json::{Id, Time};
 use super::{Services, State};
 use crate::store::tasks::{FailureGroup, GroupFilter, GroupPlace, MAX_COUNT};
-use crate::task::{Fingerprint, Timestamp, fingerprint, name};
+use crate::task::{Fingerprint, fingerprint, name, submission};
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 
@@ -136,14 +136,14 @@ fn cursor_of(GroupPlace { first_seen, fingerprint }: GroupPlace) -> String {
 fn place(text: &str) -> Option<GroupPlace> {
     let (micros, fingerprint) = text.strip_prefix(CURSOR_PREFIX)?.split_once('.')?;
     // Within what the database can compare with.
-    let micros = micros.parse().ok().filter(|micros| (0..8_835_000_000_000_000).contains(micros))?;
-    let first_seen = Timestamp::from_timestamp_micros(micros)?;
+    let first_seen = submission::instant_of_micros(micros.parse().ok()?)?;
     Some(GroupPlace { first_seen, fingerprint: fingerprint.parse::<Fingerprint>().ok()? })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::Timestamp;
 
     fn pairs(text: &[(&str, &str)]) -> Vec<(String, String)> {
         text.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()

@@ -2,7 +2,7 @@
 
 use super::problem::Problem;
 use crate::task::fields::got;
-use crate::task::{Fault, Status, Timestamp, name};
+use crate::task::{Fault, Status, Timestamp, name, submission};
 use actix_web::web::Query;
 use chrono::{DateTime, Utc};
 use std::fmt::Display;
@@ -73,7 +73,7 @@ pub(super) fn instant(value: &str) -> Result<Timestamp, String> {
     DateTime::parse_from_rfc3339(value)
         .map(|at| at.with_timezone(&Utc))
         .ok()
-        .filter(|at| (0..8_835_000_000).contains(&at.timestamp()))
+        .filter(|at| submission::SECONDS.contains(&at.timestamp()))
         .ok_or_else(|| got(&name::quoted(value), takes))
 }
 

@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::schedule_json::FireJson;
 use super::schedules::{DEFAULT_LIMIT, MAX_LIMIT, no_such_schedule, parse_name, refused, visible};
 use super::task_json::Time;
-use crate::task::Timestamp;
+use crate::task::{Timestamp, submission};
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 use std::sync::Arc;
@@ -108,7 +108,5 @@ pub(super) async fn next(
 
 /// The instant that a cursor names, within what the database can compare with.
 fn place(text: &str) -> Option<Timestamp> {
-    let micros =
-        text.strip_prefix(PREFIX)?.parse().ok().filter(|micros| (0..8_835_000_000_000_000).contains(micros))?;
-    Timestamp::from_timestamp_micros(micros)
+    submission::instant_of_micros(text.strip_prefix(PREFIX)?.parse().ok()?)
 }

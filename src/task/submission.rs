@@ -99,9 +99,16 @@ pub fn instant(text: &str) -> Result<Timestamp, String> {
     const TAKES: &str = "a time as in RFC 3339, such as \"2030-01-31T12:00:00Z\", before the year 2250";
     let value: String = serde_json::from_str(text).map_err(|_| got(text, TAKES))?;
     let instant = DateTime::parse_from_rfc3339(&value).map_err(|_| got(text, TAKES))?.with_timezone(&Utc);
-    // The column holds years from 1000, the index years before 2255.
-    let range = 0..8_835_000_000;
-    if range.contains(&instant.timestamp()) { Ok(instant) } else { Err(got(text, TAKES)) }
+    if SECONDS.contains(&instant.timestamp()) { Ok(instant) } else { Err(got(text, TAKES)) }
+}
+
+/// Seconds since 1970 that an instant may have: the column holds years from 1000, the index years before 2255.
+pub const SECONDS: std::ops::Range<i64> = 0..8_835_000_000;
+
+/// An instant by its microseconds since 1970, within what [`SECONDS`] says.
+#[must_use]
+pub fn instant_of_micros(micros: i64) -> Option<Timestamp> {
+    Timestamp::from_timestamp_micros(micros).filter(|at| SECONDS.contains(&at.timestamp()))
 }
 
 /// A duration as a string or a number of seconds.
