@@ -3,6 +3,10 @@
 # Safe to repeat: what is there stays.
 set -eu
 cd "$(dirname "$0")"
+# Prometheus and Grafana read these as users of their own, whatever the umask was of whoever cloned them.
+for folder in prometheus grafana; do
+    [ ! -d "$folder" ] || chmod -R a+rX "$folder"
+done
 mkdir -p -m 0700 secrets
 cd secrets
 

@@ -33,10 +33,11 @@ pub mod label {
     pub const ROUTE: &str = "route";
     pub const SCHEDULE: &str = "schedule";
     pub const STATUS: &str = "status";
+    pub const ROLE: &str = "role";
     pub const VERSION: &str = "version";
 }
 
-use label::{KIND, METHOD, NAME, OP, OUTCOME, QUEUE, ROUTE, SCHEDULE, STATUS, VERSION};
+use label::{KIND, METHOD, NAME, OP, OUTCOME, QUEUE, ROLE, ROUTE, SCHEDULE, STATUS, VERSION};
 
 /// The process's own metrics, which have no prefix: those that the dashboard shows.
 pub mod process {
@@ -64,6 +65,7 @@ pub struct Metrics {
     registry: Registry,
     described: Arc<[Described]>,
     pub build: IntGaugeVec,
+    pub roles: IntGaugeVec,
     pub tasks_submitted: IntCounterVec,
     pub tasks_finished: IntCounterVec,
     pub task_wait: HistogramVec,
@@ -133,6 +135,10 @@ impl Metrics {
             &[VERSION],
         ))?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let roles = m.keep(IntGaugeVec::new(
+            Opts::new("role_info", "1 for each role of this process: api, worker, scheduler (all roles)"),
+            &[ROLE],
+        ))?;
         Ok(Self {
             tasks_submitted: m.counters(
                 "tasks_submitted_total",
@@ -246,9 +252,10 @@ impl Metrics {
             )?,
             tls_not_after: m.keep(prometheus::Gauge::new(
                 "tls_not_after_timestamp_seconds",
-                "When the certificate of this process's listener expires; 0: it has none (all roles)",
+                "When the certificate of this process's listener expires; 0: it has none, or one whose end cannot be read (all roles)",
             ))?,
             build,
+            roles,
             described: m.described.take().into(),
             registry,
         })

@@ -224,6 +224,22 @@ fn the_secrets_are_made_once_and_the_folder_is_its_owners() {
 }
 
 #[test]
+fn a_key_that_nobody_has_put_in_is_refused() {
+    for path in ["deploy/kubernetes/secret.yaml", "deploy/systemd/environment"] {
+        let text = std::fs::read_to_string(root().join(path)).unwrap();
+        let key = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("api_key: ").or(line.strip_prefix("TASKRUNNERX_API_KEY=")));
+        assert_eq!(key, Some(setups::PLACEHOLDER), "{path}");
+    }
+    let mut config = DaemonBuilder::new(&["config"]);
+    config.env("DATABASE_URL", "mysql://h/d").env("REDIS_URL", "redis://h");
+    config.env("TASKRUNNERX_API_KEY", setups::PLACEHOLDER);
+    let (code, _, errors) = config.output();
+    assert!(code == 2 && errors.contains("api_key"), "{code}: {errors}");
+}
+
+#[test]
 fn the_proxy_lets_through_what_the_daemon_takes() {
     let nginx = std::fs::read_to_string(root().join("deploy/nginx.conf")).unwrap();
     let value = |name: &str| {
@@ -233,6 +249,8 @@ fn the_proxy_lets_through_what_the_daemon_takes() {
     let mebibytes: u64 = value("client_max_body_size").strip_suffix('m').unwrap().parse().unwrap();
     assert!(mebibytes > 16, "limits.bulk_body, whose refusal is the daemon's");
     assert!(duration::parse(&value("proxy_read_timeout")).unwrap() > Duration::from_secs(60), "the longest wait");
+    // The daemon's 503 is for the client, and no reason to leave the daemon out.
+    assert_eq!(value("proxy_next_upstream"), "error timeout");
     // The daemon keeps an idle connection for 120 s.
     assert!(duration::parse(&value("keepalive_timeout")).unwrap() < Duration::from_secs(120));
     assert!(nginx.contains("proxy_buffering off;") && nginx.contains("^/api/(events|tasks/[^/]+/events)$"));

@@ -220,7 +220,7 @@ async fn a_start_that_cannot_be_says_why() {
     builder.arg(&taken.local_addr().unwrap().to_string());
     builder.env("DATABASE_URL", &world.database_url).env("REDIS_URL", &world.redis_url);
     let (code, _, error) = builder.output();
-    assert_eq!(code, 2, "{error}");
+    assert_eq!(code, 1, "{error}");
     assert!(error.contains("cannot be bound") && error.contains("--bind"), "{error}");
 
     // What needs the task types is checked with them, all at once; `config` says the same.

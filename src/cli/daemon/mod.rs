@@ -63,9 +63,10 @@ impl DaemonError {
             | DaemonError::SetUp(_)
             | DaemonError::Tls(_)
             | DaemonError::Open(_)
-            | DaemonError::Bind(..)
             | DaemonError::Stream(_) => super::EXIT_USAGE,
-            DaemonError::Migrate(_)
+            // An address that is taken, or not there yet, may be free the next time.
+            DaemonError::Bind(..)
+            | DaemonError::Migrate(_)
             | DaemonError::Store(_)
             | DaemonError::Metrics(_)
             | DaemonError::ServiceEnded(..) => 1,
@@ -132,6 +133,9 @@ pub async fn run(
         .map_err(|error| DaemonError::Bind(config.bind, error))?;
     let address = addresses.first().copied().unwrap_or(config.bind);
     tracing::info!(%address, tls = certificate.is_some(), roles = assemble::role_names(&config.roles).join(","), version = env!("CARGO_PKG_VERSION"), "listening");
+    for role in assemble::role_names(&config.roles) {
+        metrics.roles.with_label_values(&[role]).set(1);
+    }
     let _watchdog = notify::Watchdog::start();
     notify::waiting();
     let mut running = Running::new(server);

@@ -8,7 +8,7 @@ use crate::stream::StreamError;
 use crate::task::schedule::Outcome as Fire;
 use crate::task::{Reason, Status};
 use crate::telemetry::Metrics;
-use crate::telemetry::metrics::label::{KIND, OUTCOME, QUEUE, ROUTE, SCHEDULE, STATUS};
+use crate::telemetry::metrics::label::{KIND, OUTCOME, QUEUE, ROLE, ROUTE, SCHEDULE, STATUS};
 
 /// How soon somebody must look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,14 @@ fn liveness(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
             description: "Nothing is accepted and nothing runs, or Prometheus cannot reach any of the processes.",
         },
         Alert {
+            name: "TaskRunnerXNoApi",
+            expr: format!("absent({})", scope.series(&metrics.roles).with(ROLE, "api")),
+            hold: "2m",
+            severity: Severity::Critical,
+            summary: "No process with the role api answers Prometheus",
+            description: "Nothing is accepted, or Prometheus cannot reach the processes that accept. What was accepted goes on.",
+        },
+        Alert {
             name: "TaskRunnerXNoWorker",
             expr: format!("max({workers}) == 0"),
             hold: "1m",
@@ -128,7 +136,7 @@ fn liveness(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
             expr: format!("time() - max({}) > 60", scope.series(&metrics.scheduler_last_pass)),
             hold: "2m",
             severity: Severity::Critical,
-            summary: "No scheduler has looked for what is due for {{ $value | humanizeDuration }}",
+            summary: "No scheduler has looked for what is due for over a minute",
             description: "No schedule fires and nothing is purged. What comes due meanwhile is caught up with as each schedule says.",
         },
     ]
@@ -205,7 +213,7 @@ fn repairs(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
         Alert {
             name: "TaskRunnerXTasksRedispatched",
             expr: format!("{moved} > 0.1 * sum({}) and {moved} > 100", starts.increase("10m")),
-            hold: "10m",
+            hold: "15m",
             severity: Severity::Warning,
             summary: "{{ $value | humanize }} tasks within 10 minutes were put back into the backlog",
             description: "More than a tenth of what starts had to be dispatched again: Redis loses its contents, or workers read more than they can start.",

@@ -105,7 +105,8 @@ impl Series {
     /// The same, with a series that was not there before: its first event is its beginning, and no increase.
     /// A Prometheus that has just begun counts what was before it, too.
     pub(super) fn added(&self, over: &str) -> String {
-        format!("(({self} unless {self} offset {over}) or {})", self.increase(over))
+        // Of ten minutes: a series that a failed scrape has interrupted was there.
+        format!("(({self} unless last_over_time({self}[10m] offset {over})) or {})", self.increase(over))
     }
 
     /// This quantile of a histogram over a time, for each value of the label.

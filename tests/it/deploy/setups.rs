@@ -78,6 +78,9 @@ pub(super) fn instructions(name: &str) -> Vec<String> {
     given.collect()
 }
 
+/// What stands for a key until there is one.
+pub(super) const PLACEHOLDER: &str = "CHANGE-ME";
+
 /// Every one. `secrets`: where `deploy/secrets.sh` has made its files.
 pub(super) fn set_ups(secrets: &Path) -> Vec<SetUp> {
     let mut found = Vec::new();
@@ -148,7 +151,7 @@ fn kubernetes() -> Vec<SetUp> {
             let from = &variable["valueFrom"]["secretKeyRef"];
             assert_eq!(from["name"], secret["metadata"]["name"], "{name}");
             let value = secret["stringData"][from["key"].as_str().unwrap()].as_str();
-            (variable["name"].as_str().unwrap().to_owned(), value.unwrap().to_owned())
+            (variable["name"].as_str().unwrap().to_owned(), filled_in(value.unwrap()))
         });
         let mounts = container.pointer("/volumeMounts/0/mountPath").is_some_and(|path| path == "/etc/taskrunnerx");
         let file = root().join("deploy/kubernetes/taskrunnerx.toml");
@@ -181,7 +184,7 @@ fn systemd(instance: &str) -> SetUp {
     let text = std::fs::read_to_string(root().join("deploy/systemd/environment")).unwrap();
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut environment: Vec<_> = of_unit(instance, "Environment").iter().map(|line| pair(line)).collect();
-    environment.extend(lines.map(pair));
+    environment.extend(lines.map(pair).map(|(name, value)| (name, filled_in(&value))));
     SetUp {
         name: format!("taskrunnerx@{instance}.service"),
         arguments: arguments.collect(),
@@ -189,6 +192,11 @@ fn systemd(instance: &str) -> SetUp {
         file: None,
         grace: Some(duration::parse(&only("TimeoutStopSec")).unwrap()),
     }
+}
+
+/// The key that somebody has put in, for the placeholder, which is none: `a_key_that_nobody_has_put_in_is_refused`.
+fn filled_in(value: &str) -> String {
+    if value == PLACEHOLDER { "0123456789abcdef".to_owned() } else { value.to_owned() }
 }
 
 /// A folder with what `deploy/secrets.sh` makes.
