@@ -69,6 +69,19 @@ async fn what_came_during_an_outage_is_in_the_ledger_by_each_schedules_rule() {
 }
 
 #[tokio::test]
+async fn what_came_before_a_pause_is_caught_up_as_if_there_were_none() {
+    let world = World::new().await;
+    let api = world.daemon("api").ready().await;
+    put(&api, "late", json!({"every": "10m", "misfire": "all", "task": {"name": "noop"}})).await;
+    let mut sql = world.sql().await;
+    sql.query_drop("UPDATE schedules SET next_fire_at = next_fire_at - INTERVAL 1 HOUR").await.unwrap();
+    assert_eq!(api.post("/api/schedules/late/pause", &json!({})).await.0, 200);
+    let rows = ledger(&api, "late").await;
+    assert_eq!(outcomes(&rows), ["caught_up"; 6], "{rows:#?}");
+    assert!(schedule(&api, "late").await["pause"].is_object());
+}
+
+#[tokio::test]
 async fn an_outage_of_a_year_of_seconds_is_a_bounded_number_of_rows() {
     let world = World::new().await;
     let api = world.daemon("api").ready().await;
