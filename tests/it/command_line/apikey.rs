@@ -52,7 +52,7 @@ async fn the_first_key_is_made_on_an_empty_database_and_opens_it_to_itself_alone
     assert!(errors.contains("a key of the scope read; this one has submit"), "{errors}");
     let (code, text, errors) = with(key, &api, &["tasks", "cancel", accepted, id]).await;
     assert_eq!((code, &*text), (1, ""), "{errors}");
-    assert!(errors.contains("scope operate") && errors.contains("2 of 2 tasks not done"), "{errors}");
+    assert!(errors.contains("scope operate") && errors.contains("2 of 2 tasks refused"), "{errors}");
 
     let (code, second, errors) = on(&world, &["rotate", id, "--overlap", "1h"]).await;
     assert_eq!(code, 0, "{errors}");
