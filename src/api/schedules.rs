@@ -159,7 +159,8 @@ pub(super) async fn put(
         "config" => Err("is for the configuration's own; takes another word".to_owned()),
         word => name::check(word, MAX_MANAGER).map_err(|fault| fault.to_string()),
     });
-    let read = schedule::read(&mut fields, services.max_payload);
+    let admits = |task: &Submission| services.firing.faults(&name, task);
+    let read = schedule::read_admitted(&mut fields, services.max_payload, admits);
     let found = fields.finish();
     let Some(read) = read.filter(|_| found.is_empty()) else { return Err(Problem::invalid(found)) };
     let outside = caller.outside(&services.firing.queue_of(&read.task), &read.task.name, "/task");

@@ -258,6 +258,12 @@ impl Firing {
         Ok(at_instant(self.template(name, submission)?, definition, at))
     }
 
+    /// What is wrong with a schedule's task beside its own words: a type that nobody knows, say.
+    #[must_use]
+    pub fn faults(&self, name: &Arc<str>, submission: &Submission) -> Vec<Fault> {
+        self.template(name, submission).err().unwrap_or_default()
+    }
+
     /// A schedule's task, as the registry admits it.
     fn template(&self, name: &Arc<str>, submission: &Submission) -> Result<NewTask, Vec<Fault>> {
         let mut task = admit(submission.clone(), &self.tools.registry, &self.defaults)?;

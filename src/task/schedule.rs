@@ -16,7 +16,7 @@ mod read;
 mod tests;
 
 pub use plan::{Instant, Outcome, Plan, Standing, Summary, plan};
-pub use read::{Read, read};
+pub use read::{Read, read, read_admitted};
 
 use super::Timestamp;
 use super::cron::Cron;

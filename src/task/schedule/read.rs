@@ -26,6 +26,15 @@ pub struct Read {
 ///
 /// `max_payload`: in bytes, of the task's payload.
 pub fn read(fields: &mut Fields<'_>, max_payload: usize) -> Option<Read> {
+    read_admitted(fields, max_payload, |_| Vec::new())
+}
+
+/// The same, with what else is wrong with the task: `admits` says it, as of the task alone.
+pub fn read_admitted(
+    fields: &mut Fields<'_>,
+    max_payload: usize,
+    admits: impl Fn(&Submission) -> Vec<Fault>,
+) -> Option<Read> {
     let starts_at = fields.take("starts_at", instant);
     let ends_at = fields.take("ends_at", instant);
     if let (Some(starts_at), Some(ends_at)) = (starts_at, ends_at)
@@ -34,7 +43,7 @@ pub fn read(fields: &mut Fields<'_>, max_payload: usize) -> Option<Read> {
         fields.fault("/ends_at", "is not after starts_at; nothing would ever be due");
     }
     let rhythm = rhythm(fields, starts_at);
-    let task = task(fields, max_payload);
+    let task = task(fields, max_payload, admits);
     let short = |most| move |text: &str| bounded(text, Duration::ZERO, most);
     let misfire = fields.take("misfire", |text| word(text, Misfire::ALL, Misfire::as_str));
     let catch_up = fields.take("catch_up", short(MAX_CATCH_UP));
@@ -114,7 +123,11 @@ fn rhythm(fields: &mut Fields<'_>, starts_at: Option<Timestamp>) -> Option<Rhyth
 }
 
 /// The task as it stands, and as it was read.
-fn task(fields: &mut Fields<'_>, max_payload: usize) -> Option<(String, Submission)> {
+fn task(
+    fields: &mut Fields<'_>,
+    max_payload: usize,
+    admits: impl Fn(&Submission) -> Vec<Fault>,
+) -> Option<(String, Submission)> {
     let Some(text) = fields.raw("task") else {
         fields.fault("/task", "is missing; takes an object as for POST /api/tasks: name, payload, queue and so on");
         return None;
@@ -129,6 +142,10 @@ fn task(fields: &mut Fields<'_>, max_payload: usize) -> Option<(String, Submissi
     if submission.when.is_some() {
         let pointer = if matches!(submission.when, Some(When::At(_))) { "/run_at" } else { "/delay" };
         faults.push(Fault::at(pointer, NOT_HERE));
+    }
+    // A name that could not be read has its fault already.
+    if !submission.name.is_empty() {
+        faults.extend(admits(&submission));
     }
     if faults.is_empty() {
         return Some((text.to_owned(), submission));

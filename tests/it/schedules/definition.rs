@@ -97,6 +97,11 @@ async fn every_fault_is_said_at_once_with_its_place_and_what_would_do() {
         ],
         "{problem:#}"
     );
+    // What only the program knows of the task comes with the rest.
+    let both = refused(json!({"cron": "* * *", "task": {"name": "ecko", "priority": 1000}})).await;
+    let mut places: Vec<&str> = faults(&both).iter().map(|(pointer, _)| *pointer).collect();
+    places.sort_unstable();
+    assert_eq!(places, ["#/cron", "#/task/name", "#/task/priority"], "{both:#}");
     let said = |place: &str| found.iter().find(|(pointer, _)| *pointer == place).unwrap().1;
     assert!(said("#/timezone").contains("Europe/Berlin"), "{}", said("#/timezone"));
     assert!(
