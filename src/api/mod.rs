@@ -51,7 +51,7 @@ mod waiting;
 mod workers;
 
 pub use access::{Access, Rules};
-pub use census::count_workers;
+pub use census::count;
 pub use health::{Health, monitor};
 #[doc(hidden)]
 pub use openapi::openapi_json;

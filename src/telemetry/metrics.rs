@@ -9,6 +9,7 @@ use prometheus::{
 };
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What every name begins with.
 const PREFIX: &str = "taskrunnerx";
@@ -30,10 +31,10 @@ pub mod label {
     pub const OP: &str = "op";
     pub const OUTCOME: &str = "outcome";
     pub const QUEUE: &str = "queue";
+    pub const ROLE: &str = "role";
     pub const ROUTE: &str = "route";
     pub const SCHEDULE: &str = "schedule";
     pub const STATUS: &str = "status";
-    pub const ROLE: &str = "role";
     pub const VERSION: &str = "version";
 }
 
@@ -147,29 +148,29 @@ impl Metrics {
             )?,
             tasks_finished: m.counters(
                 "tasks_finished_total",
-                "Attempts whose outcome was recorded; outcome is completed, retried or a reason (worker)",
+                "Attempts whose outcome was recorded; outcome is completed, retried or a reason (worker; api: cancels, and attempts of workers outside)",
                 &[QUEUE, NAME, OUTCOME],
             )?,
             task_wait: m.histograms(
                 "task_wait_seconds",
-                "Time from being eligible to the start of the attempt (worker)",
+                "Time from being eligible to the start of the attempt (worker; api: of workers outside)",
                 &[QUEUE],
                 SPAN_BUCKETS,
             )?,
             task_run: m.histograms(
                 "task_run_seconds",
-                "Time a handler ran (worker)",
+                "Time a handler ran (worker; api: of workers outside)",
                 &[QUEUE, NAME],
                 SPAN_BUCKETS,
             )?,
             queue_depth: m.keep(IntGaugeVec::new(
-                Opts::new("queue_depth", "Live tasks by state (worker: the process that dispatches the queue)"),
+                Opts::new("queue_depth", "Live tasks by state (worker: the process that dispatches the queue; all roles: of a queue that nobody dispatches)"),
                 &[QUEUE, STATUS],
             ))?,
             queue_oldest: m.keep(GaugeVec::new(
                 Opts::new(
                     "queue_oldest_seconds",
-                    "How long the oldest queued task has been eligible (worker: the process that dispatches the queue)",
+                    "How long the oldest queued task has been eligible (worker: the process that dispatches the queue; all roles: of a queue that nobody dispatches)",
                 ),
                 &[QUEUE],
             ))?,
@@ -183,7 +184,7 @@ impl Metrics {
                 &[KIND],
             ))?,
             tasks_fenced: m
-                .counter("tasks_fenced_total", "Outcomes discarded because another attempt owns the task (worker)")?,
+                .counter("tasks_fenced_total", "Outcomes discarded because another attempt owns the task (worker; api: of workers outside)")?,
             tasks_rescued: m.counter(
                 "tasks_rescued_total",
                 "Tasks taken over from workers that died or lost their lease (worker)",
@@ -265,6 +266,23 @@ impl Metrics {
     #[must_use]
     pub fn described(&self) -> &[Described] {
         &self.described
+    }
+
+    /// How deep a queue is, by state, and how long its oldest queued task has been eligible.
+    pub fn show_queue(&self, queue: &str, by_status: [(&str, u64); 3], oldest: Duration) {
+        for (status, count) in by_status {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.queue_depth.with_label_values(&[queue, status]).set(count);
+        }
+        self.queue_oldest.with_label_values(&[queue]).set(oldest.as_secs_f64());
+    }
+
+    /// Another process says it from now on, or nobody: it is not there any more.
+    pub fn forget_queue(&self, queue: &str) {
+        for status in ["scheduled", "queued", "running"] {
+            let _ = self.queue_depth.remove_label_values(&[queue, status]);
+        }
+        let _ = self.queue_oldest.remove_label_values(&[queue]);
     }
 
     /// The text exposition format of everything gathered now.

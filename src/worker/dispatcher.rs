@@ -6,9 +6,9 @@
 use super::incarnation::Life;
 use crate::lifecycle::dispatch::{self, DispatchError, Sent, StartRate, window};
 use crate::store::StoreError;
-use crate::store::tasks::{Depth, Place};
+use crate::store::tasks::Place;
 use crate::stream::Opening;
-use crate::telemetry::{Episode, Metrics};
+use crate::telemetry::Episode;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -224,7 +224,7 @@ impl Dispatcher {
         self.counting = Some(tokio::spawn(async move {
             let began = Instant::now();
             match parts.tools.store.depth(Arc::clone(&queue)).await {
-                Ok(depth) => show_depth(&parts.tools.metrics, &queue, depth),
+                Ok(depth) => parts.tools.metrics.show_queue(&queue, depth.by_status(), depth.oldest()),
                 Err(error) => tracing::debug!(queue = &*queue, %error, "the queue could not be counted"),
             }
             // At most a hundredth of the time is spent on counting.
@@ -237,21 +237,8 @@ impl Dispatcher {
         if let Some(counting) = &self.counting {
             counting.abort();
         }
-        let metrics = &self.life.parts.tools.metrics;
-        for status in ["scheduled", "queued", "running"] {
-            let _ = metrics.queue_depth.remove_label_values(&[&*self.queue, status]);
-        }
-        let _ = metrics.queue_oldest.remove_label_values(&[&*self.queue]);
+        self.life.parts.tools.metrics.forget_queue(&self.queue);
     }
-}
-
-fn show_depth(metrics: &Metrics, queue: &str, depth: Depth) {
-    for (status, count) in [("scheduled", depth.scheduled), ("queued", depth.queued), ("running", depth.running)] {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        metrics.queue_depth.with_label_values(&[queue, status]).set(count);
-    }
-    let oldest = Duration::from_micros(depth.oldest_us.unwrap_or(0));
-    metrics.queue_oldest.with_label_values(&[queue]).set(oldest.as_secs_f64());
 }
 
 /// Publications are told apart by time and count: another dispatcher's never looks like ours.

@@ -1,7 +1,7 @@
 //! What `ops` prints: a dashboard and alert rules that ask for series that there are, rules that fire when they are to,
 //! and a runbook for each.
 
-use crate::harness::{DaemonBuilder, World, eventually, root};
+use crate::harness::{Daemon, DaemonBuilder, World, eventually, noop, root};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -244,4 +244,21 @@ async fn every_process_says_how_many_workers_live_and_the_scheduler_when_it_look
     eventually("another look", async || (worker.metric(last_pass).await > first).then_some(())).await;
     worker.kill();
     live(0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_nobody_dispatches_is_seen_by_who_is_left_and_by_its_dispatcher_alone_when_there_is_one() {
+    let world = World::new().await;
+    let api = world.daemon("api").ready().await;
+    api.submit(noop("lonely")).await;
+    let seen = async |daemon: &Daemon| {
+        let (_, text) = daemon.get("/metrics").await;
+        text.as_str().unwrap().contains("taskrunnerx_queue_oldest_seconds{queue=\"lonely\"}")
+    };
+    eventually("it is seen", async || seen(&api).await.then_some(())).await;
+    let queued = "taskrunnerx_queue_depth{queue=\"lonely\",status=\"queued\"}";
+    assert_eq!(api.metric(queued).await, 1.0);
+    let worker = world.daemon("worker").ready().await;
+    eventually("its dispatcher says it", async || seen(&worker).await.then_some(())).await;
+    eventually("and nobody else", async || (!seen(&api).await).then_some(())).await;
 }

@@ -102,9 +102,9 @@ impl Running {
             let (state, store, stream, stop) = (Arc::clone(state), store.clone(), stream.clone(), stop.clone());
             async move { api::monitor(&state.health, &store, &stream, stop).await }
         });
-        self.spawn("count of workers", {
+        self.spawn("census", {
             let (store, metrics, stop) = (store.clone(), metrics.clone(), stop.clone());
-            async move { api::count_workers(&store, &metrics, stop).await }
+            async move { api::count(&store, &metrics, stop).await }
         });
         let (journal, mut writers) = Keeper::start(store.clone(), metrics.clone());
         self.residents.spawn(async move {

@@ -18,6 +18,7 @@ use diesel_async::RunQueryDsl;
 use futures_util::FutureExt;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Rows that one page looks at, at most: a filter that matches nothing still answers quickly,
@@ -56,6 +57,20 @@ pub struct Depth {
     pub running: u64,
     /// Whole microseconds.
     pub oldest_us: Option<u64>,
+}
+
+impl Depth {
+    /// As the metrics name the states.
+    #[must_use]
+    pub fn by_status(&self) -> [(&'static str, u64); 3] {
+        [("scheduled", self.scheduled), ("queued", self.queued), ("running", self.running)]
+    }
+
+    /// How long the oldest queued task has been eligible; zero: there is none.
+    #[must_use]
+    pub fn oldest(&self) -> Duration {
+        Duration::from_micros(self.oldest_us.unwrap_or(0))
+    }
 }
 
 /// The lanes' counts come from the index alone; only what is in flight (bounded by the
