@@ -55,7 +55,7 @@ pub(super) struct TaskJson<'a> {
     unique_key: Option<&'a str>,
     /// The schedule that submitted it.
     schedule: Option<&'a str>,
-    /// When its cancellation was asked for, where its worker has yet to end it.
+    /// When its cancellation was asked for; it stays when the task has ended.
     cancel_requested_at: Option<Time>,
     /// After a submission: what stands in the way of the task.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -28,7 +28,7 @@ use validity::not_after;
 
 /// Between two looks at the files.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// A longer file is no certificate and no key.
+/// What lies behind is not read: no certificate and no key is so long.
 const MAX_BYTES: u64 = 1 << 20;
 /// Others than the owner and the group can read it, or the group can write it.
 const TOO_OPEN: u32 = 0o027;

@@ -187,7 +187,7 @@ impl Firing {
         }
         // One that was refused has not fired, and does not end the schedule: what comes next is looked at.
         let refused = entries.iter().any(|entry| entry.outcome == Outcome::Refused);
-        let next = next.or_else(|| definition.next_after(now).filter(|_| refused));
+        let next = if refused { next.or_else(|| definition.next_after(now)) } else { next };
         Verdict { entries, next, cancels, pause }
     }
 

@@ -2,6 +2,7 @@
 
 use super::Parts;
 use crate::store::StoreError;
+use crate::task::Timestamp;
 use crate::telemetry::Episode;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -41,8 +42,8 @@ async fn tick(parts: &Parts) -> Result<Duration, StoreError> {
     let behind = next.map_or(0.0, |next| (now - next).to_std().unwrap_or_default().as_secs_f64());
     parts.firing.tools.metrics.schedule_lag.set(behind);
     let (next, now) = parts.firing.pass().await?;
-    let seconds = Duration::from_micros(u64::try_from(now.timestamp_micros()).unwrap_or(0)).as_secs_f64();
-    parts.firing.tools.metrics.scheduler_last_pass.set(seconds);
+    let at = now.signed_duration_since(Timestamp::UNIX_EPOCH).to_std().unwrap_or_default();
+    parts.firing.tools.metrics.scheduler_last_pass.set(at.as_secs_f64());
     // What is due still is another process's, which has its row: that will have gone on soon.
     let until = next.map(|next| (next - now).to_std().ok().filter(|wait| !wait.is_zero()).unwrap_or(LEAST));
     Ok(until.unwrap_or(POLL).min(POLL))

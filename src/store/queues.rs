@@ -43,6 +43,15 @@ const PAUSE: &str = "INSERT INTO queues (name, created_at, paused_at, pause_reas
 pub(in crate::store) const RESUME: &str =
     "UPDATE queues SET paused_at = NULL, pause_reason = NULL, paused_by = NULL, resume_at = NULL WHERE name = ?";
 
+/// Makes those of these queues that are not there yet.
+pub(super) async fn ensure(conn: &mut Connection, names: &[&str]) -> QueryResult<()> {
+    for chunk in names.chunks(MAX_ROWS) {
+        let binds = padded(&chunk.iter().map(|name| Bind::Text(name)).collect::<Vec<_>>());
+        statement(ENSURE.of(chunk.len()), binds).execute(conn).await?;
+    }
+    Ok(())
+}
+
 /// A queue as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueRow {
@@ -107,14 +116,7 @@ impl Store {
         let names = Arc::new(names);
         self.run("queues", move |conn, _| {
             let names = Arc::clone(&names);
-            async move {
-                for chunk in names.chunks(MAX_ROWS) {
-                    let binds = padded(&chunk.iter().map(|name| Bind::Text(name)).collect::<Vec<_>>());
-                    statement(ENSURE.of(chunk.len()), binds).execute(conn).await?;
-                }
-                Ok(())
-            }
-            .boxed()
+            async move { ensure(conn, &names.iter().map(|name| &**name).collect::<Vec<_>>()).await }.boxed()
         })
         .await
     }

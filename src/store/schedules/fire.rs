@@ -42,8 +42,9 @@ const SETTLE: &str = "UPDATE schedule_fires SET outcome = ?, task_id = ?, record
      WHERE schedule = ? AND fire_at = ? AND outcome = 'waiting'";
 /// Rows of the ledger that one transaction writes, about: a schedule is judged whole.
 const MAX_ENTRIES: usize = 4096;
-/// And bytes of their tasks' payloads, about: one statement has them all, and is less than the 16 MiB that MySQL and
-/// MariaDB take unless they are told otherwise.
+/// And bytes of their tasks' payloads, about. The last schedule may add what one may have (`MAX_BYTES` in
+/// lifecycle/fire.rs) and a payload: a statement that had them all is still below the 16 MiB that MySQL and MariaDB take
+/// unless they are told otherwise.
 const MAX_BYTES: usize = 8 << 20;
 /// Tasks of one schedule that are looked at for failures in a row, beyond as many as it asks for: those that run.
 const MORE_ENDS: u64 = 20;

@@ -2,9 +2,10 @@
 
 use super::fire::{Entry, Fired, Verdict};
 use super::{Connection, LastFire, ScheduleRow};
+use crate::store::queues::ensure;
 use crate::store::sql::{Bind, MAX_ROWS, Texts, padded, select, split, statement};
 use crate::store::tasks::cancel::cancel;
-use crate::store::tasks::{CancelAsked, Placed, insert_rows};
+use crate::store::tasks::{CancelAsked, Placed, insert_within};
 use crate::task::schedule::Outcome;
 use crate::task::{TaskId, Timestamp};
 use chrono::NaiveDateTime;
@@ -38,7 +39,6 @@ static ADVANCE: Texts = Texts::new(|n| {
 });
 const PAUSE_ITSELF: &str = "UPDATE schedules SET paused_at = NOW(6), pause_reason = ?, paused_by = 'scheduler', \
      resume_at = NULL WHERE name = ?";
-const QUEUE: &str = "INSERT IGNORE INTO queues (name, created_at) VALUES (?, NOW(6))";
 
 /// A schedule with what was made of it, ready to be written.
 struct Written {
@@ -202,9 +202,7 @@ async fn advance(conn: &mut Connection, written: &[Written]) -> QueryResult<()> 
 
 /// Tasks, in few statements, and the queues that they name: workers serve the queues that the table has.
 pub(super) async fn insert_with_queues(conn: &mut Connection, placed: &[&Placed]) -> QueryResult<()> {
-    let queues: BTreeSet<&Arc<str>> = placed.iter().map(|placed| &placed.task.queue).collect();
-    for queue in queues {
-        statement(QUEUE, vec![Bind::Text(queue)]).execute(conn).await?;
-    }
-    insert_rows(conn, placed).await
+    let queues: BTreeSet<&str> = placed.iter().map(|placed| &*placed.task.queue).collect();
+    ensure(conn, &queues.into_iter().collect::<Vec<_>>()).await?;
+    insert_within(conn, placed).await
 }

@@ -160,7 +160,7 @@ pub(in crate::store) async fn existing(conn: &mut Connection, rows: &[&Placed]) 
 }
 
 /// Inserts rows: one statement alone, several in a transaction.
-pub(in crate::store) async fn insert_rows(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<()> {
+async fn insert_rows(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<()> {
     let shapes = by_shape(rows);
     match slices(&shapes).as_slice() {
         [] => Ok(()),
@@ -178,7 +178,7 @@ pub(in crate::store) async fn insert_rows(conn: &mut Connection, rows: &[&Placed
 }
 
 /// Inserts rows within a transaction.
-pub(super) async fn insert_within(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<()> {
+pub(in crate::store) async fn insert_within(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<()> {
     for slice in slices(&by_shape(rows)) {
         insert_slice(conn, slice).await?;
     }

@@ -32,7 +32,7 @@ pub use failures::{FailureGroup, GroupFilter, GroupPlace, MAX_COUNT};
 pub use finish::{Applied, Finish, Record};
 pub use history::PastAttempt;
 pub use insert::Insert;
-pub(super) use insert::{Placed, insert_rows};
+pub(super) use insert::{Placed, insert_within};
 pub use journal::{LogLine, LogPlace, NewLine, Progress, Pulse, TAIL_LINES, Tail};
 pub use keyed::{Entry, Idempotency, Keyed, KeyedGroup};
 pub use keys::Holder;
