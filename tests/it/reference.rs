@@ -181,7 +181,7 @@ JSON in and out. Times are RFC 3339 in UTC; durations are texts such as `\"250ms
 ## Routes
 
 `admin` includes `operate`, `operate` includes `submit` and `read`; `work` and `submit` stand alone. Every GET that is no stream also
-answers HEAD, and every route answers OPTIONS with the methods that it takes. Lists have pages: `next_cursor` is the `cursor` of the next one, or `null`.
+answers HEAD, and every route answers OPTIONS with the methods that it takes. Lists that may be long have pages: `next_cursor` is the `cursor` of the next one, or `null`.
 
 Where `metrics.require_key` is set, `/metrics` wants a key of the scope `read` that is not restricted to queues or task types.
 

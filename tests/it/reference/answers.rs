@@ -5,7 +5,10 @@ pub(super) const ANSWERS: &[(&str, &str)] = &[
     ("GET /", "307, to `/docs`"),
     ("GET /livez", "200: the process is there"),
     ("GET /readyz", "200: it would accept submissions, also without Redis; 503: not yet, or no more"),
-    ("GET /health", "200 `{status, parts, warnings}`, `ok` or `degraded`; 503 `down`"),
+    (
+        "GET /health",
+        "200 `{status, version, roles, parts}`, each part with its `status` and, where there are any, `warnings`; `ok` or `degraded`; 503 `down`",
+    ),
     ("GET /metrics", "200, the text format of Prometheus: [metrics](metrics.md)"),
     (
         "GET /api/tasks",
