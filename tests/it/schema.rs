@@ -1,7 +1,8 @@
 //! The schema: the migrations, and the tables as Diesel sees them, which are kept by hand.
 
-use crate::harness::{DaemonBuilder, World, root};
+use crate::harness::{DaemonBuilder, World, eventually, root};
 use mysql_async::prelude::Queryable;
+use serde_json::json;
 use std::collections::BTreeMap;
 use taskrunnerx::store::Store;
 use taskrunnerx::store::migrations::MigrateError;
@@ -254,6 +255,45 @@ async fn rows_keep_their_meaning_when_their_columns_get_their_places_and_when_th
     let values = |rows: Vec<mysql_async::Row>| rows.into_iter().map(mysql_async::Row::unwrap).collect::<Vec<_>>();
     assert_eq!(values(after), values(before));
     assert_eq!(store.migrate().await.unwrap().len(), 1);
+}
+
+/// As the version before had them: columns of their own, the task as it was submitted.
+#[tokio::test(flavor = "multi_thread")]
+async fn schedules_of_the_version_before_keep_their_names_rhythms_tasks_and_instants() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let mut sql = world.sql().await;
+    let folder = folders().into_iter().find(|folder| folder.ends_with("2026-11-28-000001_schedules")).unwrap();
+    take_back(&mut sql, &folder).await;
+    let task = r#"{"name": "echo", "payload": {"quote": "\"\\'", "text": "Zürich 東京", "big": 12345678901234567890}}"#;
+    let insert = "INSERT INTO schedules (name, cron, timezone, task, managed_by, version, next_fire_at, created_at, updated_at) \
+                  VALUES (?, ?, 'Europe/Berlin', ?, ?, 3, NOW(6) + INTERVAL ? SECOND, NOW(6), NOW(6))";
+    sql.exec_drop(insert, ("nightly", "30 3 * * *", task, "api", 86_400)).await.unwrap();
+    sql.exec_drop(insert, ("late", "* * * * * *", task, "api", -1)).await.unwrap();
+    sql.query_drop("INSERT INTO schedule_fires (schedule, fire_at, outcome, recorded_at) VALUES ('nightly', '2026-11-01 02:30:00', 'fired', NOW(6))")
+        .await
+        .unwrap();
+    let instant = "SELECT CAST(next_fire_at AS CHAR) FROM schedules WHERE name = 'nightly'";
+    let before: String = sql.query_first(instant).await.unwrap().unwrap();
+    assert_eq!(store.migrate().await.unwrap().len(), 1);
+    assert_eq!(sql.query_first::<String, _>(instant).await.unwrap().unwrap(), before);
+    let daemon = world.daemon("all").ready().await;
+    let (status, nightly) = daemon.get("/api/schedules/nightly").await;
+    assert_eq!((status, &nightly["version"], &nightly["misfire"]), (200, &json!(3), &json!("once")), "{nightly}");
+    assert_eq!((&nightly["cron"], &nightly["timezone"]), (&json!("30 3 * * *"), &json!("Europe/Berlin")));
+    assert_eq!(nightly["task"], serde_json::from_str::<serde_json::Value>(task).unwrap());
+    let (_, fires) = daemon.get("/api/schedules/nightly/fires").await;
+    assert_eq!((&fires["fires"][0]["outcome"], &fires["fires"][0]["instants"]), (&json!("fired"), &json!(1)));
+    // And what was due fires, to the byte.
+    let id = eventually("it fires", async || {
+        let (_, late) = daemon.get("/api/schedules/late").await;
+        late["last_task"]["id"].as_str().map(str::to_owned)
+    })
+    .await;
+    daemon.until(&json!(id), "completed").await;
+    let result: Vec<u8> =
+        sql.query_first("SELECT payload FROM tasks WHERE schedule = 'late' LIMIT 1").await.unwrap().unwrap();
+    assert!(task.contains(std::str::from_utf8(&result).unwrap()), "{}", String::from_utf8_lossy(&result));
 }
 
 #[tokio::test(flavor = "multi_thread")]
