@@ -17,7 +17,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 /// How long a reader waits for counts, of all queues together.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -31,8 +31,7 @@ pub(super) struct QueuesJson {
     queues: Vec<QueueJson>,
 }
 
-/// A queue. Rates are not in it: what starts and ends is counted by each worker process for itself, in
-/// its `/metrics`.
+/// A queue.
 #[derive(serde::Serialize, utoipa::ToSchema)]
 #[schema(as = Queue)]
 pub(super) struct QueueJson {
@@ -44,6 +43,8 @@ pub(super) struct QueueJson {
     /// For how long the oldest queued task has been eligible; null: none is queued, or as for `depths`.
     #[schema(value_type = Option<Span>)]
     oldest_age: Option<String>,
+    /// Null: nobody has measured within the last seconds.
+    rates: Option<RatesJson>,
     /// Whether a live worker serves it; null: that cannot be told.
     served: Option<bool>,
     /// The worker process that dispatches it.
@@ -64,6 +65,14 @@ pub(super) struct PauseJson {
     resume_at: Option<Time>,
 }
 
+/// Tasks a second.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[schema(as = Rates)]
+struct RatesJson {
+    /// Those that worker processes start, about, over the last second or so; workers outside are not counted.
+    started: f64,
+}
+
 /// How many tasks of a queue are in each state that is not final.
 #[derive(serde::Serialize, utoipa::ToSchema)]
 #[schema(as = Depths)]
@@ -80,7 +89,13 @@ impl From<Pause> for PauseJson {
 }
 
 /// A queue's row with what has to be looked up for it.
-async fn look(state: &State, caller: &Caller, row: QueueRow, until: Instant) -> Result<QueueJson, Problem> {
+async fn look(
+    state: &State,
+    caller: &Caller,
+    row: QueueRow,
+    rate: Option<f64>,
+    until: Instant,
+) -> Result<QueueJson, Problem> {
     let store = &state.services()?.tools.store;
     let QueueRow { name, created_at, dispatcher, pause } = row;
     let served = state.serving.known(store, &name).await;
@@ -91,6 +106,7 @@ async fn look(state: &State, caller: &Caller, row: QueueRow, until: Instant) -> 
         pause: pause.map(PauseJson::from),
         depths: depth.map(|Depth { scheduled, queued, running, .. }| DepthsJson { scheduled, queued, running }),
         oldest_age: oldest.map(duration::format),
+        rates: rate.map(|started| RatesJson { started }),
         served,
         dispatcher: dispatcher.map(|id| id.to_string()),
         created_at: Time(created_at),
@@ -99,7 +115,20 @@ async fn look(state: &State, caller: &Caller, row: QueueRow, until: Instant) -> 
 }
 
 async fn answer(state: &State, caller: &Caller, row: QueueRow, patience: Duration) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(look(state, caller, row, Instant::now() + patience).await?))
+    let until = Instant::now() + patience;
+    let rate = rates(state, caller, std::slice::from_ref(&row), until).await?.pop().flatten();
+    Ok(HttpResponse::Ok().json(look(state, caller, row, rate, until).await?))
+}
+
+/// What is started of each queue a second; of all task types, as the depths are. Without Redis nobody knows.
+async fn rates(state: &State, caller: &Caller, rows: &[QueueRow], until: Instant) -> Result<Vec<Option<f64>>, Problem> {
+    let stream = &state.services()?.tools.stream;
+    let queues: Vec<Arc<str>> = rows.iter().map(|row| Arc::clone(&row.name)).collect();
+    let unknown = vec![None; queues.len()];
+    if caller.names().is_some() || queues.is_empty() {
+        return Ok(unknown);
+    }
+    Ok(timeout_at(until, stream.start_rates(&queues)).await.ok().and_then(Result::ok).unwrap_or(unknown))
 }
 
 /// Every queue, in order of their names.
@@ -112,7 +141,9 @@ pub(super) async fn list(state: Data<State>, caller: Caller) -> Result<HttpRespo
     let mut rows = state.services()?.tools.store.queue_rows().await?;
     rows.retain(|row| caller.sees_queue(&row.name));
     let until = Instant::now() + PATIENCE;
-    let looks = join_all(rows.into_iter().map(|row| look(&state, &caller, row, until))).await;
+    let rates = rates(&state, &caller, &rows, until).await?;
+    let looks = rows.into_iter().zip(rates).map(|(row, rate)| look(&state, &caller, row, rate, until));
+    let looks = join_all(looks).await;
     let queues = looks.into_iter().collect::<Result<_, _>>()?;
     Ok(HttpResponse::Ok().json(QueuesJson { queues }))
 }

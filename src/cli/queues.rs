@@ -154,7 +154,7 @@ fn show(reply: &Reply, json: bool) -> Result<(), Failure> {
 }
 
 fn shown(queue: &QueueRow, style: Style) -> String {
-    let QueueRow { name, pause, depths, oldest_age, served: _, dispatcher, created_at } = queue;
+    let QueueRow { name, pause, depths, oldest_age, rates, served: _, dispatcher, created_at } = queue;
     let pause = pause.as_ref();
     details(
         vec![
@@ -168,6 +168,7 @@ fn shown(queue: &QueueRow, style: Style) -> String {
             ("running", Cell::maybe(depths.map(|depths| depths.running))),
             ("scheduled", Cell::maybe(depths.map(|depths| depths.scheduled))),
             ("oldest", Cell::maybe(oldest_age.as_deref().map(words::span_of))),
+            ("started/s", Cell::maybe(rates.map(|rates| format!("{:.1}", rates.started)))),
             ("dispatcher", Cell::maybe(dispatcher.as_deref())),
             ("created", Cell::new(words::time(created_at))),
         ],
@@ -193,14 +194,24 @@ mod tests {
     fn a_queue_is_told_with_what_is_known_of_it() {
         let json = r#"{"name": "mail", "pause": {"since": "2026-11-25T10:00:00.5Z", "reason": "no luck", "by": "ops",
             "resume_at": null}, "depths": {"scheduled": 0, "queued": 7, "running": 1}, "oldest_age": "3m12s",
-            "served": true, "dispatcher": null, "created_at": "2026-11-25T09:00:00Z", "new": 1}"#;
+            "rates": {"started": 12.34}, "served": true, "dispatcher": null, "created_at": "2026-11-25T09:00:00Z", "new": 1}"#;
         let queue: QueueRow = serde_json::from_str(json).unwrap();
         assert_eq!(words::pause(queue.pause.as_ref().unwrap()), "since 2026-11-25T10:00:00Z by ops: no luck");
         let text = shown(&queue, Style::PLAIN);
-        let expected = "queue         mail\nstate         paused\npaused since  2026-11-25T10:00:00Z\n\
-                        paused by     ops\nreason        no luck\nqueued        7\nrunning       1\nscheduled     0\n\
-                        oldest        3m 12s\ncreated       2026-11-25T09:00:00Z";
-        assert_eq!(text, expected);
+        let expected = [
+            "queue         mail",
+            "state         paused",
+            "paused since  2026-11-25T10:00:00Z",
+            "paused by     ops",
+            "reason        no luck",
+            "queued        7",
+            "running       1",
+            "scheduled     0",
+            "oldest        3m 12s",
+            "started/s     12.3",
+            "created       2026-11-25T09:00:00Z",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
         assert_eq!(state(&QueueRow { pause: None, served: Some(false), ..queue }), Cell::toned("unserved", Tone::Bad));
     }
 }

@@ -5,13 +5,15 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 /// A queue, as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct QueueRow {
     pub name: String,
     pub pause: Option<PauseRow>,
     /// None: they could not be counted in time.
     pub depths: Option<Depths>,
     pub oldest_age: Option<String>,
+    /// None: nobody has measured them within the last seconds.
+    pub rates: Option<Rates>,
     /// Whether a live worker serves it; None: that cannot be told.
     pub served: Option<bool>,
     pub dispatcher: Option<String>,
@@ -25,6 +27,13 @@ pub struct PauseRow {
     pub reason: Option<String>,
     pub by: Option<String>,
     pub resume_at: Option<String>,
+}
+
+/// Tasks a second.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct Rates {
+    /// Those that worker processes start.
+    pub started: f64,
 }
 
 /// Tasks that have not ended.

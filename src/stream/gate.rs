@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 /// A published budget is good for this long.
 const LIFE: Duration = Duration::from_secs(1);
+/// And the rate beside it: longer than any dispatcher takes between two passes.
+const RATE_LIFE: Duration = Duration::from_secs(5);
 /// How often an API process reads the budgets of the queues it has seen.
 const REFRESH: Duration = Duration::from_millis(200);
 /// Least time between two reads, however fast budgets are used up.
@@ -103,23 +105,39 @@ impl Stream {
         format!("{}:gate", self.key(queue))
     }
 
-    /// Publishes a queue's budget; none of it closes the gate.
+    fn rate_key(&self, queue: &str) -> String {
+        format!("{}:rate", self.key(queue))
+    }
+
+    /// Publishes a queue's budget; none of it closes the gate. Beside it how many tasks a second are started.
     ///
     /// # Errors
     /// When Redis cannot be reached; the last budget ends by itself.
-    pub async fn publish_gate(&self, queue: &str, opening: Opening) -> Result<(), StreamError> {
-        let key = self.gate_key(queue);
+    pub async fn publish_gate(&self, queue: &str, opening: Opening, rate: f64) -> Result<(), StreamError> {
+        let (gate, beside) = (self.gate_key(queue), self.rate_key(queue));
+        let millis = |life: Duration| u64::try_from(life.as_millis()).unwrap_or(1);
         self.run("publish_gate", async move |mut conn: Connection| {
-            let cmd = if opening.budget == 0 {
-                redis::cmd("DEL").arg(key).to_owned()
+            let mut pipe = redis::pipe();
+            if opening.budget == 0 {
+                pipe.cmd("DEL").arg(gate).ignore();
             } else {
-                let life = u64::try_from(LIFE.as_millis()).unwrap_or(1);
                 let value = format!("{}:{}", opening.serial, opening.budget);
-                redis::cmd("SET").arg(key).arg(value).arg("PX").arg(life).to_owned()
-            };
-            Ok(cmd.query_async::<()>(&mut conn).await?)
+                pipe.cmd("SET").arg(gate).arg(value).arg("PX").arg(millis(LIFE)).ignore();
+            }
+            pipe.cmd("SET").arg(beside).arg(format!("{rate:.3}")).arg("PX").arg(millis(RATE_LIFE)).ignore();
+            Ok(pipe.query_async::<()>(&mut conn).await?)
         })
         .await
+    }
+
+    /// How many tasks a second of each of these queues worker processes start, as its dispatcher measured last. None:
+    /// nobody has within the last seconds.
+    ///
+    /// # Errors
+    /// When Redis cannot be reached.
+    pub async fn start_rates(&self, queues: &[Arc<str>]) -> Result<Vec<Option<f64>>, StreamError> {
+        let keys: Vec<String> = queues.iter().map(|queue| self.rate_key(queue)).collect();
+        self.run("rates", async move |conn: Connection| get_each(conn, &keys).await).await
     }
 
     /// Keeps an API process's view of the gates fresh until stopped.
@@ -151,21 +169,25 @@ impl Stream {
             return Ok(());
         }
         let keys: Vec<String> = queues.iter().map(|queue| self.gate_key(queue)).collect();
-        let values: Vec<Option<String>> = self
-            .run("gates", async move |mut conn: Connection| {
-                // Single GETs, not MGET: a cluster keeps each queue's keys in a slot of its own.
-                let mut pipe = redis::pipe();
-                for key in &keys {
-                    pipe.cmd("GET").arg(key);
-                }
-                Ok(pipe.query_async(&mut conn).await?)
-            })
-            .await?;
+        let values: Vec<Option<String>> =
+            self.run("gates", async move |conn: Connection| get_each(conn, &keys).await).await?;
         for (queue, value) in queues.iter().zip(values) {
             gates.learn(queue, value.as_deref().and_then(opening));
         }
         Ok(())
     }
+}
+
+/// Single GETs, not MGET: a cluster keeps each queue's keys in a slot of its own.
+async fn get_each<T: redis::FromRedisValue>(
+    mut conn: Connection,
+    keys: &[String],
+) -> Result<Vec<Option<T>>, StreamError> {
+    let mut pipe = redis::pipe();
+    for key in keys {
+        pipe.cmd("GET").arg(key);
+    }
+    Ok(pipe.query_async(&mut conn).await?)
 }
 
 fn opening(text: &str) -> Option<Opening> {

@@ -204,7 +204,7 @@ impl Dispatcher {
         }
         self.backlog = backlog;
         let budget = if backlog || paused { 0 } else { room };
-        stream.publish_gate(queue, Opening { serial: next_serial(), budget }).await?;
+        stream.publish_gate(queue, Opening { serial: next_serial(), budget }, self.rate.per_second()).await?;
         self.measure_depth();
         Ok(self.wait(backlog && !paused, outlook.next_due.map(|due| (due - outlook.now).to_std().unwrap_or_default())))
     }

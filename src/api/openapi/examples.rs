@@ -138,7 +138,7 @@ fn key() -> Value {
 fn queue() -> Value {
     json!({
         "name": "mail", "pause": {"since": CREATED, "reason": "the mail server is being moved", "by": "key", "resume_at": FINISHED},
-        "depths": {"scheduled": 3, "queued": 120, "running": 0}, "oldest_age": "4m12s", "served": true,
+        "depths": {"scheduled": 3, "queued": 120, "running": 0}, "oldest_age": "4m12s", "rates": {"started": 0.0}, "served": true,
         "dispatcher": WORKER, "created_at": CREATED
     })
 }

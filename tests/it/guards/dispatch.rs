@@ -425,7 +425,7 @@ async fn a_direct_entry_that_redis_does_not_take_closes_the_gates() {
     let ground = Ground::new().await;
     let (gates, stop) = (Gates::default(), CancellationToken::new());
     let stream = ground.stream();
-    stream.publish_gate("default", Opening { serial: 1, budget: 1_000_000 }).await.unwrap();
+    stream.publish_gate("default", Opening { serial: 1, budget: 1_000_000 }, 0.0).await.unwrap();
     assert!(!gates.pass(&queue()), "not known yet");
     let watch = tokio::spawn({
         let (stream, gates, stop) = (stream.clone(), gates.clone(), stop.clone());

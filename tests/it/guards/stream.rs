@@ -127,7 +127,7 @@ async fn a_published_budget_opens_every_apis_gate_and_its_end_closes_them() {
         let (stream, gates, stop) = (stream.clone(), gates.clone(), stop.clone());
         tokio::spawn(async move { stream.watch_gates(gates, stop).await });
     }
-    let opening = |serial, budget| stream.publish_gate("default", Opening { serial, budget });
+    let opening = |serial, budget| stream.publish_gate("default", Opening { serial, budget }, 0.0);
     opening(1, 3).await.unwrap();
     for gates in &gates {
         eventually("open", async || gates.pass(&queue()).then_some(())).await;

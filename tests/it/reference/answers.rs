@@ -73,7 +73,7 @@ pub(super) const ANSWERS: &[(&str, &str)] = &[
     ),
     (
         "GET /api/queues",
-        "200 `{queues}`, each with its depths (at most seconds old), the oldest task's age, who serves it, its pause",
+        "200 `{queues}`, each with its depths (at most seconds old), the oldest task's age, how many worker processes start a second (`rates`), who serves it, its pause",
     ),
     ("GET /api/queues/{queue}", "200, the queue"),
     (
