@@ -33,6 +33,11 @@ fn number(title: &'static str, about: &'static str, unit: &'static str, expr: St
     Panel { title, about, kind: Kind::Stat, unit, width: 4, thresholds: None, targets }
 }
 
+/// How many a second, for each value of the label.
+fn rates(title: &'static str, about: &'static str, series: &Series, by: &str) -> Panel {
+    lines(title, about, "ops", vec![(series.sum_by(by, &series.rate(OVER)), of(by))])
+}
+
 fn lines(title: &'static str, about: &'static str, unit: &'static str, targets: Vec<(String, String)>) -> Panel {
     Panel { title, about, kind: Kind::Lines, unit, width: 8, thresholds: None, targets }
 }
@@ -113,19 +118,14 @@ fn tasks(metrics: &Metrics, scope: &Scope) -> Row {
         [("0.5", "p50"), ("0.9", "p90"), ("0.99", "p99")].map(of).into()
     };
     let panels = vec![
-        lines(
-            "Submissions by task type",
-            "Tasks accepted a second: their rows are committed.",
-            "ops",
-            vec![(submitted.sum_by(NAME, &submitted.rate(OVER)), of(NAME))],
-        )
-        .half()
-        .stacked(),
-        lines(
+        rates("Submissions by task type", "Tasks accepted a second: their rows are committed.", &submitted, NAME)
+            .half()
+            .stacked(),
+        rates(
             "Attempts by outcome",
             "What attempts came to, a second. A retried one will be repeated.",
-            "ops",
-            vec![(finished.sum_by(OUTCOME, &finished.rate(OVER)), of(OUTCOME))],
+            &finished,
+            OUTCOME,
         )
         .half()
         .stacked(),
@@ -198,11 +198,11 @@ fn workers(metrics: &Metrics, scope: &Scope) -> Row {
             "short",
             vec![(format!("sum({slots})"), "slots".to_owned()), (format!("sum({busy})"), "busy".to_owned())],
         ),
-        lines(
+        rates(
             "Lines that attempts log",
             "A second. Some are dropped where they come faster than they can be written.",
-            "ops",
-            vec![(lines_of.sum_by(OUTCOME, &lines_of.rate(OVER)), of(OUTCOME))],
+            &lines_of,
+            OUTCOME,
         ),
     ];
     Row { title: "Workers", panels }
@@ -213,13 +213,7 @@ fn schedules(metrics: &Metrics, scope: &Scope) -> Row {
     let success = scope.series(&metrics.schedule_last_success);
     let (pass, lag) = (scope.series(&metrics.scheduler_last_pass), scope.series(&metrics.schedule_lag));
     let panels = vec![
-        lines(
-            "Instants by outcome",
-            "Due instants recorded in the ledger, a second.",
-            "ops",
-            vec![(fires.sum_by(OUTCOME, &fires.rate(OVER)), of(OUTCOME))],
-        )
-        .stacked(),
+        rates("Instants by outcome", "Due instants recorded in the ledger, a second.", &fires, OUTCOME).stacked(),
         lines(
             "Since the last task of each schedule",
             "How long ago each schedule submitted a task.",
@@ -302,24 +296,18 @@ fn http(metrics: &Metrics, scope: &Scope) -> Row {
         seconds.clone().like(ROUTE, "/api/.*").part("bucket").rate(OVER)
     );
     let panels = vec![
-        lines(
-            "Answers by status",
-            "A second.",
-            "ops",
-            vec![(requests.sum_by(STATUS, &requests.rate(OVER)), of(STATUS))],
-        )
-        .stacked(),
+        rates("Answers by status", "A second.", &requests, STATUS).stacked(),
         lines(
             "Time to answer, p99",
             "By route. Requests that wait for a task count with their wait.",
             "s",
             vec![(p99, format!("{} {}", of(METHOD), of(ROUTE)))],
         ),
-        lines(
+        rates(
             "Refused for who asks",
             "A second: without a key, with a wrong one, without the scope, or too often.",
-            "ops",
-            vec![(refused.sum_by(KIND, &refused.rate(OVER)), of(KIND))],
+            &refused,
+            KIND,
         ),
     ];
     Row { title: "HTTP", panels }

@@ -67,7 +67,7 @@ pub(super) struct Series {
 
 impl Series {
     fn matching(mut self, label: &str, relation: &str, value: &str) -> Self {
-        debug_assert!(self.labels.iter().any(|known| known == label), "{} has no label {label}", self.name);
+        self.knows(label);
         self.matchers.push(format!("{label}{relation}\"{value}\""));
         self
     }

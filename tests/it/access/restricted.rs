@@ -116,6 +116,36 @@ async fn what_is_outside_is_refused_to_who_changes_something() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_holds_a_unique_key_elsewhere_is_not_named_and_depths_of_all_types_are_not_told() {
+    let world = World::new().await;
+    let daemon = daemon(&world).await;
+    let key = key(&world).await;
+    let keyed = |queue: &str| json!({"name": "noop", "queue": queue, "delay": "1h", "unique_key": "one"});
+    let (status, inside) = ask(&daemon, "POST", "/api/tasks", Some(BOOTSTRAP), Some(&keyed("a"))).await;
+    assert_eq!(status, 201, "{inside}");
+    let at = |rest: &str| format!("/api/tasks/{}{rest}", inside["id"].as_str().unwrap());
+    assert_eq!(ask(&daemon, "POST", &at("/cancel"), Some(BOOTSTRAP), Some(&json!({}))).await.0, 200);
+    // The key is free again, and goes to a task of a queue that is not there for the restricted key.
+    let (status, holder) = ask(&daemon, "POST", "/api/tasks", Some(BOOTSTRAP), Some(&keyed("b"))).await;
+    assert_eq!(status, 201, "{holder}");
+    let holder = holder["id"].as_str().unwrap();
+    for (method, rest, expected) in [("GET", "/explain", 200), ("POST", "/retry", 409)] {
+        let (status, told) = ask(&daemon, method, &at(rest), Some(BOOTSTRAP), None).await;
+        assert_eq!((status, told.to_string().contains(holder)), (expected, true), "{rest}: {told}");
+        let (status, told) = ask(&daemon, method, &at(rest), Some(&key), None).await;
+        assert_eq!((status, told.to_string().contains(holder)), (expected, false), "{rest}: {told}");
+        assert!(told.to_string().contains("another task"), "{rest}: {told}");
+    }
+    eventually("they are counted", async || {
+        let (_, all) = ask(&daemon, "GET", "/api/queues/a", Some(BOOTSTRAP), None).await;
+        (all["depths"].is_object() && all["rates"].is_object()).then_some(())
+    })
+    .await;
+    let (_, queue) = ask(&daemon, "GET", "/api/queues/a", Some(&key), None).await;
+    assert_eq!((&queue["depths"], &queue["oldest_age"], &queue["rates"]), (&Value::Null, &Value::Null, &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_outside_claims_and_reports_only_on_what_its_key_allows() {
     let world = World::new().await;
     let daemon = daemon(&world).await;

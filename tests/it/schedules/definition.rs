@@ -97,6 +97,8 @@ async fn every_fault_is_said_at_once_with_its_place_and_what_would_do() {
         ],
         "{problem:#}"
     );
+    let over = refused(json!({"cron": "0 0 1 1 *", "ends_at": "2001-01-01T00:00:00Z", "task": {"name": "noop"}})).await;
+    assert_eq!(faults(&over).iter().map(|(pointer, _)| *pointer).collect::<Vec<_>>(), ["#/ends_at"], "{over:#}");
     // What only the program knows of the task comes with the rest.
     let both = refused(json!({"cron": "* * *", "task": {"name": "ecko", "priority": 1000}})).await;
     let mut places: Vec<&str> = faults(&both).iter().map(|(pointer, _)| *pointer).collect();
