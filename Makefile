@@ -46,8 +46,9 @@ bench: setup ## Measure the limit of this machine, and the daemon against it
 	cargo bench --locked --bench load
 
 .PHONY: scale
-scale: setup ## Measure an empty table against one of 11 million rows
+scale: setup ## Measure an empty table against one of 11 million rows, and 100,000 schedules
 	cargo bench --locked --bench load -- --scale
+	cargo test --release --locked --test it schedules::scale -- --ignored --nocapture --test-threads 1
 
 .PHONY: chaos
 chaos: setup ## Break everything for half an hour, and see that no promise is broken
