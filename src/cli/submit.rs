@@ -19,7 +19,7 @@ use std::time::Duration;
 #[command(after_help = "Examples:
   taskrunnerx submit echo '{\"hello\": \"world\"}'
   taskrunnerx submit thumbnail @photo.json --queue media --priority 5 --tag customer-7
-  taskrunnerx submit report --delay 90s --max-attempts 3
+  taskrunnerx submit report --delay 90s --max-attempts 3 --backoff 10s
   taskrunnerx submit mail '{\"to\": \"a@example.com\"}' --idempotency-key order-4711
   taskrunnerx submit echo '[1, 2]' --wait | jq .[0]
   taskrunnerx submit transcode @clip.json --wait=5m || echo failed, or not done yet
@@ -73,6 +73,9 @@ struct Options {
     /// Attempts in all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_ATTEMPTS)))]
     max_attempts: Option<u32>,
+    /// The wait between attempts, always this long; or a JSON object of kind, base, factor, max and jitter
+    #[arg(long, value_name = "DURATION|JSON", value_parser = values::backoff)]
+    backoff: Option<Box<RawValue>>,
     /// Give it up if it has not started within this time
     #[arg(long, value_name = "DURATION", value_parser = values::span)]
     expires_in: Option<Span>,
@@ -109,6 +112,8 @@ struct Submission<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_attempts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    backoff: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     expires_in: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     tags: &'a [String],
@@ -131,6 +136,7 @@ impl Options {
             run_at: self.run_at.as_deref(),
             timeout: text(self.timeout.as_ref()),
             max_attempts: self.max_attempts,
+            backoff: self.backoff.as_deref(),
             expires_in: text(self.expires_in.as_ref()),
             tags: &self.tags,
             metadata: self.metadata.as_deref(),
@@ -291,11 +297,12 @@ mod tests {
             body(&["echo", r#"{"b": 12345678901234567890123,  "a": 1.50}"#, "--queue", "q", "--priority", "0"]),
             r#"{"name":"echo","payload":{"b": 12345678901234567890123,  "a": 1.50},"queue":"q","priority":0}"#
         );
-        let all = ["x", "--delay", "90s", "--timeout", "1m", "--max-attempts", "2", "--expires-in", "1h", "--tag", "a"];
-        let more = ["--tag", "b", "--metadata", "{}", "--unique-key", "k", "--unique-for", "1d"];
+        let all = ["x", "--delay", "90s", "--timeout", "1m", "--max-attempts", "2", "--backoff", "5s"];
+        let more = ["--expires-in", "1h", "--tag", "a", "--tag", "b", "--metadata", "{}"];
+        let keys = ["--unique-key", "k", "--unique-for", "1d"];
         assert_eq!(
-            body(&[&all[..], &more].concat()),
-            r#"{"name":"x","delay":"90s","timeout":"1m","max_attempts":2,"expires_in":"1h","tags":["a","b"],"metadata":{},"unique_key":"k","unique_for":"1d"}"#
+            body(&[&all[..], &more, &keys].concat()),
+            r#"{"name":"x","delay":"90s","timeout":"1m","max_attempts":2,"backoff":"5s","expires_in":"1h","tags":["a","b"],"metadata":{},"unique_key":"k","unique_for":"1d"}"#
         );
     }
 
@@ -310,7 +317,7 @@ mod tests {
 
     #[tokio::test]
     async fn slips_are_faults_of_usage() {
-        let wrong: [&[&str]; 8] = [
+        let wrong: [&[&str]; 9] = [
             &[],
             &["a b"],
             &["x", "--priority", "10"],
@@ -319,6 +326,7 @@ mod tests {
             &["x", "--run-at", "tomorrow"],
             &["x", "--unique-for", "1s"],
             &["x", "--metadata", "{a}"],
+            &["x", "--backoff", "5"],
         ];
         for words in wrong {
             assert_eq!(parsed(words).unwrap_err().exit_code(), 2, "{words:?}");

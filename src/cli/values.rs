@@ -1,6 +1,6 @@
 //! What arguments may be: read as the API reads them, so that a slip is a fault of usage before anything is sent.
 
-use crate::task::{duration, name};
+use crate::task::{Backoff, duration, name};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::value::RawValue;
 
@@ -46,6 +46,27 @@ pub(super) fn past(text: &str) -> Result<String, String> {
     at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)).ok_or_else(|| "is too long ago".to_owned())
 }
 
+/// A backoff as the API takes it: a duration, or a JSON object.
+///
+/// # Errors
+/// All that is wrong with it, part by part.
+pub(super) fn backoff(text: &str) -> Result<Box<RawValue>, String> {
+    // A duration stands without the quotes that JSON wants.
+    let json = if text.trim_start().starts_with(['{', '"']) { json(text)? } else { quoted_json(text)? };
+    let told = |(pointer, detail): (String, String)| {
+        let part = pointer.trim_start_matches('/');
+        if part.is_empty() { detail } else { format!("{part}: {detail}") }
+    };
+    match Backoff::from_json(json.get()) {
+        Ok(_) => Ok(json),
+        Err(faults) => Err(faults.into_iter().map(told).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+fn quoted_json(text: &str) -> Result<Box<RawValue>, String> {
+    serde_json::value::to_raw_value(text).map_err(|error| error.to_string())
+}
+
 /// JSON text, as it stands.
 ///
 /// # Errors
@@ -79,6 +100,18 @@ mod tests {
         assert_eq!(json(" {\"big\": 12345678901234567890123}\n").unwrap().get(), "{\"big\": 12345678901234567890123}");
         let fault = json("{key: value}").unwrap_err();
         assert!(fault.contains("Quote it for the shell") && fault.contains("{key: value}"), "{fault}");
+    }
+
+    #[test]
+    fn a_backoff_is_a_duration_or_an_object_and_all_of_its_faults_are_told() {
+        assert_eq!(backoff("90s").unwrap().get(), "\"90s\"");
+        assert_eq!(backoff(" \"90s\" ").unwrap().get(), "\"90s\"");
+        let whole = "{\"base\": \"2s\",  \"factor\": 1.50}";
+        assert_eq!(backoff(whole).unwrap().get(), whole);
+        assert!(backoff("90").unwrap_err().contains("has no unit"));
+        assert!(backoff("{base: 2s}").unwrap_err().contains("Quote it for the shell"));
+        let fault = backoff("{\"kind\": \"cubic\", \"base\": -1}").unwrap_err();
+        assert!(fault.contains("kind: got \"cubic\"") && fault.contains("base: "), "{fault}");
     }
 
     #[test]

@@ -26,6 +26,15 @@ async fn it_prints_the_id_and_nothing_else_and_sends_what_was_given() {
         assert_eq!(&task[field], value, "{field}");
     }
     assert!(task["expires_at"].is_string());
+    for (given, expected) in [
+        ("5s", json!({"kind": "fixed", "base": "5s", "factor": 1, "max": "5s", "jitter": "none"})),
+        (
+            r#"{"base": "2s", "max": "1m"}"#,
+            json!({"kind": "exponential", "base": "2s", "factor": 2, "max": "1m", "jitter": "full"}),
+        ),
+    ] {
+        assert_eq!(json(&api, &["submit", "noop", "--backoff", given]).await["backoff"], expected, "{given}");
+    }
     let task = json(&api, &["submit", "noop", "--run-at", "2040-01-31T12:00:00+01:00"]).await;
     assert_eq!(task["run_at"], "2040-01-31T11:00:00.000000Z");
 }
