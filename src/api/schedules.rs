@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::schedule_json::ScheduleJson;
 use super::{BODY_SLACK, Services, State, body};
 use crate::lifecycle::schedule::ScheduleError;
-use crate::store::schedules::{Defined, Removed, ScheduleRow};
+use crate::store::schedules::{Defined, Owns, Removed, ScheduleRow};
 use crate::task::schedule::{Definition, Read};
 use crate::task::{Fault, Submission, Task, name, schedule};
 use actix_web::http::StatusCode;
@@ -167,13 +167,10 @@ pub(super) async fn put(
     if !outside.is_empty() {
         return Err(Problem::restricted(outside));
     }
-    if caller.is_restricted()
-        && let Some(row) = services.tools.store.schedule(Arc::clone(&name)).await?
-    {
-        owns(services, &caller, &row)?;
-    }
     let managed_by = managed_by.as_deref().unwrap_or(BY_API);
-    let defined = services.firing.define(&name, &read, managed_by).await.map_err(|error| refused(&name, error))?;
+    let owns = under_lock(services, &caller);
+    let defined =
+        services.firing.define(&name, &read, managed_by, owns).await.map_err(|error| refused(&name, error))?;
     match defined {
         Defined::Created(row) => {
             tracing::info!(schedule = &*name, by = caller.actor(), "schedule made");
@@ -186,7 +183,9 @@ pub(super) async fn put(
             answer(services, &caller, HttpResponse::Ok(), &row).await
         }
         Defined::Unchanged(row) => answer(services, &caller, HttpResponse::Ok(), &row).await,
-        Defined::IsDue | Defined::Configured => Err(Problem::internal(&"a put that came to nothing")),
+        Defined::IsDue | Defined::Configured | Defined::Foreign => {
+            Err(Problem::internal(&"a put that came to nothing"))
+        }
     }
 }
 
@@ -204,14 +203,14 @@ pub(super) async fn put(
 pub(super) async fn delete(state: Data<State>, caller: Caller, path: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let name = parse_name(&path)?;
-    owned(services, &caller, &name).await?;
-    match services.tools.store.remove_schedule(Arc::clone(&name)).await? {
+    match services.tools.store.remove_schedule(Arc::clone(&name), under_lock(services, &caller)).await? {
         Removed::Removed => {
             tracing::info!(schedule = &*name, by = caller.actor(), "schedule removed");
             Ok(HttpResponse::NoContent().finish())
         }
         Removed::Unknown => Err(no_such_schedule(&name)),
         Removed::Configured => Err(refused(&name, ScheduleError::Configured)),
+        Removed::Foreign => Err(refused(&name, ScheduleError::Foreign)),
     }
 }
 
@@ -247,6 +246,18 @@ pub(super) fn may(services: &Services, caller: &Caller, task: &Submission) -> Re
         return Ok(());
     }
     Err(Problem::new(StatusCode::FORBIDDEN, "the schedule's task is outside of what this key may use"))
+}
+
+/// The same for whoever replaces or removes a schedule: asked while its row is locked, so that nobody does so to one that
+/// has become another's since it was looked at. None: whoever is not restricted is not asked.
+fn under_lock(services: &Services, caller: &Caller) -> Option<Owns> {
+    if !caller.is_restricted() {
+        return None;
+    }
+    let (firing, caller) = (services.firing.clone(), caller.clone());
+    Some(Arc::new(move |row| {
+        firing.read_row(row).is_ok_and(|Read { task, .. }| caller.sees(&firing.queue_of(&task), &task.name))
+    }))
 }
 
 /// The same of a schedule by its name; whoever is not restricted is not looked up.
@@ -307,6 +318,11 @@ pub(super) fn refused(name: &str, error: ScheduleError) -> Problem {
             format!(
                 "{name} is managed by the configuration; change it there ([schedules.{name}]), and pause it here if you must"
             ),
+        ),
+        // Nothing is said of its task: the caller has named the schedule alone.
+        ScheduleError::Foreign => Problem::new(
+            StatusCode::FORBIDDEN,
+            "the schedule's task is outside of what this key may use, or cannot be read",
         ),
         ScheduleError::Over => Problem::invalid(vec![Fault::at(
             "/ends_at",

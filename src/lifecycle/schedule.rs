@@ -4,7 +4,7 @@ use super::fire::Firing;
 use super::submit::DEFAULT_QUEUE;
 use crate::store::StoreError;
 use crate::store::queues::NewPause;
-use crate::store::schedules::{BY_CONFIG, BackfillTask, Defined, NewSchedule, ScheduleRow};
+use crate::store::schedules::{BY_CONFIG, BackfillTask, Defined, NewSchedule, Owns, ScheduleRow};
 use crate::task::schedule::{Definition, Read};
 use crate::task::{Fault, Submission, Task, Timestamp};
 use chrono::TimeDelta;
@@ -34,6 +34,9 @@ pub enum ScheduleError {
     /// The configuration manages it.
     #[error("the configuration manages this schedule")]
     Configured,
+    /// It is not the caller's.
+    #[error("the schedule is not the caller's")]
+    Foreign,
     /// It is new, or defined anew, and has no instant ahead of it.
     #[error("nothing of this schedule would ever be due")]
     Over,
@@ -52,11 +55,18 @@ pub struct Backfill {
 }
 
 impl Firing {
-    /// Puts a schedule. What has come by the definition before is put into the ledger first.
+    /// Puts a schedule. What has come by the definition before is put into the ledger first. `owns`: None, where every
+    /// schedule is the caller's.
     ///
     /// # Errors
-    /// `Refused`, `Configured`, and those of the store.
-    pub async fn define(&self, name: &Arc<str>, read: &Read, managed_by: &str) -> Result<Defined, ScheduleError> {
+    /// `Refused`, `Configured`, `Foreign`, and those of the store.
+    pub async fn define(
+        &self,
+        name: &Arc<str>,
+        read: &Read,
+        managed_by: &str,
+        owns: Option<Owns>,
+    ) -> Result<Defined, ScheduleError> {
         let Read { definition, task } = read;
         // Refused at the door, and not an hour later.
         self.task_for(name, definition, task, Timestamp::UNIX_EPOCH).map_err(ScheduleError::Refused)?;
@@ -76,9 +86,10 @@ impl Firing {
                     return Err(ScheduleError::Over);
                 }
             }
-            match self.tools.store.define_schedule(new).await? {
+            match self.tools.store.define_schedule(new, owns.clone()).await? {
                 Defined::IsDue => self.fire_this(name).await?,
                 Defined::Configured => return Err(ScheduleError::Configured),
+                Defined::Foreign => return Err(ScheduleError::Foreign),
                 defined => return Ok(defined),
             }
         }

@@ -54,7 +54,7 @@ async fn apply(parts: &Parts, stop: &CancellationToken) -> bool {
     loop {
         let applied = async {
             for ScheduleSpec { name, read } in &parts.schedules {
-                match parts.firing.define(name, read, BY_CONFIG).await {
+                match parts.firing.define(name, read, BY_CONFIG, None).await {
                     Ok(_) => {}
                     Err(ScheduleError::Store(error)) => return Err(error),
                     Err(other) => return Err(StoreError::Unexpected(format!("schedule {name}: {other}"))),

@@ -1,4 +1,7 @@
 //! What a schedule is: put, replaced, removed.
+//!
+//! Whether a schedule is the caller's is asked of its row while that is locked: what was true of it before the lock may
+//! have been changed since.
 
 use super::{BY_CONFIG, Connection, ONE, ONE_LOCKED, ScheduleRow, now, one};
 use crate::store::connection::Store;
@@ -33,6 +36,9 @@ pub struct NewSchedule {
     pub next_fire_at: Option<Timestamp>,
 }
 
+/// Whether a schedule, as it is, is one that the caller may change.
+pub type Owns = Arc<dyn Fn(&ScheduleRow) -> bool + Send + Sync>;
+
 /// What became of a put.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Defined {
@@ -45,6 +51,8 @@ pub enum Defined {
     IsDue,
     /// It is managed by the configuration, and the caller is not.
     Configured,
+    /// There is one of this name, and it is not the caller's.
+    Foreign,
 }
 
 /// What became of a removal.
@@ -55,37 +63,47 @@ pub enum Removed {
     Unknown,
     /// It is managed by the configuration.
     Configured,
+    /// It is not the caller's.
+    Foreign,
 }
 
 impl Store {
     /// Puts a schedule. What changes the definition of one that is there waits until what has come by the old one is
-    /// in the ledger.
+    /// in the ledger. `owns`: None, where every schedule is the caller's.
     ///
     /// # Errors
     /// When the database cannot be reached. It may then be done all the same; asking again does no harm.
-    pub async fn define_schedule(&self, schedule: NewSchedule) -> Result<Defined, StoreError> {
-        let schedule = Arc::new(schedule);
+    pub async fn define_schedule(&self, schedule: NewSchedule, owns: Option<Owns>) -> Result<Defined, StoreError> {
+        let asked = Arc::new((schedule, owns));
         self.run("schedules", move |conn, _| {
-            let schedule = Arc::clone(&schedule);
-            async move { conn.transaction(async |conn| define(conn, &schedule).await).await }.boxed()
+            let asked = Arc::clone(&asked);
+            async move {
+                let (schedule, owns) = &*asked;
+                conn.transaction(async |conn| define(conn, schedule, owns.as_ref()).await).await
+            }
+            .boxed()
         })
         .await
     }
 
-    /// Removes a schedule that the configuration does not manage. Its ledger stays until it is purged.
+    /// Removes a schedule that the configuration does not manage. Its ledger stays until it is purged. `owns`: None,
+    /// where every schedule is the caller's.
     ///
     /// # Errors
     /// When the database cannot be reached. It may then be done all the same.
-    pub async fn remove_schedule(&self, name: Arc<str>) -> Result<Removed, StoreError> {
+    pub async fn remove_schedule(&self, name: Arc<str>, owns: Option<Owns>) -> Result<Removed, StoreError> {
+        let asked = Arc::new((name, owns));
         self.run("schedules", move |conn, _| {
-            let name = Arc::clone(&name);
+            let asked = Arc::clone(&asked);
             async move {
+                let (name, owns) = &*asked;
                 conn.transaction(async |conn| {
-                    Ok(match one(conn, ONE_LOCKED, &name).await? {
+                    Ok(match one(conn, ONE_LOCKED, name).await? {
                         None => Removed::Unknown,
+                        Some(row) if is_foreign(&row, owns.as_ref()) => Removed::Foreign,
                         Some(row) if row.managed_by == BY_CONFIG => Removed::Configured,
                         Some(_) => {
-                            statement(REMOVE, vec![Bind::Text(&name)]).execute(conn).await?;
+                            statement(REMOVE, vec![Bind::Text(name)]).execute(conn).await?;
                             Removed::Removed
                         }
                     })
@@ -120,7 +138,11 @@ impl Store {
     }
 }
 
-async fn define(conn: &mut Connection, new: &NewSchedule) -> QueryResult<Defined> {
+fn is_foreign(row: &ScheduleRow, owns: Option<&Owns>) -> bool {
+    owns.is_some_and(|owns| !owns(row))
+}
+
+async fn define(conn: &mut Connection, new: &NewSchedule, owns: Option<&Owns>) -> QueryResult<Defined> {
     let next = Bind::OptTime(new.next_fire_at.map(|at| at.naive_utc()));
     let pause_after = Bind::OptSigned(new.pause_after.map(i64::from));
     let old = one(conn, ONE_LOCKED, &new.name).await?;
@@ -134,6 +156,9 @@ async fn define(conn: &mut Connection, new: &NewSchedule) -> QueryResult<Defined
         }
         return Ok(one(conn, ONE, &new.name).await?.map_or(Defined::IsDue, Defined::Created));
     };
+    if is_foreign(&old, owns) {
+        return Ok(Defined::Foreign);
+    }
     if old.managed_by == BY_CONFIG && new.managed_by != BY_CONFIG {
         return Ok(Defined::Configured);
     }

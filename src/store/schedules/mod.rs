@@ -12,7 +12,7 @@ mod record;
 
 pub(in crate::store) use agenda::{AFTER, NEXT, OVERDUE};
 pub use agenda::{Agenda, Due};
-pub use define::{Defined, NewSchedule, Removed};
+pub use define::{Defined, NewSchedule, Owns, Removed};
 pub use fire::{Come, Entry, Fired, Judge, Verdict};
 pub(in crate::store) use fire::{DUE, WAITING};
 pub use ledger::{BackfillTask, LedgerRow};

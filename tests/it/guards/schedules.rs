@@ -9,7 +9,9 @@ use mysql_async::prelude::Queryable;
 use std::sync::Arc;
 use std::time::Duration;
 use taskrunnerx::store::queues::NewPause;
-use taskrunnerx::store::schedules::{BackfillTask, Come, Defined, Entry, Fired, Judge, NewSchedule, Removed, Verdict};
+use taskrunnerx::store::schedules::{
+    BackfillTask, Come, Defined, Entry, Fired, Judge, NewSchedule, Owns, Removed, Verdict,
+};
 use taskrunnerx::task::schedule::Outcome;
 use taskrunnerx::task::{NewTask, Status, Timestamp};
 
@@ -44,7 +46,7 @@ impl Ground {
     /// A schedule that is due since a second ago; gives its instant.
     async fn due(&self) -> Timestamp {
         let due = self.store.now().await.unwrap() - TimeDelta::seconds(1);
-        let defined = self.store.define_schedule(self.schedule(HOURLY, Some(due))).await.unwrap();
+        let defined = self.store.define_schedule(self.schedule(HOURLY, Some(due)), None).await.unwrap();
         assert!(matches!(defined, Defined::Created(_)), "{defined:?}");
         due
     }
@@ -111,23 +113,60 @@ async fn what_has_come_by_the_old_definition_comes_before_the_new_one() {
     let ground = Ground::new().await;
     ground.due().await;
     let daily = ground.schedule(r#"{"cron":"@daily","timezone":"UTC","task":{"name":"noop"}}"#, None);
-    assert_eq!(ground.store.define_schedule(daily.clone()).await.unwrap(), Defined::IsDue);
+    assert_eq!(ground.store.define_schedule(daily.clone(), None).await.unwrap(), Defined::IsDue);
     ground.store.fire_this(name(), judge(Outcome::Fired)).await.unwrap().unwrap();
-    assert!(matches!(ground.store.define_schedule(daily.clone()).await.unwrap(), Defined::Replaced(_)));
+    assert!(matches!(ground.store.define_schedule(daily.clone(), None).await.unwrap(), Defined::Replaced(_)));
     assert!(
-        matches!(ground.store.define_schedule(daily.clone()).await.unwrap(), Defined::Unchanged(row) if row.version == 2)
+        matches!(ground.store.define_schedule(daily.clone(), None).await.unwrap(), Defined::Unchanged(row) if row.version == 2)
     );
     // The configuration takes it over, and then it is nobody else's.
     let configured = NewSchedule { managed_by: "config".to_owned(), ..daily.clone() };
-    assert!(matches!(ground.store.define_schedule(configured).await.unwrap(), Defined::Unchanged(_)));
-    assert_eq!(ground.store.define_schedule(daily).await.unwrap(), Defined::Configured);
-    assert_eq!(ground.store.remove_schedule(name()).await.unwrap(), Removed::Configured);
+    assert!(matches!(ground.store.define_schedule(configured, None).await.unwrap(), Defined::Unchanged(_)));
+    assert_eq!(ground.store.define_schedule(daily, None).await.unwrap(), Defined::Configured);
+    assert_eq!(ground.store.remove_schedule(name(), None).await.unwrap(), Removed::Configured);
     ground.store.keep_configured(vec![name()]).await.unwrap();
     assert!(ground.store.schedule(name()).await.unwrap().is_some());
     ground.store.keep_configured(Vec::new()).await.unwrap();
     assert_eq!(ground.store.schedule(name()).await.unwrap(), None);
-    assert_eq!(ground.store.remove_schedule(name()).await.unwrap(), Removed::Unknown);
+    assert_eq!(ground.store.remove_schedule(name(), None).await.unwrap(), Removed::Unknown);
     assert_eq!(ground.ledger().await.len(), 1, "what has been stays in the ledger");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_becomes_anothers_while_its_owner_changes_it_stays_as_it_is() {
+    let mut ground = Ground::new().await;
+    let theirs = HOURLY.replace("noop", "echo");
+    let put = |ground: &Ground| ground.schedule(HOURLY, None);
+    let owns: Owns = Arc::new(|row| row.definition.contains("noop"));
+    assert!(matches!(ground.store.define_schedule(put(&ground), None).await.unwrap(), Defined::Created(_)));
+    let mut operator = ground.world.sql().await;
+    let change = format!("UPDATE schedules SET definition = '{theirs}'");
+    for removes in [false, true] {
+        // It was theirs when they looked, and a moment before the lock.
+        ground.sql.query_drop(format!("UPDATE schedules SET definition = '{HOURLY}'")).await.unwrap();
+        operator.query_drop("START TRANSACTION").await.unwrap();
+        operator.query_drop(&change).await.unwrap();
+        let (store, owns, daily) = (ground.store.clone(), Arc::clone(&owns), put(&ground));
+        let changing = tokio::spawn(async move {
+            if removes {
+                return store.remove_schedule(name(), Some(owns)).await.unwrap() == Removed::Foreign;
+            }
+            let daily = NewSchedule { definition: daily.definition.replace("hourly", "daily"), ..daily };
+            store.define_schedule(daily, Some(owns)).await.unwrap() == Defined::Foreign
+        });
+        ground.until_blocked(1).await;
+        operator.query_drop("COMMIT").await.unwrap();
+        assert!(changing.await.unwrap(), "removes: {removes}");
+        assert_eq!(ground.store.schedule(name()).await.unwrap().unwrap().definition, theirs);
+    }
+    // Their own they change, and what is not there yet is nobody's.
+    ground.sql.query_drop(format!("UPDATE schedules SET definition = '{HOURLY}'")).await.unwrap();
+    let same = ground.store.define_schedule(put(&ground), Some(Arc::clone(&owns))).await.unwrap();
+    assert!(matches!(same, Defined::Unchanged(_)), "{same:?}");
+    assert_eq!(ground.store.remove_schedule(name(), Some(Arc::clone(&owns))).await.unwrap(), Removed::Removed);
+    let none: Owns = Arc::new(|_| false);
+    let made = ground.store.define_schedule(put(&ground), Some(none)).await.unwrap();
+    assert!(matches!(made, Defined::Created(_)), "{made:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -321,14 +360,14 @@ async fn what_is_submitted_by_hand_and_not_answered_is_submitted_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_that_put_a_name_first_one_makes_it_and_the_other_finds_it() {
     let ground = Ground::new().await;
-    let put = async || ground.store.define_schedule(ground.schedule(HOURLY, None)).await.unwrap();
+    let put = async || ground.store.define_schedule(ground.schedule(HOURLY, None), None).await.unwrap();
     for round in 0..8 {
         let made = [tokio::join!(put(), put()), tokio::join!(put(), put())];
         let made: Vec<Defined> = made.into_iter().flat_map(|(a, b)| [a, b]).collect();
         let created = made.iter().filter(|one| matches!(one, Defined::Created(_))).count();
         let unchanged = made.iter().filter(|one| matches!(one, Defined::Unchanged(_))).count();
         assert_eq!((created, unchanged), (1, 3), "{round}: {made:?}");
-        assert_eq!(ground.store.remove_schedule(name()).await.unwrap(), Removed::Removed);
+        assert_eq!(ground.store.remove_schedule(name(), None).await.unwrap(), Removed::Removed);
     }
 }
 

@@ -93,7 +93,7 @@ const DEEDS: [Deed; 7] = [
                     pause_after: None,
                     next_fire_at: None,
                 };
-                assert!(matches!(store.define_schedule(daily).await.unwrap(), Defined::Replaced(_)));
+                assert!(matches!(store.define_schedule(daily, None).await.unwrap(), Defined::Replaced(_)));
             }
             .boxed()
         },
@@ -102,7 +102,9 @@ const DEEDS: [Deed; 7] = [
         what: "removes it",
         before: "DELETE FROM schedules",
         prepared: &[],
-        act: |store| async move { assert_eq!(store.remove_schedule(name()).await.unwrap(), Removed::Removed) }.boxed(),
+        act: |store| {
+            async move { assert_eq!(store.remove_schedule(name(), None).await.unwrap(), Removed::Removed) }.boxed()
+        },
     },
 ];
 
