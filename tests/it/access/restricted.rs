@@ -2,6 +2,7 @@
 
 use super::{BOOTSTRAP, ask, asked, make, send};
 use crate::harness::{Daemon, World, eventually};
+use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 use taskrunnerx::lifecycle::access::NewKey;
 use taskrunnerx::task::Scope;
@@ -180,6 +181,34 @@ async fn a_worker_outside_claims_and_reports_only_on_what_its_key_allows() {
     let (status, _) =
         post(BOOTSTRAP, &format!("/api/tasks/{buried}/complete"), json!({"worker_id": other, "attempt": 1})).await;
     assert_eq!(status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_releases_nothing_that_its_key_must_not_see() {
+    let world = World::new().await;
+    let daemon = daemon(&world).await;
+    let key = key(&world).await;
+    // Of a queue and of a type that the key may not use, and one that it may.
+    let all =
+        [submit(&daemon, "dig", "b").await, submit(&daemon, "bury", "a").await, submit(&daemon, "dig", "a").await];
+    let asked = json!({"queues": ["a", "b"], "max": 10, "wait": "30s"});
+    let (status, given) = ask(&daemon, "POST", "/api/workers/claim", Some(BOOTSTRAP), Some(&asked)).await;
+    assert_eq!((status, given["tasks"].as_array().unwrap().len()), (200, 3), "{given}");
+    // The worker has had a lease's time to name them.
+    world.sql().await.query_drop("UPDATE tasks SET started_at = NOW(6) - INTERVAL 1 MINUTE").await.unwrap();
+    let path = format!("/api/workers/{}/heartbeat", given["worker_id"].as_str().unwrap());
+    let after = async |by: &str| {
+        let (status, heard) = ask(&daemon, "POST", &path, Some(by), Some(&json!({"tasks": []}))).await;
+        assert_eq!(status, 200, "{heard}");
+        let mut attempts = Vec::new();
+        for id in &all {
+            let (_, task) = ask(&daemon, "GET", &format!("/api/tasks/{id}"), Some(BOOTSTRAP), None).await;
+            attempts.push(task["status"].as_str().unwrap().to_owned());
+        }
+        attempts
+    };
+    assert_eq!(after(&key).await, ["running", "running", "queued"]);
+    assert_eq!(after(BOOTSTRAP).await, ["queued", "queued", "queued"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

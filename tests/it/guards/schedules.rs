@@ -418,3 +418,30 @@ async fn what_many_schedules_have_missed_is_written_in_several_transactions() {
     assert_eq!(ground.number("SELECT COUNT(*) FROM schedules WHERE next_fire_at > NOW(6)").await, 10);
     assert_eq!(ground.number("SELECT COUNT(*) FROM schedules WHERE definition <> '' AND version = 1").await, 10);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_tasks_of_several_schedules_are_written_in_several_transactions() {
+    let mut ground = Ground::new().await;
+    ground.due().await;
+    let others = "INSERT INTO schedules (name, definition, managed_by, version, next_fire_at, created_at, updated_at) \
+                  SELECT CONCAT('s', seq.n), s.definition, s.managed_by, 1, s.next_fire_at, NOW(6), NOW(6) FROM schedules s, \
+                  (SELECT 1 n UNION SELECT 2 UNION SELECT 3 UNION SELECT 4) seq";
+    ground.sql.query_drop(others).await.unwrap();
+    // Three of them are more than one transaction is to have; all of them would still be one that the server takes.
+    let payload: Arc<str> = format!("\"{}\"", "x".repeat(2_900_000)).into();
+    let large: Judge = Arc::new(move |come, _| {
+        let due = come.row.next_fire_at.unwrap();
+        let task = NewTask { payload: Arc::clone(&payload), ..task() };
+        let entries = vec![Entry { task: Some(task), ..entry(due, Outcome::Fired) }];
+        Verdict { entries, next: Some(due + TimeDelta::hours(1)), ..Verdict::default() }
+    });
+    let mut sizes = Vec::new();
+    loop {
+        match ground.store.fire_due(128, Arc::clone(&large)).await.unwrap().len() {
+            0 => break,
+            some => sizes.push(some),
+        }
+    }
+    assert_eq!(sizes, [3, 2], "no transaction has more than it may");
+    assert_eq!(ground.tasks_and_fires().await, (5, 5));
+}

@@ -2,6 +2,7 @@
 
 use super::{call, put, schedule, time};
 use crate::harness::World;
+use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 
 fn faults(problem: &Value) -> Vec<(&str, &str)> {
@@ -56,6 +57,28 @@ async fn a_schedule_is_made_replaced_left_as_it_is_and_removed() {
         let (status, problem) = call(&api, method, &format!("{path}{rest}"), None).await;
         assert_eq!(status, 404, "{method} {rest}: {problem}");
     }
+}
+
+#[tokio::test]
+async fn a_page_of_large_definitions_is_a_short_one() {
+    let world = World::new().await;
+    let api = world.daemon("api").ready().await;
+    for name in ["a", "b", "c", "d"] {
+        put(&api, name, json!({"cron": "@yearly", "task": {"name": "echo", "payload": "large"}})).await;
+    }
+    // Two of them in one page are as much as it may have, and three are more; the last one is small.
+    let large = "UPDATE schedules SET definition = REPLACE(definition, 'large', REPEAT('x', 8000000)) WHERE name < 'd'";
+    world.sql().await.query_drop(large).await.unwrap();
+    let (mut pages, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let (status, page) = api.get(&format!("/api/schedules{cursor}")).await;
+        assert_eq!(status, 200);
+        let names = page["schedules"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned());
+        pages.push(names.collect::<Vec<_>>().concat());
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("?cursor={next}");
+    }
+    assert_eq!(pages, ["ab", "cd"]);
 }
 
 #[tokio::test]
