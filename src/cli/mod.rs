@@ -2,6 +2,7 @@
 //!
 //! `serve` and `dev` go to [`daemon`]; client commands go to a server by [`crate::client`]; the rest is done here.
 
+mod again;
 mod apikey;
 mod bench;
 mod confirm;

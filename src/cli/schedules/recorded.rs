@@ -1,7 +1,7 @@
 //! `schedules fires --follow`: the rows of a ledger as they are recorded, over a server that comes and goes.
 
-use crate::cli::tasks::{TRIES, WAIT, is_final};
-use crate::cli::terminal::{Style, harmless, say, say_aside};
+use crate::cli::again::{Patience, WAIT};
+use crate::cli::terminal::{Style, harmless, say};
 use crate::cli::{Failure, words};
 use crate::client::{Client, FireRow};
 use serde_json::value::RawValue;
@@ -21,14 +21,11 @@ pub(super) async fn run(client: &Client, name: &str, json: bool) -> Result<(), F
         say(&style.paint("1", &line(TITLES)));
     }
     let mut seen: Option<Seen> = None;
-    let mut failed = 0;
+    let mut patience = Patience::default();
     loop {
         match client.fires(name, ROWS, None).await {
             Ok(found) => {
-                if failed > 0 {
-                    say_aside("connected again");
-                }
-                failed = 0;
+                patience.reached();
                 let rows: Vec<FireRow> = found.read()?;
                 let texts: Vec<Box<RawValue>> = found.read()?;
                 if let Some(seen) = &seen {
@@ -38,16 +35,10 @@ pub(super) async fn run(client: &Client, name: &str, json: bool) -> Result<(), F
                     }
                 }
                 seen = Some(rows.iter().map(key).collect());
+                tokio::time::sleep(WAIT).await;
             }
-            Err(error) if seen.is_none() || failed >= TRIES || is_final(&error) => return Err(error.into()),
-            Err(error) => {
-                if failed == 0 {
-                    say_aside(&format!("{}; trying again", harmless(&error.to_string())));
-                }
-                failed += 1;
-            }
+            Err(error) => patience.lost(Some(error)).await?,
         }
-        tokio::time::sleep(WAIT).await;
     }
 }
 

@@ -1,14 +1,10 @@
 //! Follows a task's events to its end, also over connections that are lost.
 
 use crate::cli::Failure;
-use crate::client::{Client, ClientError, Event};
+use crate::cli::again::{TRIES, WAIT, is_final};
+use crate::client::{Client, Event};
 use crate::task::{Status, TaskId};
 use serde::Deserialize;
-use std::time::Duration;
-
-/// Tries to connect again, in a row, before it is given up; and the wait before each.
-pub(in crate::cli) const TRIES: u32 = 10;
-pub(in crate::cli) const WAIT: Duration = Duration::from_secs(1);
 
 /// What of a task is shown while it is followed.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -73,13 +69,5 @@ pub(in crate::cli) async fn follow(
         }
         failed += 1;
         tokio::time::sleep(WAIT).await;
-    }
-}
-
-/// Whether another try cannot mend it.
-pub(in crate::cli) fn is_final(error: &ClientError) -> bool {
-    match error {
-        ClientError::Unreachable { .. } | ClientError::Broken(_) => false,
-        ClientError::Refused { status, .. } => !status.is_server_error(),
     }
 }

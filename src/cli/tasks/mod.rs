@@ -14,7 +14,7 @@ mod screen;
 mod sweep;
 mod watch;
 
-pub(super) use follow::{State, TRIES, WAIT, follow, is_final};
+pub(super) use follow::{State, follow};
 pub(super) use screen::Screen;
 
 use super::Failure;

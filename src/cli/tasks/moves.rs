@@ -1,11 +1,11 @@
 //! `tasks list --follow`: tasks as they move, over connections that come and go.
 
-use super::follow::{TRIES, WAIT, is_final};
 use crate::cli::Failure;
+use crate::cli::again::Patience;
 use crate::cli::table::Tone;
 use crate::cli::terminal::{Style, harmless, say, say_aside};
 use crate::cli::words;
-use crate::client::{Client, ClientError, Event, Moved, TaskFilter};
+use crate::client::{Client, Event, Moved, TaskFilter};
 
 const TITLES: [&str; 6] = ["AT", "STATUS", "ATTEMPT", "ID", "NAME", "QUEUE"];
 
@@ -15,16 +15,11 @@ pub(super) async fn run(client: &Client, filter: &TaskFilter, json: bool) -> Res
     if !json {
         say(&style.paint("1", &line(TITLES, Style { colour: false, ..style })));
     }
-    let mut reached = false;
-    let mut failed = 0;
+    let mut patience = Patience::default();
     loop {
         let lost = match client.moves(filter).await {
             Ok(mut events) => {
-                if failed > 0 {
-                    say_aside("connected again");
-                }
-                reached = true;
-                failed = 0;
+                patience.reached();
                 loop {
                     match events.next().await {
                         Ok(Some(event)) => show(&event, json, style),
@@ -35,18 +30,8 @@ pub(super) async fn run(client: &Client, filter: &TaskFilter, json: bool) -> Res
             }
             Err(error) => Some(error),
         };
-        match lost {
-            Some(error) if !reached || failed >= TRIES || is_final(&error) => return Err(error.into()),
-            lost if failed == 0 => say_aside(&format!("{}; connecting again", why(lost.as_ref()))),
-            _ => {}
-        }
-        failed += 1;
-        tokio::time::sleep(WAIT).await;
+        patience.lost(lost).await?;
     }
-}
-
-fn why(lost: Option<&ClientError>) -> String {
-    lost.map_or_else(|| "the server has ended the stream".to_owned(), ToString::to_string)
 }
 
 fn show(event: &Event, json: bool, style: Style) {
