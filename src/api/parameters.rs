@@ -4,7 +4,6 @@ use super::problem::Problem;
 use crate::task::fields::got;
 use crate::task::{Fault, Status, Timestamp, name, submission};
 use actix_web::web::Query;
-use chrono::{DateTime, Utc};
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -69,12 +68,7 @@ pub(super) fn named(word: &str, max: usize) -> Result<String, String> {
 }
 
 pub(super) fn instant(value: &str) -> Result<Timestamp, String> {
-    let takes = "a time as in RFC 3339, such as 2030-01-31T12:00:00Z";
-    DateTime::parse_from_rfc3339(value)
-        .map(|at| at.with_timezone(&Utc))
-        .ok()
-        .filter(|at| submission::SECONDS.contains(&at.timestamp()))
-        .ok_or_else(|| got(&name::quoted(value), takes))
+    submission::instant_of(value).ok_or_else(|| got(&name::quoted(value), submission::TAKES_INSTANT))
 }
 
 /// Cuts a page that was read with one row more than asked for; says whether there is more.

@@ -1,7 +1,7 @@
 //! What arguments may be: read as the API reads them, so that a slip is a fault of usage before anything is sent.
 
-use crate::task::{Backoff, duration, name};
-use chrono::{DateTime, SecondsFormat, Utc};
+use crate::task::{Backoff, duration, name, submission};
+use chrono::{SecondsFormat, Utc};
 use serde_json::value::RawValue;
 
 /// A duration as the API takes it.
@@ -31,9 +31,9 @@ pub(super) fn word(text: &str) -> Result<String, String> {
 
 /// A time, as RFC 3339.
 pub(super) fn time(text: &str) -> Result<String, String> {
-    match DateTime::parse_from_rfc3339(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("takes a time as in RFC 3339, such as 2030-01-31T12:00:00Z".to_owned()),
+    match submission::instant_of(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!("takes {}", submission::TAKES_INSTANT)),
     }
 }
 
@@ -84,6 +84,7 @@ pub(super) fn json(text: &str) -> Result<Box<RawValue>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::DateTime;
 
     #[test]
     fn times_are_given_as_such_or_as_how_long_ago() {
@@ -92,7 +93,7 @@ mod tests {
         let seconds = (Utc::now() - ago).num_seconds();
         assert!((5_399..=5_460).contains(&seconds), "{seconds}");
         assert!(past("yesterday").unwrap_err().contains("how long ago"));
-        assert!(time("1h").is_err());
+        assert!(time("1h").is_err() && time("2250-01-01T00:00:00Z").unwrap_err().contains("before 2250"));
     }
 
     #[test]

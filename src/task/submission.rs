@@ -96,14 +96,24 @@ fn when(fields: &mut Fields<'_>) -> Option<When> {
 /// # Errors
 /// A message of what was got and what is taken.
 pub fn instant(text: &str) -> Result<Timestamp, String> {
-    const TAKES: &str = "a time as in RFC 3339, such as \"2030-01-31T12:00:00Z\", before the year 2250";
-    let value: String = serde_json::from_str(text).map_err(|_| got(text, TAKES))?;
-    let instant = DateTime::parse_from_rfc3339(&value).map_err(|_| got(text, TAKES))?.with_timezone(&Utc);
-    if SECONDS.contains(&instant.timestamp()) { Ok(instant) } else { Err(got(text, TAKES)) }
+    let value: Option<String> = serde_json::from_str(text).ok();
+    value.as_deref().and_then(instant_of).ok_or_else(|| got(text, TAKES_INSTANT))
 }
 
-/// Seconds since 1970 that an instant may have: the column holds years from 1000, the index years before 2255.
-pub const SECONDS: std::ops::Range<i64> = 0..8_835_000_000;
+/// What an instant may be, wherever one is read.
+pub const TAKES_INSTANT: &str =
+    "a time as in RFC 3339, such as 2030-01-31T12:00:00Z, from the year 1970 on and before 2250";
+
+/// Seconds since 1970 that an instant may have, to the end of 2249: the column holds years from 1000, the index years
+/// before 2255.
+pub const SECONDS: std::ops::Range<i64> = 0..8_835_955_200;
+
+/// An instant as RFC 3339 writes it, within what [`SECONDS`] says.
+#[must_use]
+pub fn instant_of(text: &str) -> Option<Timestamp> {
+    let at = DateTime::parse_from_rfc3339(text).ok()?.with_timezone(&Utc);
+    Some(at).filter(|at| SECONDS.contains(&at.timestamp()))
+}
 
 /// An instant by its microseconds since 1970, within what [`SECONDS`] says.
 #[must_use]
@@ -188,6 +198,24 @@ mod tests {
     use super::*;
 
     const MAX: usize = 1 << 20;
+
+    #[test]
+    fn an_instant_is_of_the_years_that_are_said() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("1969-12-31T23:59:59Z", None),
+            ("2249-12-31T23:59:59Z", Some(8_835_955_199)),
+            ("2250-01-01T00:00:00Z", None),
+            ("2250-01-01T00:30:00+01:00", Some(8_835_953_400)),
+            ("2030-01-31", None),
+        ] {
+            assert_eq!(instant_of(text).map(|at| at.timestamp()), seconds, "{text}");
+            assert_eq!(instant(&format!("{text:?}")).ok().map(|at| at.timestamp()), seconds, "{text}");
+        }
+        for text in ["7", "null", "\"soon\"", "\"2250-01-01T00:00:00Z\""] {
+            assert_eq!(instant(text).unwrap_err(), got(text, TAKES_INSTANT));
+        }
+    }
 
     #[test]
     fn a_full_submission_reads_back_and_its_payload_is_untouched() {
