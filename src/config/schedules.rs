@@ -12,11 +12,12 @@ use crate::task::fields::Fields;
 use crate::task::schedule::{
     self, MAX_CATCH_UP, MAX_EVERY, MAX_FAILURES, MAX_FIRES, MAX_JITTER, MIN_EVERY, Misfire, Overlap,
 };
+use std::sync::LazyLock;
 use std::time::Duration;
 
 const SECTION: &str = "schedules";
 /// Each key of a schedule, and what it takes: for the reference. A test asks the reader which keys it knows.
-fn keys() -> [(&'static str, String); 12] {
+static KEYS: LazyLock<[(&str, String); 12]> = LazyLock::new(|| {
     let instant = || "a time as in RFC 3339, as text".to_owned();
     let span = |least, most| format!("a duration from {} to {}", duration::format(least), duration::format(most));
     let number = |most| format!("a whole number from 1 to {most}");
@@ -35,7 +36,7 @@ fn keys() -> [(&'static str, String); 12] {
         ("max_fires", number(MAX_FIRES)),
         ("pause_after_failures", number(MAX_FAILURES)),
     ]
-}
+});
 
 /// One `[schedules.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +53,8 @@ pub(super) fn read(layers: &mut Layers, max_payload: usize) -> Vec<ScheduleConfi
 }
 
 fn read_one<'a>(layers: &mut Layers<'a>, entry: &Entry<'a>, max_payload: usize) -> Option<ScheduleConfig> {
-    for (key, takes) in keys() {
-        layers.asks_for(&entry.path, key, || takes);
+    for (key, takes) in &*KEYS {
+        layers.asks_for(&entry.path, key, || takes.clone());
     }
     let Ok(value) = json::from_toml(&toml::Value::Table(entry.table.clone())) else {
         layers.faults.push(entry.fault_at("", "holds nan or inf, which JSON does not have"));
@@ -115,6 +116,6 @@ mod tests {
         let faults = fields.finish();
         let unknown = faults.iter().find(|fault| fault.pointer == "#/zz").expect("a fault");
         let known = unknown.detail.split_once("(known: ").expect("a list").1.trim_end_matches(')');
-        assert_eq!(known.split(", ").collect::<Vec<_>>(), keys().map(|(key, _)| key));
+        assert_eq!(known.split(", ").collect::<Vec<_>>(), KEYS.iter().map(|(key, _)| *key).collect::<Vec<_>>());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::action::Action;
 use super::config::{Budget, Protocol};
-use super::explore::assert_acyclic;
+use super::explore::{assert_acyclic, pairs, triples};
 use stateright::{Checker, Model};
 use std::time::Instant;
 
@@ -46,8 +46,7 @@ const TWO: Protocol = Protocol::new(2, Budget::CALM);
 
 #[test]
 fn one_task_survives_every_two_mishaps() {
-    let pairs = (0..KINDS).flat_map(|a| (a..KINDS).map(move |b| [a, b]));
-    let mut states: usize = pairs.map(|pair| exhaust(ONE, &pair)).sum();
+    let mut states: usize = pairs(KINDS).map(|pair| exhaust(ONE, &pair)).sum();
     // A claim and a release whose answers are lost, and a second entry beside them.
     states += exhaust(ONE, &[5, 5, 3]);
     eprintln!("one task, two mishaps: {states} states");
@@ -66,10 +65,7 @@ fn two_tasks_survive_every_mishap() {
 #[test]
 #[ignore = "takes two minutes"]
 fn more_mishaps() {
-    let mut states = 0;
-    for (a, b, c) in (0..KINDS).flat_map(|a| (a..KINDS).flat_map(move |b| (b..KINDS).map(move |c| (a, b, c)))) {
-        states += exhaust(ONE, &[a, b, c]);
-    }
+    let mut states: usize = triples(KINDS).map(|kinds| exhaust(ONE, &kinds)).sum();
     for kind in 0..KINDS {
         states += exhaust(Protocol { slots: 2, ..TWO }, &[kind]);
     }

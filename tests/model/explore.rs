@@ -8,6 +8,16 @@ use std::hash::Hash;
 /// More steps than any counterexample has.
 const DEEPEST: usize = 40;
 
+/// Every two of so many kinds of mishap, each also twice.
+pub(crate) fn pairs(kinds: usize) -> impl Iterator<Item = [usize; 2]> {
+    (0..kinds).flat_map(move |a| (a..kinds).map(move |b| [a, b]))
+}
+
+/// Every three of them.
+pub(crate) fn triples(kinds: usize) -> impl Iterator<Item = [usize; 3]> {
+    pairs(kinds).flat_map(move |[a, b]| (b..kinds).map(move |c| [a, b, c]))
+}
+
 /// The shortest way to a state in which a property does not hold.
 ///
 /// A breadth-first checker goes on for a while after it has found one, and keeps the last. So it

@@ -1,6 +1,7 @@
 //! What a service manager hears (systemd's `Type=notify`): that the process is ready, that it stops, that it lives.
 //! Without one there is no `NOTIFY_SOCKET`, and nothing is sent.
 
+use crate::telemetry::Episode;
 use sd_notify::NotifyState;
 use std::net::SocketAddr;
 use tokio::task::JoinHandle;
@@ -18,10 +19,14 @@ pub(super) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("finishing what runs")]);
 }
 
+/// The watchdog is told twice in each of its intervals: what goes wrong does so again and again.
+static TROUBLE: Episode = Episode::new("telling the service manager how this process is");
+
 /// A failure costs no more than what the manager then thinks of the process, which it will say itself.
 fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager cannot be told how this process is");
+    match sd_notify::notify(states) {
+        Ok(()) => TROUBLE.succeeded(),
+        Err(error) => TROUBLE.failed(&error),
     }
 }
 

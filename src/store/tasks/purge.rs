@@ -73,7 +73,7 @@ impl Store {
                 async move {
                     let from = Bind::Id(after.map_or(Uuid::nil(), |id| id.0));
                     let rows: Vec<Row> = select::<Sql>(WALK, vec![from, Bind::Number(STEP_ROWS)]).load(conn).await?;
-                    let due = due(&rows, retention);
+                    let due = bound(&due(&rows, retention));
                     let mut purged = 0;
                     for chunk in due.chunks(MAX_ROWS) {
                         match conn.transaction(async |conn| purge(conn, chunk, retention).await).await? {
@@ -94,30 +94,32 @@ impl Store {
     }
 }
 
-/// Those whose time has come, as they are bound.
-fn due(rows: &[Row], retention: Retention) -> Vec<Bind<'static>> {
-    rows.iter().filter(|row| is_due(row, retention)).map(|row| Bind::Id(row.0.0)).collect()
+/// Those whose time has come.
+fn due(rows: &[Row], retention: Retention) -> Vec<&Row> {
+    rows.iter().filter(|row| is_due(row, retention)).collect()
+}
+
+/// Their ids, as they are bound.
+fn bound(rows: &[&Row]) -> Vec<Bind<'static>> {
+    rows.iter().map(|row| Bind::Id(row.0.0)).collect()
 }
 
 /// Deletes these tasks with all that is known of them. None: a part of their logs is gone, and nothing else.
 async fn purge(conn: &mut Connection, ids: &[Bind<'_>], retention: Retention) -> QueryResult<Option<usize>> {
     let rows: Vec<Row> = select::<Sql>(STILL.of(ids.len()), padded(ids)).load(conn).await?;
-    let still = due(&rows, retention);
-    if still.is_empty() {
+    let mut due = due(&rows, retention);
+    if due.is_empty() {
         return Ok(Some(0));
     }
+    let still = bound(&due);
     let lines = statement(PURGE_LOGS.of(still.len()), padded(&still)).execute(conn).await?;
     if lines >= PURGE_LINES {
         return Ok(None);
     }
     statement(PURGE_HISTORY.of(still.len()), padded(&still)).execute(conn).await?;
-    let failed: Vec<Bind<'_>> = rows
-        .iter()
-        .filter(|row| is_due(row, retention) && row.1 == Status::Failed.as_str())
-        .map(|row| Bind::Id(row.0.0))
-        .collect();
-    if !failed.is_empty() {
-        failures::forget(conn, &failed).await?;
+    due.retain(|row| row.1 == Status::Failed.as_str());
+    if !due.is_empty() {
+        failures::forget(conn, &bound(&due)).await?;
     }
     Ok(Some(statement(PURGE.of(still.len()), padded(&still)).execute(conn).await?))
 }

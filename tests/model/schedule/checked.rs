@@ -1,7 +1,7 @@
 //! What must hold of a schedule, that it does, and that each guard is needed for it.
 
 use super::{Budget, Firing, Guard, INSTANTS, Instants, Moment, Person, Schedule, bit, until};
-use crate::explore::{assert_acyclic, shortest};
+use crate::explore::{assert_acyclic, pairs, shortest, triples};
 use stateright::{Checker, Model, Property};
 use std::time::Instant;
 
@@ -91,8 +91,7 @@ fn breaks(budget: Budget, without: &'static [Guard], broken: &'static str) {
 
 #[test]
 fn every_instant_is_in_the_ledger_once_whatever_two_things_happen() {
-    let pairs = (0..KINDS).flat_map(|a| (a..KINDS).map(move |b| [a, b]));
-    let states: usize = pairs.map(|pair| holds(budget(&pair), &[])).sum();
+    let states: usize = pairs(KINDS).map(|pair| holds(budget(&pair), &[])).sum();
     eprintln!("a schedule, two things: {states} states");
     assert!(states > 290_000, "{states}: the space was cut");
 }
@@ -100,14 +99,7 @@ fn every_instant_is_in_the_ledger_once_whatever_two_things_happen() {
 #[test]
 #[ignore = "takes two minutes"]
 fn every_instant_is_in_the_ledger_once_whatever_three_things_happen() {
-    let mut states = 0;
-    for a in 0..KINDS {
-        for b in a..KINDS {
-            for c in b..KINDS {
-                states += holds(budget(&[a, b, c]), &[]);
-            }
-        }
-    }
+    let states: usize = triples(KINDS).map(|kinds| holds(budget(&kinds), &[])).sum();
     eprintln!("a schedule, three things: {states} states");
     assert!(states > 2_700_000, "{states}: the space was cut");
 }
