@@ -111,10 +111,7 @@ fn tasks(metrics: &Metrics, scope: &Scope) -> Row {
     let (wait, run) =
         (scope.series(&metrics.task_wait).like(QUEUE, CHOSEN), scope.series(&metrics.task_run).like(QUEUE, CHOSEN));
     let quantiles = |series: &Series| -> Vec<(String, String)> {
-        let of = |(quantile, legend): (&str, &str)| {
-            let buckets = series.clone().part("bucket").rate(OVER);
-            (format!("histogram_quantile({quantile}, sum by (le) ({buckets}))"), legend.to_owned())
-        };
+        let of = |(quantile, legend): (&str, &str)| (series.clone().quantile(quantile, OVER, &[]), legend.to_owned());
         [("0.5", "p50"), ("0.9", "p90"), ("0.99", "p99")].map(of).into()
     };
     let panels = vec![
@@ -135,7 +132,7 @@ fn tasks(metrics: &Metrics, scope: &Scope) -> Row {
             "Run time by task type, p99",
             "How long handlers ran.",
             "s",
-            vec![(run.quantile("0.99", OVER, NAME), of(NAME))],
+            vec![(run.quantile("0.99", OVER, &[NAME]), of(NAME))],
         ),
     ];
     Row { title: "Tasks", panels }
@@ -145,7 +142,7 @@ fn queues(metrics: &Metrics, scope: &Scope) -> Row {
     let depth = scope.series(&metrics.queue_depth).like(QUEUE, CHOSEN);
     let oldest = scope.series(&metrics.queue_oldest).like(QUEUE, CHOSEN);
     let wait = scope.series(&metrics.task_wait).like(QUEUE, CHOSEN);
-    let by_both = format!("sum by ({STATUS}) (max by ({QUEUE}, {STATUS}) ({depth}))");
+    let by_both = depth.sum_of_max(STATUS, QUEUE);
     let queued = depth.clone().with(STATUS, crate::task::Status::Queued.as_str());
     let panels = vec![
         lines("Live tasks by state", "Of the chosen queues together.", "short", vec![(by_both, of(STATUS))]).stacked(),
@@ -160,7 +157,7 @@ fn queues(metrics: &Metrics, scope: &Scope) -> Row {
             "Wait by queue, p99",
             "From being ready to run to the start.",
             "s",
-            vec![(wait.quantile("0.99", OVER, QUEUE), of(QUEUE))],
+            vec![(wait.quantile("0.99", OVER, &[QUEUE]), of(QUEUE))],
         ),
         lines(
             "Put back into the backlog",
@@ -264,7 +261,7 @@ fn servers(metrics: &Metrics, scope: &Scope) -> Row {
             "Time of an operation on MySQL, p99",
             "With the wait for a connection.",
             "s",
-            vec![(seconds.quantile("0.99", OVER, OP), of(OP))],
+            vec![(seconds.quantile("0.99", OVER, &[OP]), of(OP))],
         ),
         lines(
             "Rows in a batch",
@@ -291,10 +288,7 @@ fn http(metrics: &Metrics, scope: &Scope) -> Row {
     let requests = scope.series(&metrics.http_requests);
     let seconds = scope.series(&metrics.http_seconds);
     let refused = scope.series(&metrics.http_refused);
-    let p99 = format!(
-        "histogram_quantile(0.99, sum by (le, {METHOD}, {ROUTE}) ({}))",
-        seconds.clone().like(ROUTE, "/api/.*").part("bucket").rate(OVER)
-    );
+    let p99 = seconds.like(ROUTE, "/api/.*").quantile("0.99", OVER, &[METHOD, ROUTE]);
     let panels = vec![
         rates("Answers by status", "A second.", &requests, STATUS).stacked(),
         lines(
@@ -316,7 +310,7 @@ fn http(metrics: &Metrics, scope: &Scope) -> Row {
 /// By instance. The names are every program's, so they are taken where ours stand beside them.
 fn processes(metrics: &Metrics, scope: &Scope) -> Row {
     let ours = scope.series(&metrics.build);
-    let and_ours = |expr: String| format!("{expr} * on (job, instance) group_left ({VERSION}) {ours}");
+    let and_ours = |expr: String| ours.beside(&expr, VERSION);
     let instance = || of("instance");
     let panels = vec![
         lines("CPU", "Cores in use.", "short", vec![(and_ours(scope.process(process::CPU).rate(OVER)), instance())]),

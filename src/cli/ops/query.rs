@@ -5,6 +5,9 @@ use crate::telemetry::metrics::{Described, describe};
 use prometheus::core::Collector;
 use std::fmt;
 
+/// What [`Described::kind`] says of a series that has parts.
+const HISTOGRAM: &str = "histogram";
+
 /// Where several installations share a Prometheus: the labels of this one, which every selector names.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scope(Vec<Matcher>);
@@ -38,18 +41,18 @@ impl Scope {
 
     /// A series of ours.
     pub(super) fn series<C: Collector>(&self, collector: &C) -> Series {
-        let Described { name, labels, .. } = describe(collector).unwrap_or(Described {
+        let Described { name, kind, labels, .. } = describe(collector).unwrap_or(Described {
             name: String::new(),
             kind: "",
             labels: vec![],
             help: String::new(),
         });
-        Series { name, labels, matchers: self.matchers() }
+        Series { name, kind, labels, matchers: self.matchers() }
     }
 
     /// A series that every process has, whatever it is.
     pub(super) fn process(&self, name: &str) -> Series {
-        Series { name: name.to_owned(), labels: vec![], matchers: self.matchers() }
+        Series { name: name.to_owned(), kind: "", labels: vec![], matchers: self.matchers() }
     }
 
     fn matchers(&self) -> Vec<String> {
@@ -61,14 +64,14 @@ impl Scope {
 #[derive(Debug, Clone)]
 pub(super) struct Series {
     name: String,
+    kind: &'static str,
     labels: Vec<String>,
     matchers: Vec<String>,
 }
 
 impl Series {
     fn matching(mut self, label: &str, relation: &str, value: &str) -> Self {
-        self.knows(label);
-        self.matchers.push(format!("{label}{relation}\"{value}\""));
+        self.matchers.push(format!("{}{relation}\"{value}\"", self.known(label)));
         self
     }
 
@@ -88,6 +91,7 @@ impl Series {
 
     /// The part of a histogram: `bucket`, `sum` or `count`.
     pub(super) fn part(mut self, part: &str) -> Self {
+        debug_assert!(self.kind == HISTOGRAM, "{} is no histogram", self.name);
         self.name = format!("{}_{part}", self.name);
         self
     }
@@ -109,26 +113,37 @@ impl Series {
         format!("(({self} unless last_over_time({self}[10m] offset {over})) or {})", self.increase(over))
     }
 
-    /// This quantile of a histogram over a time, for each value of the label.
-    pub(super) fn quantile(self, quantile: &str, over: &str, by: &str) -> String {
-        self.knows(by);
-        format!("histogram_quantile({quantile}, sum by (le, {by}) ({}))", self.part("bucket").rate(over))
+    /// This quantile of a histogram over a time, for each value of these labels; without any, of all together.
+    pub(super) fn quantile(self, quantile: &str, over: &str, by: &[&str]) -> String {
+        let by: String = by.iter().map(|label| format!(", {}", self.known(label))).collect();
+        format!("histogram_quantile({quantile}, sum by (le{by}) ({}))", self.part("bucket").rate(over))
     }
 
     /// The sum of what is made of this series, for each value of the label.
     pub(super) fn sum_by(&self, by: &str, of: &str) -> String {
-        self.knows(by);
-        format!("sum by ({by}) ({of})")
+        format!("sum by ({}) ({of})", self.known(by))
     }
 
     /// The largest for each value of the label.
     pub(super) fn max_by(&self, by: &str) -> String {
-        self.knows(by);
-        format!("max by ({by}) ({self})")
+        format!("max by ({}) ({self})", self.known(by))
     }
 
-    fn knows(&self, label: &str) {
+    /// The sum for each value of the label, where several processes tell the same of each value of `each`.
+    pub(super) fn sum_of_max(&self, by: &str, each: &str) -> String {
+        let (by, each) = (self.known(by), self.known(each));
+        format!("sum by ({by}) (max by ({each}, {by}) ({self}))")
+    }
+
+    /// What is made of another series, where this one stands beside it, with this one's label.
+    pub(super) fn beside(&self, of: &str, label: &str) -> String {
+        format!("{of} * on (job, instance) group_left ({}) {self}", self.known(label))
+    }
+
+    /// A label that this series has.
+    fn known<'a>(&self, label: &'a str) -> &'a str {
         debug_assert!(self.labels.iter().any(|known| known == label), "{} has no label {label}", self.name);
+        label
     }
 }
 
@@ -143,7 +158,7 @@ impl fmt::Display for Series {
 mod tests {
     use super::*;
     use crate::telemetry::Metrics;
-    use crate::telemetry::metrics::label::{OP, QUEUE};
+    use crate::telemetry::metrics::label::{OP, QUEUE, STATUS};
 
     #[test]
     fn a_query_has_the_names_and_labels_of_the_definitions() {
@@ -152,8 +167,16 @@ mod tests {
         let depth = scope.series(&metrics.queue_depth).with(QUEUE, "mail");
         assert_eq!(depth.max_by(QUEUE), r#"max by (queue) (taskrunnerx_queue_depth{job="trx", queue="mail"})"#);
         assert_eq!(
-            Scope::default().series(&metrics.task_wait).quantile("0.9", "5m", QUEUE),
+            Scope::default().series(&metrics.task_wait).quantile("0.9", "5m", &[QUEUE]),
             "histogram_quantile(0.9, sum by (le, queue) (rate(taskrunnerx_task_wait_seconds_bucket[5m])))"
+        );
+        assert_eq!(
+            Scope::default().series(&metrics.task_run).quantile("0.5", "1m", &[]),
+            "histogram_quantile(0.5, sum by (le) (rate(taskrunnerx_task_run_seconds_bucket[1m])))"
+        );
+        assert_eq!(
+            Scope::default().series(&metrics.queue_depth).sum_of_max(STATUS, QUEUE),
+            "sum by (status) (max by (queue, status) (taskrunnerx_queue_depth))"
         );
     }
 
@@ -162,6 +185,29 @@ mod tests {
     fn a_label_that_a_series_does_not_have_is_found() {
         let metrics = Metrics::new().unwrap();
         let _ = Scope::default().series(&metrics.queue_depth).with(OP, "x");
+    }
+
+    /// Each way in which a label or a part comes into an expression.
+    #[test]
+    fn what_a_series_does_not_have_is_found_wherever_it_is_asked_for() {
+        let ways: [fn(Series) -> String; 9] = [
+            |depth| depth.clone().with(OP, "x").to_string(),
+            |depth| depth.with_any(OP, &["x"]).to_string(),
+            |depth| depth.like(OP, "x").to_string(),
+            |depth| depth.sum_by(OP, "x"),
+            |depth| depth.max_by(OP),
+            |depth| depth.sum_of_max(OP, QUEUE),
+            |depth| depth.sum_of_max(QUEUE, OP),
+            |depth| depth.beside("x", OP),
+            |depth| depth.quantile("0.5", "1m", &[]),
+        ];
+        let metrics = Metrics::new().unwrap();
+        for (n, way) in ways.into_iter().enumerate() {
+            let depth = Scope::default().series(&metrics.queue_depth);
+            assert!(std::panic::catch_unwind(|| way(depth)).is_err(), "{n}");
+        }
+        let wait = Scope::default().series(&metrics.task_wait);
+        assert!(std::panic::catch_unwind(|| wait.quantile("0.5", "1m", &[OP])).is_err());
     }
 
     #[test]
