@@ -258,6 +258,35 @@ async fn a_start_refuses_files_that_are_none_or_do_not_go_together_and_says_whic
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn doctor_warns_of_a_certificate_whose_end_cannot_be_read() {
+    let files = Files::new();
+    files.self_signed("good", "30", &["-addext", LEAF]);
+    files.openssl(&["x509", "-in", "good.pem", "-outform", "der", "-out", "good.der"]);
+    let mut der = std::fs::read(files.path("good.der")).unwrap();
+    // The second of its two times loses the sign of UTC; a listener takes it all the same.
+    let time = |at: &usize| der[*at..].starts_with(&[0x17, 13]) && der[at + 14] == b'Z';
+    let end = (0..der.len() - 14).filter(time).nth(1).unwrap() + 14;
+    der[end] = b'X';
+    std::fs::write(files.path("odd.der"), der).unwrap();
+    let pem = {
+        let output = Command::new("openssl").args(["base64", "-in", &files.text("odd.der")]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    std::fs::write(files.path("odd.pem"), format!("-----BEGIN CERTIFICATE-----\n{pem}-----END CERTIFICATE-----\n"))
+        .unwrap();
+    for (cert, expected) in [("good.pem", "ok"), ("odd.pem", "warning")] {
+        let mut doctor = DaemonBuilder::new(&["doctor", "--json"]);
+        files.of(&mut doctor, cert, "good.key");
+        let (_, said, errors) = doctor.output();
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}{errors}"));
+        let check = said["checks"].as_array().unwrap().iter().find(|check| check["name"] == "tls").unwrap();
+        assert_eq!(check["status"], expected, "{check}");
+        let warns = check["detail"].as_str().unwrap().contains("odd.pem's validity cannot be read");
+        assert_eq!(warns, expected == "warning", "{check}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_renewed_certificate_is_taken_without_a_restart_and_a_broken_one_is_not() {
     let (world, files) = (World::new().await, Files::new());
     files.self_signed("old", "3", &["-addext", LEAF]).self_signed("new", "300", &["-addext", LEAF]);

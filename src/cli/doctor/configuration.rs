@@ -72,7 +72,16 @@ fn certificate(section: &mut Section, files: &Tls) {
             format!("{} expires in {} days", files.cert.display(), left / 86_400),
             "renew it: it is read again without a restart",
         ),
-        _ => section.ok("tls", format!("{} with its key", files.cert.display())),
+        // The metric is 0 then, and no alert says that it expires.
+        None => section.warning(
+            "tls",
+            format!(
+                "the end of {}'s validity cannot be read: nothing will warn before it expires",
+                files.cert.display()
+            ),
+            "`openssl x509 -noout -enddate -in FILE` shows it; have it issued anew if that cannot either",
+        ),
+        Some(_) => section.ok("tls", format!("{} with its key", files.cert.display())),
     }
 }
 
