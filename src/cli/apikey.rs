@@ -2,7 +2,7 @@
 
 use super::each::each;
 use super::table::{Cell, Column, Table, Tone};
-use super::terminal::{Style, say, say_aside};
+use super::terminal::{Style, deliver, say, say_aside, unwritten};
 use super::values::{self, Span};
 use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure, database, words};
 use crate::lifecycle::access::{self, AccessError, Made, NewKey};
@@ -45,7 +45,8 @@ enum Command {
 The key alone goes to standard output, the rest to standard error. The database keeps only its hash.
 admin includes operate, operate includes submit and read; submit and work stand alone.
 
-Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 the database cannot be reached.")]
+Exit codes: 0 done, 1 failed, also where the key was made and its secret could not be written out,
+2 usage or configuration, 3 the database cannot be reached.")]
 struct CreateArgs {
     /// Whose it is; it need not be unique
     #[arg(value_name = "NAME", value_parser = label)]
@@ -86,8 +87,8 @@ struct ListArgs {
 #[command(after_help = "Examples:
   taskrunnerx apikey rotate 0190163d-8694-739b-aea5-966c26f8ad91 --overlap 1h
 
-Exit codes: 0 done, 1 there is no such key, or it is revoked or has expired, 2 usage or configuration,
-3 the database cannot be reached.")]
+Exit codes: 0 done, 1 there is no such key, or it is revoked or has expired, or its new secret could not be
+written out, 2 usage or configuration, 3 the database cannot be reached.")]
 struct RotateArgs {
     /// The key's id, as in the list
     id: KeyId,
@@ -118,8 +119,7 @@ pub(super) async fn run(args: Args, config: Option<PathBuf>) -> Result<(), Failu
         Command::List(ListArgs { json }) => list(&store, json).await,
         Command::Rotate(RotateArgs { id, overlap, json }) => {
             let overlap = overlap.map_or(Duration::ZERO, |span| span.length);
-            give(&access::rotate(&store, id, overlap, &by()).await?, json);
-            Ok(())
+            give(&access::rotate(&store, id, overlap, &by()).await?, json)
         }
         Command::Revoke(RevokeArgs { ids }) => {
             let call = async |id| {
@@ -157,29 +157,37 @@ async fn create(store: &Store, args: CreateArgs) -> Result<(), Failure> {
         rate_limit: rate,
         by: by(),
     };
-    give(&access::create(store, key).await?, json);
-    Ok(())
+    give(&access::create(store, key).await?, json)
 }
 
-/// The key on standard output, so that a script may take it; what it is aside.
-fn give(made: &Made, json: bool) {
+/// The key on standard output, so that a script may take it; what it is aside. Where that goes nowhere, the secret is
+/// lost, and the key is there.
+fn give(made: &Made, json: bool) -> Result<(), Failure> {
     let Made { key, secret } = made;
-    if json {
+    let delivered = if json {
         let mut object = shown(key);
         if let Some(fields) = object.as_object_mut() {
             fields.insert("key".to_owned(), secret.expose().into());
         }
-        say(&object.to_string());
-        return;
-    }
-    let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
-    say_aside(&format!(
-        "key {} of {}, which may {}; keep it, it is not shown again:",
-        key.id,
-        key.name,
-        scopes.join(", ")
-    ));
-    say(secret.expose());
+        deliver(&object.to_string())
+    } else {
+        let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+        say_aside(&format!(
+            "key {} of {}, which may {}; keep it, it is not shown again:",
+            key.id,
+            key.name,
+            scopes.join(", ")
+        ));
+        deliver(secret.expose())
+    };
+    delivered.map_err(|error| {
+        let id = key.id;
+        Failure::new(format!(
+            "{}\nThe secret is lost, and the key exists: taskrunnerx apikey rotate {id} gives it another one, \
+             taskrunnerx apikey revoke {id} ends it.",
+            unwritten(&error)
+        ))
+    })
 }
 
 async fn list(store: &Store, json: bool) -> Result<(), Failure> {

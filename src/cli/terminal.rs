@@ -77,6 +77,14 @@ pub(super) fn report(text: &str) -> std::io::Result<()> {
     }
 }
 
+/// What is told this once: that nobody reads it is a failure too.
+///
+/// # Errors
+/// When it cannot be written, or its reader has gone.
+pub(super) fn deliver(text: &str) -> std::io::Result<()> {
+    written(format!("{text}\n").as_bytes())
+}
+
 /// Why what was done is not told.
 pub(super) fn unwritten(error: &std::io::Error) -> String {
     format!("standard output cannot be written: {error}")

@@ -5,6 +5,7 @@ use crate::harness::{Daemon, World};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::process::{Command, Stdio};
+use taskrunnerx::lifecycle::access;
 
 /// Where standard output goes.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +18,13 @@ enum Output {
 
 /// The exit code, and what it says on standard error.
 async fn into(output: Output, args: &[&str]) -> (i32, String) {
+    into_with(output, args, &[]).await
+}
+
+/// The same with these variables.
+async fn into_with(output: Output, args: &[&str], variables: &[(&str, &str)]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taskrunnerx"));
+    command.envs(variables.iter().copied());
     command.args(args).env_remove("TASKRUNNERX_API_KEY").stdin(Stdio::null()).stderr(Stdio::piped());
     command.stdout(match output {
         Output::Full => Stdio::from(OpenOptions::new().write(true).open("/dev/full").unwrap()),
@@ -70,6 +77,32 @@ async fn changes_go_on_though_what_was_done_cannot_be_told() {
     let unknown = uuid::Uuid::now_v7().to_string();
     let (code, errors) = into(Output::Gone, &["tasks", "cancel", id(&task), &unknown, "--url", &api.url]).await;
     assert!(code == 1 && errors.contains("1 of 2 tasks refused"), "{code}: {errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_reaches_nobody_is_a_failure_that_names_the_key() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let url = [("DATABASE_URL", &*world.database_url)];
+    for output in [Output::Gone, Output::Full] {
+        for more in [&[][..], &["--json"]] {
+            let before = access::list(&store).await.unwrap().len();
+            let create = [&["apikey", "create", "ops", "--scope", "read"][..], more].concat();
+            let (code, errors) = into_with(output, &create, &url).await;
+            assert_eq!(code, 1, "{output:?} {more:?}: {errors}");
+            let keys = access::list(&store).await.unwrap();
+            assert_eq!(keys.len(), before + 1, "it was made");
+            let named =
+                |errors: &str| keys.iter().map(|key| key.id.to_string()).find(|id| errors.contains(id.as_str()));
+            let id = named(&errors).unwrap_or_else(|| panic!("{errors}"));
+            for said in [format!("apikey rotate {id}"), format!("apikey revoke {id}"), "secret is lost".to_owned()] {
+                assert!(errors.contains(&said), "{said}: {errors}");
+            }
+            assert!(!errors.contains("trx_"), "{errors}");
+            let (code, errors) = into_with(output, &[&["apikey", "rotate", &id][..], more].concat(), &url).await;
+            assert!(code == 1 && named(&errors) == Some(id), "{output:?} {more:?}: {errors}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
