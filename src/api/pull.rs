@@ -1,21 +1,21 @@
 //! `POST /api/workers/claim`, `POST /api/workers/{id}/heartbeat`, `POST /api/tasks/{id}/complete` and `…/fail`:
 //! workers outside, in any language.
 
+mod fields;
+
 use super::caller::Caller;
 use super::openapi::{ClaimRequest, CompleteRequest, FailRequest, Heartbeat, Span, TaskPath, WorkerPath};
 use super::problem::Problem;
 use super::task_json::{Id, TaskJson, Time};
 use super::tasks::{no_such_task, parse_id, visible};
 use super::{BODY_SLACK, Services, State, body};
-use crate::lifecycle::pull::{Ask, Given, Named, PullError, Reported};
-use crate::task::fields::{Fields, got, whole};
+use crate::lifecycle::pull::{Ask, Given, PullError, Reported};
+use crate::task::fields::got;
 use crate::task::{Fault, Outcome, Task, TaskId, WorkerId, duration, name, submission};
 use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use serde_json::value::RawValue;
-use std::str::FromStr;
-use std::sync::Arc;
+use fields::{id, named, queues, required, whose};
 use std::time::Duration;
 
 /// Most tasks of one claim.
@@ -28,15 +28,10 @@ pub(super) const MAX_QUEUES: usize = 32;
 pub(super) const MAX_NAMED: usize = 1000;
 /// Lines that one attempt logs in one heartbeat.
 pub(super) const MAX_LINES: usize = 1000;
-/// A heartbeat with so many faults is not looked at any further.
-const MAX_FAULTS: usize = 100;
 /// A full heartbeat takes some 150 bytes for each attempt.
 const HEARTBEAT_BODY: usize = 4 * BODY_SLACK;
 /// The host of a worker whose address cannot be told.
 const SOMEWHERE: &str = "pull";
-
-const ID: &str = "a UUID such as 0190163d-8694-739b-aea5-966c26f8ad91";
-const ATTEMPT: &str = "the number of the attempt, as the claim gave it";
 
 /// What a claim gave.
 #[derive(serde::Serialize, utoipa::ToSchema)]
@@ -253,109 +248,6 @@ async fn report(
     match services.lookup.task(task).await? {
         Some(task) => Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new()))),
         None => Err(no_such_task(task)),
-    }
-}
-
-/// The attempt that is reported on. None: there is a fault.
-fn whose(fields: &mut Fields<'_>) -> Option<(WorkerId, u32)> {
-    let worker = required(fields, "worker_id", ID, |text| id(text).ok());
-    worker.zip(required(fields, "attempt", ATTEMPT, attempt))
-}
-
-fn attempt(text: &str) -> Option<u32> {
-    whole(text).filter(|number| *number > 0)
-}
-
-fn id<T: FromStr>(text: &str) -> Result<T, String> {
-    serde_json::from_str::<String>(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| got(text, ID))
-}
-
-/// Takes a field that must be there.
-fn required<T>(
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    takes: &str,
-    read: impl FnOnce(&str) -> Option<T>,
-) -> Option<T> {
-    let fault = match fields.raw_or_null(name) {
-        None => format!("is missing; takes {takes}"),
-        Some(text) => match read(text) {
-            Some(value) => return Some(value),
-            None => got(text, takes),
-        },
-    };
-    fields.fault(&format!("/{name}"), fault);
-    None
-}
-
-fn queues(fields: &mut Fields<'_>) -> Vec<Arc<str>> {
-    let mut queues: Vec<Arc<str>> = Vec::new();
-    for (n, item) in fields.items("queues", MAX_QUEUES, "queue names").unwrap_or_default().into_iter().enumerate() {
-        let checked = match serde_json::from_str::<String>(item.get()) {
-            Ok(queue) => name::check(&queue, name::MAX_QUEUE).map(|()| queue).map_err(|fault| fault.to_string()),
-            Err(_) => Err(got(item.get(), "a queue's name")),
-        };
-        match checked {
-            Ok(queue) if queues.iter().any(|known| **known == *queue) => {}
-            Ok(queue) => queues.push(queue.into()),
-            Err(fault) => fields.fault(&format!("/queues/{n}"), fault),
-        }
-    }
-    queues
-}
-
-/// The attempts that a heartbeat names; an idle worker names none.
-fn named(fields: &mut Fields<'_>) -> Vec<Named> {
-    let takes =
-        format!("a list of at most {MAX_NAMED} objects with id, attempt and perhaps progress, progress_note and logs");
-    let read =
-        |text: &str| serde_json::from_str::<Vec<Box<RawValue>>>(text).ok().filter(|list| list.len() <= MAX_NAMED);
-    let items = required(fields, "tasks", &takes, read).unwrap_or_default();
-    let mut named = Vec::with_capacity(items.len());
-    let mut faults: Vec<Fault> = Vec::new();
-    for (n, item) in items.iter().enumerate() {
-        match one_named(item.get()) {
-            Ok(one) => named.push(one),
-            Err(more) => faults.extend(more.into_iter().map(|fault| fault.within(&format!("/tasks/{n}")))),
-        }
-        if faults.len() >= MAX_FAULTS {
-            break;
-        }
-    }
-    for Fault { pointer, detail } in faults {
-        fields.fault(pointer.trim_start_matches('#'), detail);
-    }
-    named
-}
-
-fn one_named(text: &str) -> Result<Named, Vec<Fault>> {
-    let Ok(mut fields) = Fields::read(text) else {
-        return Err(vec![Fault::at(
-            "",
-            got(text, "an object with id, attempt and perhaps progress, progress_note and logs"),
-        )]);
-    };
-    let id = required(&mut fields, "id", ID, |text| id(text).ok());
-    let attempt = required(&mut fields, "attempt", ATTEMPT, attempt);
-    let progress = fields.take("progress", |text| {
-        let fraction = serde_json::from_str::<f64>(text).ok().filter(|fraction| (0.0..=1.0).contains(fraction));
-        fraction.ok_or_else(|| got(text, "a number from 0 to 1"))
-    });
-    let progress_note = fields.take("progress_note", |text| {
-        serde_json::from_str::<String>(text).map_err(|_| got(text, "a text, beside a progress"))
-    });
-    if progress_note.is_some() && progress.is_none() {
-        fields.fault("/progress_note", "goes with a progress, and there is none".to_owned());
-    }
-    let logs = fields.take("logs", |text| {
-        let lines = serde_json::from_str::<Vec<String>>(text).ok().filter(|lines| lines.len() <= MAX_LINES);
-        lines.ok_or_else(|| got(text, &format!("a list of at most {MAX_LINES} texts, each a line")))
-    });
-    match (fields.finish(), id, attempt) {
-        (faults, Some(id), Some(attempt)) if faults.is_empty() => {
-            Ok(Named { id, attempt, progress, progress_note, logs: logs.unwrap_or_default() })
-        }
-        (faults, ..) => Err(faults),
     }
 }
 

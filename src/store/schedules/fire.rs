@@ -43,8 +43,8 @@ const SETTLE: &str = "UPDATE schedule_fires SET outcome = ?, task_id = ?, record
 /// Rows of the ledger that one transaction writes, about: a schedule is judged whole.
 const MAX_ENTRIES: usize = 4096;
 /// And bytes of their tasks' payloads, about. The last schedule may add what one may have (`MAX_BYTES` in
-/// lifecycle/fire.rs) and a payload: a statement that had them all is still below the 16 MiB that MySQL and MariaDB take
-/// unless they are told otherwise.
+/// lifecycle/fire/judge.rs) and a payload: a statement that had them all is still below the 16 MiB that MySQL and MariaDB
+/// take unless they are told otherwise.
 const MAX_BYTES: usize = 8 << 20;
 /// Tasks of one schedule that are looked at for failures in a row, beyond as many as it asks for: those that run.
 const MORE_ENDS: u64 = 20;
