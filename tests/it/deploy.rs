@@ -199,9 +199,30 @@ fn images_and_actions_are_of_a_version() {
         assert!(!image.contains("taskrunnerx") || tag == env!("CARGO_PKG_VERSION"), "{image} is not this version");
     }
     for action in actions {
+        // A workflow of our own.
+        if let Some(path) = action.strip_prefix("./") {
+            assert!(root().join(path).is_file(), "{action}");
+            continue;
+        }
         let version = action.rsplit_once('@').unwrap().1;
         assert!(numbered(version) && version.split('.').count() == 3, "{action}");
     }
+}
+
+#[test]
+fn a_release_is_made_of_what_has_passed_every_test_and_advisories_are_asked_for_each_week() {
+    let (ci, release) = (document(".github/workflows/ci.yml"), document(".github/workflows/release.yml"));
+    assert!(ci["on"].get("workflow_call").is_some());
+    let jobs = release["jobs"].as_object().unwrap();
+    assert_eq!(jobs["ci"]["uses"], "./.github/workflows/ci.yml");
+    for (name, job) in jobs.iter().filter(|(name, _)| *name != "ci") {
+        let needs = job["needs"].as_str().unwrap();
+        assert!(needs == "ci" || jobs[needs]["needs"] == "ci", "{name} waits for no test");
+    }
+    assert!(ci["on"]["schedule"][0]["cron"].is_string());
+    let mut steps = Vec::new();
+    under(&ci["jobs"]["check"], "run", &mut steps);
+    assert!(steps.iter().any(|step| step.contains("check advisories")), "{steps:?}");
 }
 
 #[test]
