@@ -98,7 +98,7 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 /// whoever connects and says nothing would keep the others out.
 const MAX_HANDSHAKES: usize = 4096;
 /// Seconds that a stopping server waits for requests under way.
-const STOP_SECONDS: u64 = 10;
+pub const STOP_SECONDS: u64 = 10;
 /// Streams of events that clients may have open at once.
 const MAX_STREAMS: usize = 1000;
 

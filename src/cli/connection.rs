@@ -5,6 +5,8 @@ use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure};
 use crate::client::{Client, ClientError, SetupError, Target};
 use std::path::PathBuf;
 
+/// Where the daemon listens unless it is told otherwise.
+const DEFAULT_URL: &str = "http://127.0.0.1:8000";
 /// The variable that names a file with the key.
 const KEY_FILE: &str = "TASKRUNNERX_API_KEY_FILE";
 
@@ -12,16 +14,10 @@ const KEY_FILE: &str = "TASKRUNNERX_API_KEY_FILE";
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(super) struct Connection {
-    /// Where the server is
+    /// Where the server is [default: http://127.0.0.1:8000]
     // Read by `client`, and not shown: a fault of clap's own repeats what it got, and somebody may have put a password in.
-    #[arg(
-        long,
-        env = "TASKRUNNERX_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8000",
-        hide_env_values = true
-    )]
-    url: String,
+    #[arg(long, env = "TASKRUNNERX_URL", value_name = "URL", hide_env_values = true)]
+    url: Option<String>,
     /// The API key, where the server wants one; better in the variable, where no list of processes shows it
     #[arg(long, env = "TASKRUNNERX_API_KEY", value_name = "KEY", hide_env_values = true)]
     key: Option<String>,
@@ -31,10 +27,16 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// With this URL where none was given.
+    pub(super) fn or_at(mut self, url: impl FnOnce() -> String) -> Self {
+        self.url.get_or_insert_with(url);
+        self
+    }
+
     /// The client.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let usage = |error: SetupError| Failure::with_code(EXIT_USAGE, format!("--url or TASKRUNNERX_URL: {error}"));
-        let target: Target = self.url.parse().map_err(usage)?;
+        let target: Target = self.url.as_deref().unwrap_or(DEFAULT_URL).parse().map_err(usage)?;
         let given = self.key.clone().filter(|key| !key.is_empty());
         let key = match (given, std::env::var_os(KEY_FILE)) {
             (None, Some(path)) => Some(key_in(&path)?),

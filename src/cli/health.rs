@@ -5,6 +5,9 @@ use super::connection::Connection;
 use super::table::{Cell, Column, Table, Tone, details};
 use super::terminal::{Style, say};
 use crate::client::{HealthPart, HealthReport};
+use crate::config::{Config, Environment, Flags};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 /// Ask a server how it and what it stands on are
 #[derive(Debug, clap::Args)]
@@ -14,7 +17,8 @@ use crate::client::{HealthPart, HealthReport};
   taskrunnerx health --url https://localhost:8000 --ca /etc/taskrunnerx/cert.pem
   taskrunnerx health --ready        only whether it would accept submissions, as /readyz
 
-In a Dockerfile: HEALTHCHECK CMD [\"taskrunnerx\", \"health\", \"--ready\"]
+Without --url and TASKRUNNERX_URL it asks where this configuration has the listener (bind, tls.cert), as serve
+reads it. In a Dockerfile: HEALTHCHECK CMD [\"taskrunnerx\", \"health\", \"--ready\"]
 
 Exit codes: 0 it works, also degraded (without Redis, or with settings that may lose tasks), 1 it is down
 or not ready, 2 usage, 3 it cannot be reached.")]
@@ -29,9 +33,14 @@ pub(super) struct Args {
     connection: Connection,
 }
 
-pub(super) async fn run(args: Args) -> Result<(), Failure> {
+pub(super) async fn run(args: Args, config: Option<PathBuf>) -> Result<(), Failure> {
     let Args { ready, json, connection } = args;
-    let client = connection.client()?;
+    let own = || {
+        let flags = Flags { config, ..Flags::default() };
+        let (bind, tls) = Config::listener(&flags, &Environment::of_process());
+        reached(bind, tls)
+    };
+    let client = connection.or_at(own).client()?;
     if ready {
         client.ready().await?;
         say("ready");
@@ -46,6 +55,21 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     }
     // It has been said.
     if reply.is_success() { Ok(()) } else { Err(Failure::new("")) }
+}
+
+/// The URL by which a listener is reached from its own host.
+fn reached(bind: SocketAddr, tls: bool) -> String {
+    let (ip, port) = (bind.ip(), bind.port());
+    // Certificates have names, and hardly ever the address of loopback.
+    if tls && (ip.is_loopback() || ip.is_unspecified()) {
+        return format!("https://localhost:{port}");
+    }
+    let ip = match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("{}://{}", if tls { "https" } else { "http" }, SocketAddr::new(ip, port))
 }
 
 fn shown(report: &HealthReport, style: Style) -> String {
@@ -68,5 +92,25 @@ fn tone(status: &str) -> Tone {
         "ok" => Tone::Good,
         "down" => Tone::Bad,
         _ => Tone::Waiting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_reached_by_its_address_or_by_this_hosts_own() {
+        for (bind, tls, url) in [
+            ("127.0.0.1:8000", false, "http://127.0.0.1:8000"),
+            ("0.0.0.0:81", false, "http://127.0.0.1:81"),
+            ("[::]:81", false, "http://[::1]:81"),
+            ("10.0.0.5:81", false, "http://10.0.0.5:81"),
+            ("0.0.0.0:81", true, "https://localhost:81"),
+            ("127.0.0.1:81", true, "https://localhost:81"),
+            ("10.0.0.5:81", true, "https://10.0.0.5:81"),
+        ] {
+            assert_eq!(reached(bind.parse().unwrap(), tls), url);
+        }
     }
 }

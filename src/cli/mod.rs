@@ -196,7 +196,7 @@ async fn route(command: Command, config: Option<PathBuf>, registry: Registry) ->
         Command::Failures(args) => failures::run(args).await,
         Command::Stats(args) => stats::run(args).await,
         Command::TaskTypes(args) => task_types::run(args).await,
-        Command::Health(args) => health::run(args).await,
+        Command::Health(args) => health::run(args, config).await,
         Command::Openapi(args) => openapi::run(args).await,
         Command::Ops(args) => ops::run(args),
         Command::Completions(args) => manual::completions(&args),

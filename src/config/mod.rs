@@ -158,6 +158,15 @@ impl Config {
         Ok((config, warnings))
     }
 
+    /// Where a daemon with this configuration listens, and whether it speaks HTTPS there, for who asks it how it is. What
+    /// else is wrong by now is no matter: the daemon may have begun before it was.
+    #[must_use]
+    pub fn listener(flags: &Flags, environment: &Environment) -> (SocketAddr, bool) {
+        let file = File::load(flags, environment).ok().flatten();
+        let mut layers = Layers::new(environment, file.as_ref());
+        (process::bind(&mut layers, flags), tls::tls(&mut layers).is_some())
+    }
+
     /// In the order of the documented table, which is the order of the effective values.
     fn read(layers: &mut Layers, flags: &Flags, check_cron: CheckCron) -> Self {
         let roles = process::roles(layers, flags);

@@ -2,9 +2,8 @@
 
 use super::Parts;
 use crate::store::StoreError;
-use crate::task::Timestamp;
 use crate::telemetry::Episode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_util::sync::CancellationToken;
 
 /// Longest sleep: a schedule that another process added or changed is seen after it, and an instant that waited for a
@@ -42,7 +41,8 @@ async fn tick(parts: &Parts) -> Result<Duration, StoreError> {
     let behind = next.map_or(0.0, |next| (now - next).to_std().unwrap_or_default().as_secs_f64());
     parts.firing.tools.metrics.schedule_lag.set(behind);
     let (next, now) = parts.firing.pass().await?;
-    let at = now.signed_duration_since(Timestamp::UNIX_EPOCH).to_std().unwrap_or_default();
+    // By this host's clock: Prometheus compares it with its own, and the database's may be set wrong.
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     parts.firing.tools.metrics.scheduler_last_pass.set(at.as_secs_f64());
     // What is due still is another process's, which has its row: that will have gone on soon.
     let until = next.map(|next| (next - now).to_std().ok().filter(|wait| !wait.is_zero()).unwrap_or(LEAST));

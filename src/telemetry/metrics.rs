@@ -233,7 +233,7 @@ impl Metrics {
             ))?,
             scheduler_last_pass: m.keep(prometheus::Gauge::new(
                 "scheduler_last_pass_timestamp_seconds",
-                "When the cron ticker last looked for what is due; 0: never in this process (scheduler)",
+                "When the cron ticker last looked for what is due, by the process's own clock; 0: never in this process (scheduler)",
             ))?,
             http_requests: m.counters(
                 "http_requests_total",

@@ -3,7 +3,8 @@
 
 mod setups;
 
-use crate::harness::{DaemonBuilder, root};
+use crate::harness::{DaemonBuilder, World, noop, root};
+use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 use setups::{document, documents, instructions, objects, of_unit, set_ups};
 use std::collections::BTreeSet;
@@ -65,7 +66,7 @@ fn each_process_that_is_set_up_has_a_command_and_a_configuration_that_the_progra
     let made = setups::secrets();
     let set_ups = set_ups(&made.path().join("secrets"));
     let names: Vec<&str> = set_ups.iter().map(|set_up| &*set_up.name).collect();
-    assert_eq!(names.len(), 13, "{names:?}");
+    assert_eq!(names.len(), 14, "{names:?}");
     for set_up in &set_ups {
         let mut arguments: Vec<&str> = set_up.arguments.iter().map(String::as_str).collect();
         arguments.push("--help");
@@ -122,7 +123,7 @@ fn the_processes_find_each_other_by_one_port() {
     let [bind] = &*instructions("ENV") else { panic!("one variable") };
     let port = bind.rsplit_once(':').unwrap().1;
     assert_eq!(instructions("EXPOSE"), [port]);
-    // Where `taskrunnerx health` of the image looks.
+    // Where the commands look unless they are told.
     assert_eq!(port, "8000");
     for (path, service) in [("deploy/compose.yaml", "api"), ("deploy/compose.single.yaml", "taskrunnerx")] {
         let published = &document(path)["services"][service]["ports"][0];
@@ -198,9 +199,30 @@ fn images_and_actions_are_of_a_version() {
         assert!(!image.contains("taskrunnerx") || tag == env!("CARGO_PKG_VERSION"), "{image} is not this version");
     }
     for action in actions {
+        // A workflow of our own.
+        if let Some(path) = action.strip_prefix("./") {
+            assert!(root().join(path).is_file(), "{action}");
+            continue;
+        }
         let version = action.rsplit_once('@').unwrap().1;
         assert!(numbered(version) && version.split('.').count() == 3, "{action}");
     }
+}
+
+#[test]
+fn a_release_is_made_of_what_has_passed_every_test_and_advisories_are_asked_for_each_week() {
+    let (ci, release) = (document(".github/workflows/ci.yml"), document(".github/workflows/release.yml"));
+    assert!(ci["on"].get("workflow_call").is_some());
+    let jobs = release["jobs"].as_object().unwrap();
+    assert_eq!(jobs["ci"]["uses"], "./.github/workflows/ci.yml");
+    for (name, job) in jobs.iter().filter(|(name, _)| *name != "ci") {
+        let needs = job["needs"].as_str().unwrap();
+        assert!(needs == "ci" || jobs[needs]["needs"] == "ci", "{name} waits for no test");
+    }
+    assert!(ci["on"]["schedule"][0]["cron"].is_string());
+    let mut steps = Vec::new();
+    under(&ci["jobs"]["check"], "run", &mut steps);
+    assert!(steps.iter().any(|step| step.contains("check advisories")), "{steps:?}");
 }
 
 #[test]
@@ -237,6 +259,60 @@ fn a_key_that_nobody_has_put_in_is_refused() {
     config.env("TASKRUNNERX_API_KEY", setups::PLACEHOLDER);
     let (code, _, errors) = config.output();
     assert!(code == 2 && errors.contains("api_key"), "{code}: {errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_account_of_the_documents_is_enough_to_migrate_and_to_serve() {
+    let world = World::new().await;
+    let page = std::fs::read_to_string(root().join("docs/how-to/deploy.md")).unwrap();
+    let (_, rest) = page.split_once("<<'SQL'\n").unwrap();
+    // Names of this test's own, of 32 characters at most.
+    let name = format!("a{}", &world.prefix[12..]);
+    let statements = rest.split_once("SQL\n").unwrap().0.replace("trx", &name);
+    let mut administrator = world.sql().await;
+    for statement in statements.lines() {
+        administrator.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+    let (_, place) = world.database_url.split_once('@').unwrap();
+    let query = place.split_once('?').map_or(String::new(), |(_, query)| format!("?{query}"));
+    let url = format!("mysql://{name}:CHANGE-ME@{}/{name}{query}", place.split_once('/').unwrap().0);
+    // It migrates at its start.
+    let mut daemon = world.daemon("all");
+    daemon.env("DATABASE_URL", &url);
+    let daemon = daemon.ready().await;
+    daemon.run(noop("mail"), "completed").await;
+    let mut doctor = DaemonBuilder::new(&["doctor", "--json"]);
+    doctor.env("DATABASE_URL", &url).env("REDIS_URL", &world.redis_url);
+    let (_, report, _) = tokio::task::spawn_blocking(move || doctor.output()).await.unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    let privileges: Vec<&Value> = checks.iter().filter(|check| check["name"] == "privileges").collect();
+    assert!(matches!(&*privileges, [check] if check["status"] == "ok"), "{privileges:?}");
+    drop(daemon);
+    // What is migrated is served without the rights that only migrations need.
+    let revoked = format!("REVOKE CREATE, ALTER, INDEX, DROP ON {name}.* FROM '{name}'@'%'");
+    administrator.query_drop(revoked).await.unwrap();
+    let mut daemon = world.daemon("all");
+    daemon.env("DATABASE_URL", &url);
+    daemon.ready().await.run(noop("mail"), "completed").await;
+    administrator.query_drop(format!("DROP DATABASE {name}")).await.unwrap();
+    administrator.query_drop(format!("DROP USER '{name}'@'%'")).await.unwrap();
+}
+
+#[test]
+fn a_process_that_takes_its_time_to_migrate_is_not_taken_for_ill() {
+    for path in ["deploy/compose.yaml", "deploy/compose.single.yaml"] {
+        let file = document(path);
+        for (name, service) in file["services"].as_object().unwrap() {
+            let image = service["image"].as_str().unwrap_or_default();
+            if !image.contains("TASKRUNNERX_IMAGE") || service["command"][0] != "serve" {
+                continue;
+            }
+            let after = &service["depends_on"]["migrate"]["condition"];
+            assert_eq!(after, "service_completed_successfully", "{path}: {name}");
+        }
+        assert!(file["services"].get("migrate").is_some(), "{path}");
+    }
 }
 
 #[test]

@@ -57,6 +57,13 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
         "$ deploy/secrets.sh                                                 # passwords and the API key, in deploy/secrets",
         INSTALLS,
     ),
+    (
+        "docs/how-to/deploy.md",
+        "$ echo TASKRUNNERX_IMAGE=ghcr.io/OWNER/NAME:0.1.0 >deploy/.env      # of the repository that made the release",
+        INSTALLS,
+    ),
+    ("docs/how-to/deploy.md", "$ mysql -u root -p <<'SQL'", "makes an account; `deploy.rs` runs its statements"),
+    ("docs/how-to/backup.md", "$ docker compose -f deploy/compose.yaml stop api worker scheduler", INSTALLS),
     ("docs/how-to/deploy.md", "# install -m 0755 taskrunnerx /usr/local/bin/", INSTALLS),
     ("docs/how-to/deploy.md", "$ kubectl apply -k deploy/kubernetes", INSTALLS),
     (

@@ -47,6 +47,7 @@ async fn a_service_manager_hears_when_the_daemon_is_ready_lives_and_stops() {
     let manager = Manager::new();
     let mut daemon = world.daemon("all");
     daemon.env("NOTIFY_SOCKET", &manager.path).env("WATCHDOG_USEC", &WATCHDOG.as_micros().to_string());
+    daemon.env("TASKRUNNERX_WORKER__DRAIN_TIMEOUT", "10m");
     let mut daemon = daemon.start();
     let ready = manager.hears_of("READY=1");
     assert!(ready.iter().any(|line| line.starts_with("STATUS=ready on 127.0.0.1:")), "{ready:?}");
@@ -65,7 +66,9 @@ async fn a_service_manager_hears_when_the_daemon_is_ready_lives_and_stops() {
     assert!(gaps.iter().min().is_some_and(|gap| *gap < WATCHDOG), "before the manager's patience ends: {gaps:?}");
 
     daemon.signal("-TERM");
-    manager.hears_of("STOPPING=1");
+    let stopping = manager.hears_of("STOPPING=1");
+    // TimeoutStopSec of the unit is shorter than this drain and the 15 s after it.
+    assert!(stopping.contains(&"EXTEND_TIMEOUT_USEC=615000000".to_owned()), "{stopping:?}");
     assert_eq!(daemon.ended().await, 0);
 }
 

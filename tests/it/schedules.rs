@@ -6,7 +6,7 @@ mod outcomes;
 mod refused;
 mod scale;
 #[path = "../chaos/skew.rs"]
-mod skew;
+pub(crate) mod skew;
 
 use crate::harness::{Daemon, World, eventually};
 use mysql_async::prelude::Queryable;

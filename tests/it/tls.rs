@@ -127,6 +127,13 @@ async fn the_commands_reach_a_listener_with_tls_by_the_authority_that_they_are_t
     let (code, said, errors) = command(&daemon, &["health", "--ready", "--ca", &ca], &[]);
     assert_eq!((code, said.trim()), (0, "ready"), "{errors}");
     let given = [("TASKRUNNERX_CA", &*ca)];
+    // With the daemon's own configuration it need not be told where.
+    let mut health = DaemonBuilder::new(&["health", "--ready"]);
+    files.of(&mut health, "server.pem", "server.key");
+    let everywhere = format!("0.0.0.0:{}", daemon.url.rsplit_once(':').unwrap().1);
+    health.env("TASKRUNNERX_BIND", &everywhere).env("TASKRUNNERX_CA", &ca);
+    let (code, said, errors) = tokio::task::spawn_blocking(move || health.output()).await.unwrap();
+    assert_eq!((code, said.trim()), (0, "ready"), "{errors}");
     let (code, result, errors) = command(&daemon, &["submit", "echo", "{\"a\": 1}", "--wait"], &given);
     assert_eq!((code, result.trim()), (0, "{\"a\": 1}"), "{errors}");
     // Whoever is not told does not believe it, and is told what to do.

@@ -192,7 +192,8 @@ pub async fn run(
         }
     };
     tracing::info!("stopping");
-    notify::stopping();
+    let requests = Duration::from_secs(api::STOP_SECONDS);
+    notify::stopping(if config.roles.worker { requests.max(config.worker.drain_timeout) } else { requests });
     health.stopping();
     stop.cancel();
     running.drain().await;

@@ -4,8 +4,12 @@
 use crate::telemetry::Episode;
 use sd_notify::NotifyState;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
+
+/// Of the drain's end: interrupted attempts are recorded, tasks handed over, the last words sent.
+const AFTER_THE_DRAIN: Duration = Duration::from_secs(15);
 
 pub(super) fn waiting() {
     tell(&[NotifyState::Status("waiting for the database")]);
@@ -15,8 +19,11 @@ pub(super) fn ready(address: SocketAddr) {
     tell(&[NotifyState::Ready, NotifyState::Status(&format!("ready on {address}"))]);
 }
 
-pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("finishing what runs")]);
+/// It may take that long, whatever the unit's own limit: a drain that somebody has made long is not cut off.
+pub(super) fn stopping(drain: Duration) {
+    let microseconds = u32::try_from((drain + AFTER_THE_DRAIN).as_micros()).unwrap_or(u32::MAX);
+    let more = NotifyState::ExtendTimeoutUsec(microseconds);
+    tell(&[NotifyState::Stopping, NotifyState::Status("finishing what runs"), more]);
 }
 
 /// The watchdog is told twice in each of its intervals: what goes wrong does so again and again.

@@ -92,6 +92,15 @@ mod tests {
     }
 
     #[test]
+    fn the_account_of_the_documents_has_what_is_needed_and_no_more() {
+        let documented =
+            include_str!("../../../docs/how-to/deploy.md").lines().filter(|line| line.starts_with("GRANT "));
+        let granted: Vec<Vec<&str>> =
+            documented.map(|line| parts(line).map_or_else(Vec::new, |(privileges, _)| privileges)).collect();
+        assert_eq!(granted, [TO_SERVE.to_vec(), TO_MIGRATE.to_vec()]);
+    }
+
+    #[test]
     fn what_is_missing_is_named_and_what_cannot_be_seen_is_said() {
         let serving = "GRANT SELECT, INSERT, UPDATE, DELETE ON `trx_live`.* TO `trx`@`%`";
         let found = of(&[serving]);

@@ -133,7 +133,8 @@ fn liveness(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
         },
         Alert {
             name: "TaskRunnerXNoScheduler",
-            expr: format!("time() - max({}) > 60", scope.series(&metrics.scheduler_last_pass)),
+            // In an outage of the database nobody can look, and nobody can count the workers: that is another alert.
+            expr: format!("time() - max({}) > 60 and max({workers})", scope.series(&metrics.scheduler_last_pass)),
             hold: "2m",
             severity: Severity::Critical,
             summary: "No scheduler has looked for what is due for over a minute",
@@ -145,8 +146,9 @@ fn liveness(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
 /// Whether the work is done in time, and well.
 fn lateness(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
     let finished = scope.series(&metrics.tasks_finished);
-    let failures = finished.clone().with_any(OUTCOME, &failed()).increase("15m");
-    let ends = finished.clone().with_any(OUTCOME, &ended()).increase("15m");
+    // A batch that fails at once is the beginning of its series.
+    let failures = finished.clone().with_any(OUTCOME, &failed()).added("15m");
+    let ends = finished.clone().with_any(OUTCOME, &ended()).added("15m");
     let (failures, ends) = (finished.sum_by(QUEUE, &failures), finished.sum_by(QUEUE, &ends));
     let oldest = scope.series(&metrics.queue_oldest);
     let fires =
@@ -188,11 +190,13 @@ fn lateness(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
 }
 
 /// What the program mends by itself, and should not have to mend again and again: the windows are shorter than the time
-/// for which it must be so, so that one event is no alert.
+/// for which it must be so, so that one event is no alert. One that is large enough is an alert of its own.
 fn repairs(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
     let (moved, starts) = (scope.series(&metrics.tasks_undispatched), scope.series(&metrics.task_wait).part("count"));
     let any = |series: Series| format!("sum({}) > 0", series.increase("10m"));
-    let moved = format!("sum({})", moved.increase("10m"));
+    let (moved, starts) = (format!("sum({})", moved.increase("10m")), format!("sum({})", starts.increase("10m")));
+    // Where nothing has ever started there is no such series: then all of it is too much.
+    let more_than = |count: u32| format!("{moved} > {count} unless {moved} <= 0.1 * {starts}");
     vec![
         Alert {
             name: "TaskRunnerXResultsFenced",
@@ -212,19 +216,28 @@ fn repairs(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
         },
         Alert {
             name: "TaskRunnerXTasksRedispatched",
-            expr: format!("{moved} > 0.1 * sum({}) and {moved} > 100", starts.increase("10m")),
+            expr: more_than(100),
             hold: "15m",
             severity: Severity::Warning,
             summary: "{{ $value | humanize }} tasks within 10 minutes were put back into the backlog",
-            description: "More than a tenth of what starts had to be dispatched again: Redis loses its contents, or workers read more than they can start.",
+            description: "More than a tenth of what starts has to be dispatched again, and goes on so: Redis loses its contents, or workers read more than they can start.",
+        },
+        Alert {
+            name: "TaskRunnerXRedispatchSpike",
+            expr: more_than(1000),
+            hold: "1m",
+            severity: Severity::Warning,
+            summary: "{{ $value | humanize }} tasks within 10 minutes were put back into the backlog",
+            description: "More than a thousand, and more than a tenth of what started, had to be dispatched again: most likely Redis was emptied or restarted without its data. Nothing is lost, and all of it is late.",
         },
     ]
 }
 
-/// How those are on whom all depends, and what clients see.
+/// How those are on whom all depends, and what clients see. The windows are shorter than the time for which it must be so,
+/// so that a server may be restarted.
 fn servers(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
     let requests = scope.series(&metrics.http_requests).like(ROUTE, "/api/.*");
-    let errors = requests.clone().like(STATUS, "5..").rate("5m");
+    let errors = requests.clone().like(STATUS, "5..").rate("2m");
     vec![
         Alert {
             name: "TaskRunnerXCertificateExpires",
@@ -238,7 +251,7 @@ fn servers(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
             name: "TaskRunnerXDatabaseErrors",
             expr: format!(
                 "sum({}) > 0",
-                scope.series(&metrics.store_errors).with_any(KIND, &ill_database()).rate("5m")
+                scope.series(&metrics.store_errors).with_any(KIND, &ill_database()).rate("2m")
             ),
             hold: "5m",
             severity: Severity::Critical,
@@ -247,7 +260,7 @@ fn servers(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
         },
         Alert {
             name: "TaskRunnerXRedisErrors",
-            expr: format!("sum({}) > 0", scope.series(&metrics.stream_errors).with_any(KIND, &ill_redis()).rate("5m")),
+            expr: format!("sum({}) > 0", scope.series(&metrics.stream_errors).with_any(KIND, &ill_redis()).rate("2m")),
             hold: "5m",
             severity: Severity::Warning,
             summary: "Redis does not answer as it should: {{ $value | humanize }} errors a second",
@@ -255,7 +268,7 @@ fn servers(metrics: &Metrics, scope: &Scope) -> Vec<Alert> {
         },
         Alert {
             name: "TaskRunnerXServerErrors",
-            expr: format!("sum({errors}) / sum({}) > 0.05", requests.rate("5m")),
+            expr: format!("sum({errors}) / sum({}) > 0.05", requests.rate("2m")),
             hold: "5m",
             severity: Severity::Critical,
             summary: "{{ $value | humanizePercentage }} of the requests are answered with a server error",

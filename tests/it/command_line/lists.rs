@@ -2,7 +2,7 @@
 
 use super::{at, done, fields, id, json, run};
 use crate::front::Front;
-use crate::harness::{Daemon, World, eventually, noop};
+use crate::harness::{Daemon, DaemonBuilder, World, eventually, noop};
 use crate::waiting::within;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
@@ -193,6 +193,35 @@ async fn health_is_an_exit_code_and_a_report() {
     for more in [&[][..], &["--ready"], &["--json"]] {
         assert_eq!(at(&up.url, &[&["health"], more].concat()).await.0, 3, "{more:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_asks_where_its_own_configuration_has_the_listener_unless_it_is_told_where() {
+    let world = World::new().await;
+    let up = world.daemon("api").ready().await;
+    let port = up.url.rsplit_once(':').unwrap().1;
+    let ready = async |builder: &dyn Fn(&mut DaemonBuilder)| {
+        let mut health = DaemonBuilder::new(&["health", "--ready"]);
+        builder(&mut health);
+        tokio::task::spawn_blocking(move || health.output()).await.unwrap()
+    };
+    // As an image is started with another port than its own.
+    let everywhere = format!("0.0.0.0:{port}");
+    let (code, said, errors) = ready(&|health| _ = health.env("TASKRUNNERX_BIND", &everywhere)).await;
+    assert_eq!((code, &*said), (0, "ready\n"), "{errors}");
+    // What else is wrong in the file does not make a daemon ill that began before it.
+    let text = format!("bind = \"127.0.0.1:{port}\"\n[worker]\nlaese = 1\n");
+    let (code, _, errors) = ready(&|health| _ = health.file(&text)).await;
+    assert_eq!(code, 0, "{errors}");
+    let (code, _, errors) =
+        ready(&|health| _ = health.beside("other.toml", &text).arg("--config").arg("other.toml")).await;
+    assert_eq!(code, 0, "{errors}");
+    // Nobody is there.
+    let (code, _, errors) = ready(&|health| _ = health.env("TASKRUNNERX_BIND", "[::]:1")).await;
+    assert!(code == 3 && errors.contains("http://[::1]:1"), "{code}: {errors}");
+    let told = |health: &mut DaemonBuilder| _ = health.file(&text).env("TASKRUNNERX_URL", "http://127.0.0.1:1");
+    let (code, _, errors) = ready(&told).await;
+    assert!(code == 3 && errors.contains("http://127.0.0.1:1"), "{code}: {errors}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
