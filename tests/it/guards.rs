@@ -134,7 +134,7 @@ impl Ground {
     }
 
     /// Waits until this many statements wait for rows that others have locked.
-    async fn until_blocked(&mut self, count: usize) {
+    pub(crate) async fn until_blocked(&mut self, count: usize) {
         eventually("statements wait for locks", async || (self.blocked().await == count).then_some(())).await;
     }
 

@@ -1,6 +1,7 @@
 //! The life of a key: made, used, rotated, revoked, expired; and what is kept of it.
 
 use super::{BOOTSTRAP, ask, asked, make, post_key, send, status, with_bootstrap};
+use crate::guards::Ground;
 use crate::harness::{Daemon, World, eventually, noop, on, private_servers};
 use futures_util::future::join_all;
 use mysql_async::prelude::Queryable;
@@ -209,23 +210,50 @@ async fn every_fault_of_a_new_key_is_said_at_once() {
     assert_eq!(listed["keys"], json!([]));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn there_are_no_more_keys_than_every_process_can_have_at_hand() {
-    let world = World::new().await;
-    let store = world.store().await;
-    let mut sql = world.sql().await;
+/// Keys numbered from 0 on, so many; those from `live` on are revoked.
+async fn fill(sql: &mut mysql_async::Conn, live: u64, count: u64) {
     let digits = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 \
                   UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
     let fill = format!(
         "INSERT INTO api_keys (id, name, hash, scopes, created_at, created_by, revoked_at) \
          SELECT UNHEX(LPAD(HEX(n), 32, '0')), 'k', UNHEX(SHA2(n, 256)), '[\"read\"]', NOW(6), 'test', \
-         IF(n < {}, NULL, NOW(6) - INTERVAL n SECOND) \
+         IF(n < {live}, NULL, NOW(6) - INTERVAL n SECOND) \
          FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d n FROM {digits} a, {digits} b, {digits} c, {digits} d) all_n \
-         WHERE n < {}",
-        MAX_KEYS - 1,
-        MAX_KEYS + MAX_REVOKED + 9
+         WHERE n < {count}"
     );
     sql.query_drop(fill).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_makes_a_key_waits_for_whoever_is_making_the_last_one() {
+    let mut ground = Ground::new().await;
+    let mut other = ground.world.sql().await;
+    fill(&mut other, MAX_KEYS - 1, MAX_KEYS - 1).await;
+    for statement in [
+        "START TRANSACTION",
+        "SELECT id FROM api_keys ORDER BY id LIMIT 1 FOR UPDATE",
+        "INSERT INTO api_keys (id, name, hash, scopes, created_at, created_by) \
+         VALUES (REPEAT('a', 16), 'last', UNHEX(SHA2('last', 256)), '[\"read\"]', NOW(6), 'test')",
+    ] {
+        other.query_drop(statement).await.unwrap();
+    }
+    let store = ground.store.clone();
+    let mut making = tokio::spawn(async move { access::create(&store, asked("k", &[Scope::Read])).await });
+    tokio::select! {
+        () = ground.until_blocked(1) => {}
+        made = &mut making => panic!("it did not wait: {made:?}"),
+    }
+    other.query_drop("COMMIT").await.unwrap();
+    let made = making.await.unwrap();
+    assert!(matches!(made, Err(AccessError::TooMany)), "{made:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_no_more_keys_than_every_process_can_have_at_hand() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let mut sql = world.sql().await;
+    fill(&mut sql, MAX_KEYS - 1, MAX_KEYS + MAX_REVOKED + 9).await;
     // Room for one, and five who want it.
     let made = join_all((0..5).map(|_| access::create(&store, asked("k", &[Scope::Read])))).await;
     assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1, "{made:?}");
