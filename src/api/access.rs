@@ -12,7 +12,7 @@ use super::pace::Standing;
 use super::problem::Problem;
 use super::refusals::{Refusal, Refusals};
 use super::routes::{Listed, Needs};
-use crate::lifecycle::access::hash;
+use crate::lifecycle::access::{Admin, hash};
 use crate::store::Store;
 use crate::store::api_keys::Hash;
 use crate::task::Scope;
@@ -170,6 +170,11 @@ impl Access {
                 Checked { caller: Ok(Some(known.caller.by(given))), standing }
             }
         }
+    }
+
+    /// Whether one of the database's keys must be left that may make others.
+    pub(super) fn admin(&self) -> Admin {
+        if self.key.is_some() { Admin::Elsewhere } else { Admin::Kept }
     }
 
     /// Whether it does without any key.

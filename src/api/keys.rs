@@ -99,7 +99,7 @@ pub(super) async fn list(state: Data<State>) -> Result<HttpResponse, Problem> {
     request_body = KeyRequest,
     responses(
         (status = 201, description = "The key, with its secret.", body = KeyJson),
-        (status = 409, description = "There are too many keys: revoke some."),
+        (status = 409, description = "There are too many keys: revoke some. Or it is the first and has not the scope `admin`: nobody could make another."),
     )
 )]
 pub(super) async fn create(
@@ -125,7 +125,7 @@ pub(super) async fn create(
         fields.fault(pointer, "goes with no admin scope: such a key could make one for itself that is not restricted");
     }
     body::no_faults(fields)?;
-    Ok(shown(StatusCode::CREATED, access::create(&services.tools.store, key).await?))
+    Ok(shown(StatusCode::CREATED, access::create(&services.tools.store, key, state.access.admin()).await?))
 }
 
 /// Gives a key another secret: 200 with it.
@@ -163,11 +163,14 @@ pub(super) async fn rotate(
     summary = "Revoke a key",
     description = "Also one that is revoked already.",
     params(KeyPath),
-    responses((status = 204, description = "It is revoked: no process lets it in any more."))
+    responses(
+        (status = 204, description = "It is revoked: no process lets it in any more."),
+        (status = 409, description = "It is the last key with the scope `admin`: make another first."),
+    )
 )]
 pub(super) async fn revoke(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
-    access::revoke(&services.tools.store, parse_id(&id)?, caller.actor()).await?;
+    access::revoke(&services.tools.store, parse_id(&id)?, caller.actor(), state.access.admin()).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -247,7 +250,9 @@ impl From<AccessError> for Problem {
         match error {
             AccessError::Store(error) => error.into(),
             AccessError::Unknown(_) => Problem::new(StatusCode::NOT_FOUND, error.to_string()),
-            AccessError::TooMany | AccessError::Over(_) => Problem::new(StatusCode::CONFLICT, error.to_string()),
+            AccessError::TooMany | AccessError::NoAdmin | AccessError::LastAdmin(_) | AccessError::Over(_) => {
+                Problem::new(StatusCode::CONFLICT, error.to_string())
+            }
         }
     }
 }

@@ -28,7 +28,7 @@ impl Refusal for AccessError {
     fn concerns_all(&self) -> bool {
         match self {
             Self::Store(_) | Self::TooMany => true,
-            Self::Unknown(_) | Self::Over(_) => false,
+            Self::NoAdmin | Self::LastAdmin(_) | Self::Unknown(_) | Self::Over(_) => false,
         }
     }
 }
