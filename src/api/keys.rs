@@ -4,6 +4,7 @@
 
 use super::caller::Caller;
 use super::openapi::{KeyPath, KeyRequest, RotateRequest, ScopeWord};
+use super::parameters::{self, Pairs};
 use super::problem::Problem;
 use super::task_json::{Id, Time};
 use super::{BODY_SLACK, State, body};
@@ -86,7 +87,8 @@ impl KeyJson {
     summary = "List keys",
     responses((status = 200, description = "Every key, the oldest first, with the latest of those revoked.", body = KeysJson))
 )]
-pub(super) async fn list(state: Data<State>) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(state: Data<State>, query: Pairs) -> Result<HttpResponse, Problem> {
+    parameters::none(&query)?;
     let rows = access::list(&state.services()?.tools.store).await?;
     Ok(HttpResponse::Ok().json(KeysJson { keys: rows.into_iter().map(|row| KeyJson::new(row, None)).collect() }))
 }
@@ -168,9 +170,17 @@ pub(super) async fn rotate(
         (status = 409, description = "It is the last key with the scope `admin`: make another first."),
     )
 )]
-pub(super) async fn revoke(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn revoke(
+    state: Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    id: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
-    access::revoke(&services.tools.store, parse_id(&id)?, caller.actor(), state.access.admin()).await?;
+    let id = parse_id(&id)?;
+    body::nothing(&request, payload).await?;
+    access::revoke(&services.tools.store, id, caller.actor(), state.access.admin()).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 

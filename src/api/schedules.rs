@@ -201,9 +201,16 @@ pub(super) async fn put(
         (status = 409, description = "The configuration manages it."),
     )
 )]
-pub(super) async fn delete(state: Data<State>, caller: Caller, path: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn delete(
+    state: Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    path: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let name = parse_name(&path)?;
+    body::nothing(&request, payload).await?;
     owned(services, &caller, &name).await?;
     match services.tools.store.remove_schedule(Arc::clone(&name)).await? {
         Removed::Removed => {

@@ -1,7 +1,7 @@
 //! `POST /api/tasks`, `POST /api/tasks/bulk`, `GET /api/tasks/{id}` and `POST /api/tasks/{id}/cancel`.
 
 use super::caller::Caller;
-use super::openapi::{BulkSubmission, IdempotencyKey, IfNoneMatch, Prefer, Submission, TaskPath, Wait};
+use super::openapi::{BulkSubmission, IdempotencyKey, IfNoneMatch, Prefer, ResumeRequest, Submission, TaskPath, Wait};
 use super::problem::Problem;
 use super::task_json::TaskJson;
 use super::{BODY_SLACK, Services, State, body, etag, idempotency, waiting};
@@ -14,6 +14,7 @@ use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, LOCATION};
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A bulk submission with so many faults is not looked at any further: its answer stays short.
 const MAX_FAULTS: usize = 100;
@@ -22,8 +23,8 @@ const MAX_FAULTS: usize = 100;
 #[utoipa::path(
     post, path = "/api/tasks", tag = "Tasks", operation_id = "submitTask",
     summary = "Submit a task",
-    description = "The task is accepted when this is answered with 201: it is committed, and runs however often anything restarts. With an `Idempotency-Key` the request may be repeated: it is answered as the first time. With a `unique_key` that a task of this type holds, it is answered with that task.",
-    params(IdempotencyKey, Prefer),
+    description = "The task is accepted when this is answered with 201: it is committed, and runs however often anything restarts. With an `Idempotency-Key` the request may be repeated: it is answered as the first time. With a `unique_key` that a task of this type holds, it is answered with that task. With `Prefer: wait=N` or `?wait=N` it is answered when the task has ended.",
+    params(IdempotencyKey, Prefer, Wait),
     request_body = Submission,
     responses(
         (
@@ -52,7 +53,8 @@ pub(super) async fn submit(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
-    let bytes = body::read(&request, payload, services.max_payload + BODY_SLACK).await?;
+    let asked = waiting::asked(&request)?;
+    let bytes = body::read_beside_parameters(&request, payload, services.max_payload + BODY_SLACK).await?;
     let task = admit(services, body::text(&bytes)?, "").map_err(|refused| match refused {
         Refused::Unreadable(error) => body::unreadable(&error),
         Refused::Faults(faults) => Problem::invalid(faults),
@@ -69,10 +71,14 @@ pub(super) async fn submit(
     let warnings = warnings(&state, services, &task.queue).await;
     let mut answer = answer(&receipt);
     answer.insert_header((LOCATION, format!("/api/tasks/{}", task.id)));
-    if let Some(seconds) = waiting::preferred(request.headers())
-        && let Some(ended) = waiting::end_of_accepted(services, task, seconds).await
+    // What stands in the address was asked for; the other is a preference.
+    let preferred = if asked.is_none() { waiting::preferred(request.headers()) } else { None };
+    if let Some(wait) = asked.or(preferred.map(Duration::from_secs))
+        && let Some(ended) = waiting::end_of_accepted(services, task, wait).await
     {
-        answer.insert_header((waiting::PREFERENCE_APPLIED, format!("wait={seconds}")));
+        if let Some(seconds) = preferred {
+            answer.insert_header((waiting::PREFERENCE_APPLIED, format!("wait={seconds}")));
+        }
         return Ok(answer.json(TaskJson::new(ended.as_ref().unwrap_or(task), warnings)));
     }
     Ok(answer.json(TaskJson::new(task, warnings)))
@@ -264,15 +270,23 @@ pub(super) async fn visible(services: &Services, caller: &Caller, id: TaskId) ->
     post, path = "/api/tasks/{id}/cancel", tag = "Tasks", operation_id = "cancelTask",
     summary = "Cancel a task",
     params(TaskPath),
+    request_body = Option<ResumeRequest>,
     responses(
         (status = 200, description = "It is cancelled, now or since earlier.", body = TaskJson),
         (status = 202, description = "It runs, and its worker is told to end it.", body = TaskJson),
         (status = 409, description = "It has completed or failed."),
     )
 )]
-pub(super) async fn cancel(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn cancel(
+    state: Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    id: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
+    body::nothing(&request, payload).await?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
     if caller.is_restricted() {
         visible(services, &caller, id).await?;

@@ -351,9 +351,8 @@ async fn a_paused_queue_gives_nothing_and_counts_what_waits() {
 async fn a_cancel_ends_what_waits_and_is_told_to_who_runs() {
     let world = World::new().await;
     let api = server(&world).await;
-    let cancel = async |task: &Value| {
-        api.post(&format!("/api/tasks/{}/cancel", task["id"].as_str().unwrap()), &Value::Null).await
-    };
+    let cancel =
+        async |task: &Value| api.post(&format!("/api/tasks/{}/cancel", task["id"].as_str().unwrap()), &json!({})).await;
     let waits = api.submit(dig(json!({}))).await;
     assert_eq!(cancel(&waits).await.0, 200);
     assert_eq!(claim(&api, json!({})).await["tasks"], json!([]));

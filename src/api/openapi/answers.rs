@@ -64,7 +64,7 @@ fn complete_route(item: &mut PathItem, route: &Listed) {
     for (method, needs) in &route.methods {
         if let Some(operation) = of_method(item, method) {
             secure(operation, *needs);
-            for (status, name, _) in problems(operation, route.path, *needs) {
+            for (status, name, _) in common(operation, route.path, method, *needs) {
                 let common = || RefOr::Ref(Ref::from_response_name(name));
                 operation.responses.responses.entry(status.to_owned()).or_insert_with(common);
             }
@@ -111,10 +111,12 @@ fn secure(operation: &mut Operation, needs: Needs) {
 }
 
 /// The common problems of an operation.
-fn problems(operation: &Operation, path: &str, needs: Needs) -> Vec<Common> {
-    let body = operation.request_body.is_some();
-    let input = body || operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
+fn common(operation: &Operation, path: &str, method: &Method, needs: Needs) -> Vec<Common> {
     let scope = matches!(needs, Needs::Scope(_));
+    // A DELETE has none, and refuses one all the same.
+    let body = operation.request_body.is_some() || method == Method::DELETE;
+    // Each refuses parameters that it does not have.
+    let input = scope || body;
     let comes = |status: &str| match status {
         "401" => scope || needs == Needs::MetricsKey,
         "403" | "404" | "429" | "503" => scope,

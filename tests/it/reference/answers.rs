@@ -16,7 +16,7 @@ pub(super) const ANSWERS: &[(&str, &str)] = &[
     ),
     (
         "POST /api/tasks",
-        "201 with `Location` and the task, once its row is committed; `name` and, where wanted, `payload`, `queue`, `priority`, `delay` or `run_at`, `timeout`, `max_attempts`, `backoff`, `expires_in`, `unique_key`, `unique_for`, `tags`, `metadata`. With `Idempotency-Key` or `unique_key` 200 and the task that is there already: [idempotency](../how-to/idempotency.md). With `Prefer: wait=N` when it has ended: [waiting](../how-to/waiting.md)",
+        "201 with `Location` and the task, once its row is committed; `name` and, where wanted, `payload`, `queue`, `priority`, `delay` or `run_at`, `timeout`, `max_attempts`, `backoff`, `expires_in`, `unique_key`, `unique_for`, `tags`, `metadata`. With `Idempotency-Key` or `unique_key` 200 and the task that is there already: [idempotency](../how-to/idempotency.md). With `Prefer: wait=N` or `?wait=N` when it has ended: [waiting](../how-to/waiting.md)",
     ),
     (
         "POST /api/tasks/bulk",
