@@ -8,7 +8,7 @@ use super::{BODY_SLACK, Services, State, body, etag, idempotency, waiting};
 use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit::{self, Receipt, SubmitError};
 use crate::store::tasks::Idempotency;
-use crate::task::{Fault, NewTask, Task, TaskId, submission};
+use crate::task::{Fault, NewTask, Task, TaskId, Way, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, LOCATION};
 use actix_web::web::{Data, Path, Payload};
@@ -68,7 +68,7 @@ pub(super) async fn submit(
     let [task] = receipt.tasks.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
     see_all(&caller, &receipt, |_| "/unique_key".to_owned())?;
     tracing::Span::current().record("task.id", tracing::field::display(task.id));
-    let warnings = warnings(&state, services, &task.queue).await;
+    let warnings = warnings(&state, services, task).await;
     let mut answer = answer(&receipt);
     answer.insert_header((LOCATION, format!("/api/tasks/{}", task.id)));
     // What stands in the address was asked for; the other is a preference.
@@ -184,7 +184,7 @@ pub(super) async fn submit_bulk(
     see_all(&caller, &receipt, |n| format!("/tasks/{n}/unique_key"))?;
     let mut answers = Vec::with_capacity(receipt.tasks.len());
     for task in &receipt.tasks {
-        answers.push(TaskJson::new(task, warnings(&state, services, &task.queue).await));
+        answers.push(TaskJson::new(task, warnings(&state, services, task).await));
     }
     Ok(answer(&receipt).json(TasksJson { tasks: answers }))
 }
@@ -209,11 +209,20 @@ fn admit(services: &Services, text: &str, pointer: &str) -> Result<NewTask, Refu
     Err(Refused::Faults(faults.into_iter().map(|fault| fault.within(pointer)).collect()))
 }
 
-async fn warnings(state: &State, services: &Services, queue: &str) -> Vec<String> {
-    if state.serving.serves(&services.tools.store, queue).await {
+async fn warnings(state: &State, services: &Services, task: &Task) -> Vec<String> {
+    let (queue, way) = (&*task.queue, services.tools.registry.way(&task.name));
+    if state.serving.serves(&services.tools.store, queue, way).await {
         return Vec::new();
     }
-    vec![format!("no live worker serves the queue {queue}; the task waits until one does")]
+    vec![match way {
+        Way::Stream | Way::Held => format!("no live worker serves the queue {queue}; the task waits until one does"),
+        Way::Outside => {
+            let name = &task.name;
+            format!(
+                "no live worker claims from the queue {queue}, and tasks of the type {name} are run by workers outside; the task waits until one claims it"
+            )
+        }
+    }]
 }
 
 /// One task; with `?wait=` when it has ended, or the wait has. 304 where the client has it as it is.

@@ -440,3 +440,30 @@ async fn what_is_wrong_is_said_all_at_once() {
         assert_eq!(api.get(path).await.0, 405, "{path}");
     }
 }
+
+#[tokio::test]
+async fn who_submits_for_workers_outside_hears_that_none_claims_from_the_queue() {
+    let world = World::new().await;
+    let api = server(&world).await;
+    eventually("the worker process is there", async || {
+        let task = api.submit(noop("q")).await;
+        task["warnings"].is_null().then_some(())
+    })
+    .await;
+    // It serves every queue, and no task of this type.
+    let task = api.submit(dig(json!({}))).await;
+    let warning = task["warnings"][0].as_str().unwrap_or_else(|| panic!("{task}"));
+    assert!(warning.contains("no live worker claims from the queue q") && warning.contains("dig"), "{warning}");
+    let (_, many) = api.post("/api/tasks/bulk", &json!({"tasks": [dig(json!({})), noop("q")]})).await;
+    assert_eq!(
+        (many["tasks"][0]["warnings"].is_array(), many["tasks"][1]["warnings"].is_null()),
+        (true, true),
+        "{many}"
+    );
+    claim(&api, json!({})).await;
+    eventually("the worker outside is there", async || {
+        let task = api.submit(dig(json!({}))).await;
+        task["warnings"].is_null().then_some(())
+    })
+    .await;
+}
