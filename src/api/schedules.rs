@@ -159,7 +159,9 @@ pub(super) async fn put(
         "config" => Err("is for the configuration's own; takes another word".to_owned()),
         word => name::check(word, MAX_MANAGER).map_err(|fault| fault.to_string()),
     });
-    let admits = |task: &Submission| services.firing.faults(&name, task);
+    let sees = |name: &str| caller.sees_name(name);
+    // Nothing is said of a type that is not this caller's: it is refused below.
+    let admits = |task: &Submission| if sees(&task.name) { services.firing.faults(task, &sees) } else { Vec::new() };
     let read = schedule::read_admitted(&mut fields, services.max_payload, admits);
     let found = fields.finish();
     let Some(read) = read.filter(|_| found.is_empty()) else { return Err(Problem::invalid(found)) };

@@ -55,8 +55,9 @@ pub(super) async fn submit(
     let services = state.services()?;
     let asked = waiting::asked(&request)?;
     let bytes = body::read_beside_parameters(&request, payload, services.max_payload + BODY_SLACK).await?;
-    let task = admit(services, body::text(&bytes)?, "").map_err(|refused| match refused {
+    let task = admit(services, &caller, body::text(&bytes)?, "").map_err(|refused| match refused {
         Refused::Unreadable(error) => body::unreadable(&error),
+        Refused::Outside(faults) => Problem::restricted(faults),
         Refused::Faults(faults) => Problem::invalid(faults),
     })?;
     let outside = caller.outside(&task.queue, &task.name, "");
@@ -156,8 +157,9 @@ pub(super) async fn submit_bulk(
             break;
         }
         let pointer = format!("/tasks/{n}");
-        match admit(services, text.get(), &pointer) {
+        match admit(services, &caller, text.get(), &pointer) {
             Ok(task) => tasks.push(task),
+            Err(Refused::Outside(faults)) => return Err(Problem::restricted(faults)),
             Err(Refused::Unreadable(_)) => faults.push(Fault::at(&pointer, "is no object; takes a submission")),
             Err(Refused::Faults(more)) => faults.extend(more),
         }
@@ -193,15 +195,24 @@ pub(super) async fn submit_bulk(
 enum Refused {
     /// No JSON object.
     Unreadable(serde_json::Error),
+    /// Its type is not one that this caller may use: nothing is said of what that takes, or of whether it is there.
+    Outside(Vec<Fault>),
     Faults(Vec<Fault>),
 }
 
 /// Reads a submission, with every fault at once; `pointer` says where in the body it stands.
-fn admit(services: &Services, text: &str, pointer: &str) -> Result<NewTask, Refused> {
+fn admit(services: &Services, caller: &Caller, text: &str, pointer: &str) -> Result<NewTask, Refused> {
     let (submission, mut faults) = submission::read(text, services.max_payload).map_err(Refused::Unreadable)?;
     // A name that could not be read has its fault already.
     let named = !submission.name.is_empty();
-    match submit::admit(submission, &services.tools.registry, &services.defaults) {
+    if let Some(fault) = caller.outside_name(&submission.name, &format!("{pointer}/name")).filter(|_| named) {
+        // Which queue it would have by itself is not told.
+        let queue = submission.queue.as_deref();
+        let queue = queue.and_then(|queue| caller.outside_queue(queue, &format!("{pointer}/queue")));
+        return Err(Refused::Outside([fault].into_iter().chain(queue).collect()));
+    }
+    let sees = |name: &str| caller.sees_name(name);
+    match submit::admit(submission, &services.tools.registry, &services.defaults, &sees) {
         Err(found) if named => faults.splice(0..0, found).for_each(drop),
         Ok(task) if faults.is_empty() => return Ok(task),
         _ => {}
