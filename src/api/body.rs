@@ -53,6 +53,12 @@ fn header(request: &HttpRequest, name: HeaderName) -> Option<&str> {
 }
 
 fn check_media_type(request: &HttpRequest) -> Result<(), Problem> {
+    if request.headers().get_all(CONTENT_TYPE).nth(1).is_some() {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the header Content-Type stands twice; takes one",
+        ));
+    }
     let media_type = header(request, CONTENT_TYPE).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {

@@ -196,6 +196,9 @@ async fn what_is_no_json_of_ours_is_400_or_415_and_says_why() {
         let problem = post(&daemon, Some(media_type), good).await.problem(415);
         assert!(problem["detail"].as_str().unwrap().contains("application/json"), "{problem}");
     }
+    let twice = daemon.client.post(format!("{}/api/tasks", daemon.url)).header("content-type", "application/json");
+    let twice = twice.header("content-type", "text/plain").body(good).send().await.unwrap();
+    assert_eq!(twice.status(), 415, "neither the first nor the last one counts");
     let problem = post(&daemon, None, good).await.problem(415);
     assert!(problem["detail"].as_str().unwrap().contains("no Content-Type"), "{problem}");
     for media_type in ["application/json", "application/json; charset=utf-8", "Application/JSON"] {
