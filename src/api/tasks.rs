@@ -8,7 +8,7 @@ use super::{BODY_SLACK, Services, State, body, etag, idempotency, waiting};
 use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit::{self, Receipt, SubmitError};
 use crate::store::tasks::Idempotency;
-use crate::task::{Fault, NewTask, Task, TaskId, Way, submission};
+use crate::task::{Fault, NewTask, Scope, Task, TaskId, Way, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, LOCATION};
 use actix_web::web::{Data, Path, Payload};
@@ -35,7 +35,7 @@ const MAX_FAULTS: usize = 100;
             ),
         ),
         (
-            status = 200, description = "The task was there: it holds the `unique_key`, or this request was answered before.", body = TaskJson,
+            status = 200, description = "The task was there: it holds the `unique_key`, or this request was answered before. Of a holder, a key without the scope `read` gets `payload`, `result`, `last_error`, `progress_note` and `metadata` as null.", body = TaskJson,
             headers(
                 ("Location" = String, description = "Where the task is: `/api/tasks/{id}`."),
                 ("Preference-Applied" = String, description = "`wait=N`: it was waited for, and this is the task as it was then."),
@@ -80,9 +80,9 @@ pub(super) async fn submit(
         if let Some(seconds) = preferred {
             answer.insert_header((waiting::PREFERENCE_APPLIED, format!("wait={seconds}")));
         }
-        return Ok(answer.json(TaskJson::new(ended.as_ref().unwrap_or(task), warnings)));
+        return Ok(answer.json(shown(&caller, &receipt, 0, ended.as_ref().unwrap_or(task), warnings)));
     }
-    Ok(answer.json(TaskJson::new(task, warnings)))
+    Ok(answer.json(shown(&caller, &receipt, 0, task, warnings)))
 }
 
 /// Without a key, nobody is asked about any.
@@ -95,7 +95,7 @@ async fn submit_tasks(
         return services.submitter.submit_keyed(tasks, key).await;
     }
     let tasks = services.submitter.submit(tasks).await?;
-    Ok(Receipt { created: tasks.len(), tasks, repeated: false })
+    Ok(Receipt { created: tasks.len(), tasks, held: Vec::new(), repeated: false })
 }
 
 /// A unique key is its task type's, whatever the queue: 409 where one is held by a task that is not there for this
@@ -105,6 +105,14 @@ fn see_all(caller: &Caller, receipt: &Receipt, place: impl Fn(usize) -> String) 
     let held = "is held by a task outside of what this key may see";
     let errors: Vec<Fault> = places.take(MAX_FAULTS).map(|(n, _)| Fault::at(&place(n), held)).collect();
     if errors.is_empty() { Ok(()) } else { Err(Problem::held_outside(errors, receipt.created)) }
+}
+
+/// A task of a receipt. One that is another's, perhaps, since it holds a unique key, is told of without what it is about
+/// where the caller may not read.
+fn shown<'a>(caller: &Caller, receipt: &Receipt, place: usize, task: &'a Task, warnings: Vec<String>) -> TaskJson<'a> {
+    let json = TaskJson::new(task, warnings);
+    let hidden = receipt.held.contains(&place) && caller.needs(Scope::Read).is_err();
+    if hidden { json.without_contents() } else { json }
 }
 
 /// 201 where something was made; a repeated request's answer says that it is one.
@@ -185,8 +193,9 @@ pub(super) async fn submit_bulk(
     })?;
     see_all(&caller, &receipt, |n| format!("/tasks/{n}/unique_key"))?;
     let mut answers = Vec::with_capacity(receipt.tasks.len());
-    for task in &receipt.tasks {
-        answers.push(TaskJson::new(task, warnings(&state, services, task).await));
+    for (place, task) in receipt.tasks.iter().enumerate() {
+        let warnings = warnings(&state, services, task).await;
+        answers.push(shown(&caller, &receipt, place, task, warnings));
     }
     Ok(answer(&receipt).json(TasksJson { tasks: answers }))
 }

@@ -271,3 +271,46 @@ async fn beyond_this_machine_a_key_of_the_database_will_do_and_no_empty_table_op
     assert_eq!(code, 2, "{errors}");
     assert!(errors.contains("TASKRUNNERX_API_KEY") && errors.contains("taskrunnerx apikey create"), "{errors}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_read_hears_of_a_keys_holder_only_that_it_is_there() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let daemon = with_bootstrap(&world, "api,worker").await;
+    let (_, submits) = make(&store, asked("submits", &[Scope::Submit])).await;
+    let (_, reads) = make(&store, asked("reads", &[Scope::Submit, Scope::Read])).await;
+    let first = json!({"name": "fail", "payload": {"message": "secret"}, "metadata": {"s": "secret"}, "backoff": "1h",
+                       "unique_key": "k", "tags": ["t"]});
+    let (status, holder) = ask(&daemon, "POST", "/api/tasks?wait=0", Some(BOOTSTRAP), Some(&first)).await;
+    assert_eq!(status, 201, "{holder}");
+    let path = format!("/api/tasks/{}", holder["id"].as_str().unwrap());
+    eventually("it has failed once", async || {
+        let (_, task) = ask(&daemon, "GET", &path, Some(BOOTSTRAP), None).await;
+        task["last_error"].is_string().then_some(())
+    })
+    .await;
+    let again = json!({"name": "fail", "payload": {"message": "mine"}, "unique_key": "k"});
+    let plain = json!({"name": "noop", "metadata": {"s": "mine"}});
+    let contents =
+        |task: &Value| [&task["payload"], &task["metadata"], &task["last_error"]].map(|part| !part.is_null());
+    for (path, body, at) in [
+        ("/api/tasks", again.clone(), ""),
+        ("/api/tasks?wait=1ms", again.clone(), ""),
+        ("/api/tasks/bulk", json!({"tasks": [plain, again.clone()]}), "/tasks/1"),
+    ] {
+        for (key, sees) in [(&submits, false), (&reads, true)] {
+            let (status, answer) = ask(&daemon, "POST", path, Some(key), Some(&body)).await;
+            assert!(status < 300, "{answer}");
+            let task = answer.pointer(at).unwrap();
+            assert_eq!(contents(task), [sees; 3], "{path}: {task}");
+            assert_eq!(
+                (&task["id"], &task["tags"], &task["status"]),
+                (&holder["id"], &json!(["t"]), &json!("scheduled"))
+            );
+            // Its own it sees.
+            if let Some(own) = answer.pointer("/tasks/0") {
+                assert_eq!(own["metadata"], json!({"s": "mine"}));
+            }
+        }
+    }
+}
