@@ -143,6 +143,8 @@ pub(super) struct DoneJson {
     matched: u64,
     /// Those that are other than before.
     changed: u64,
+    /// Those that cannot be queued again, since another task holds their unique key; in a dry run, those that could not.
+    held: u64,
     /// Whether nothing was changed, since that was asked for.
     dry_run: bool,
     /// Whether that was all of them; if not, the same request with `cursor` goes on.
@@ -199,13 +201,14 @@ async fn many(
     })?;
     let dry_run = ask.dry_run;
     if !caller.narrow(&mut ask.selection.filter) {
-        let nothing = DoneJson { matched: 0, changed: 0, dry_run, complete: true, next_cursor: None };
+        let nothing = DoneJson { matched: 0, changed: 0, held: 0, dry_run, complete: true, next_cursor: None };
         return Ok(HttpResponse::Accepted().json(nothing));
     }
     let done = bulk::bulk(&services.tools, ask, BUDGET).await?;
     Ok(HttpResponse::Accepted().json(DoneJson {
         matched: done.matched,
         changed: done.changed,
+        held: done.held,
         dry_run,
         complete: done.next.is_none(),
         next_cursor: done.next.map(selection::cursor),

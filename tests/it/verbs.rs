@@ -216,7 +216,7 @@ async fn a_cancel_of_many_ends_what_waits_and_stops_what_runs_in_another_process
     let kept = api.submit(json!({"name": "noop", "queue": "other", "delay": "1h", "tags": ["old"]})).await;
     let mut body = json!({"filter": {"queue": ["q"], "tag": "old"}, "dry_run": true});
     let (status, done) = api.post("/api/tasks/cancel", &body).await;
-    let said = json!({"matched": 603, "changed": 0, "dry_run": true, "complete": true, "next_cursor": null});
+    let said = json!({"matched": 603, "changed": 0, "held": 0, "dry_run": true, "complete": true, "next_cursor": null});
     assert_eq!((status, done), (202, said));
     body["dry_run"] = json!(false);
     body["limit"] = json!(500);
@@ -224,7 +224,8 @@ async fn a_cancel_of_many_ends_what_waits_and_stops_what_runs_in_another_process
     assert_eq!((status, &done["changed"], &done["complete"]), (202, &json!(500), &json!(false)), "{done}");
     body["cursor"] = done["next_cursor"].clone();
     let (_, done) = api.post("/api/tasks/cancel", &body).await;
-    let said = json!({"matched": 103, "changed": 103, "dry_run": false, "complete": true, "next_cursor": null});
+    let said =
+        json!({"matched": 103, "changed": 103, "held": 0, "dry_run": false, "complete": true, "next_cursor": null});
     assert_eq!(done, said);
     for task in &running {
         let ended = api.until(&task["id"], "cancelled").await;

@@ -37,7 +37,9 @@ pub(super) fn of(component: &str) -> Option<Value> {
         "Heard" => json!({"cancel": [], "lost": [TASK]}),
         "CancelMany" => json!({"filter": {"queue": "mail", "tag": "welcome"}, "dry_run": true}),
         "RetryMany" => json!({"filter": {"fingerprint": FINGERPRINT}}),
-        "Done" => json!({"matched": 120, "changed": 120, "dry_run": false, "complete": true, "next_cursor": null}),
+        "Done" => {
+            json!({"matched": 120, "changed": 120, "held": 0, "dry_run": false, "complete": true, "next_cursor": null})
+        }
         "Failures" => json!({"failures": [{
             "fingerprint": FINGERPRINT, "name": "echo", "message": "connection refused (10.0.0.7:25)", "count": 120,
             "count_capped": false, "first_seen": CREATED, "last_seen": FINISHED, "task_ids": [TASK]

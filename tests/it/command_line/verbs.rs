@@ -79,7 +79,7 @@ async fn a_filter_finds_all_it_says_in_as_many_steps_as_it_takes() {
     let text = done(&api, &["tasks", "cancel", "--queue", "many", "--dry-run"]).await;
     assert_eq!(text, "3000 tasks would be cancelled\n");
     let counted = json(&api, &["tasks", "cancel", "--queue", "many", "--yes"]).await;
-    assert_eq!(counted, json!({"matched": 3000, "changed": 3000, "complete": true}));
+    assert_eq!(counted, json!({"matched": 3000, "changed": 3000, "held": 0, "complete": true}));
     let none = done(&api, &["tasks", "cancel", "--queue", "many", "--yes"]).await;
     assert_eq!(none, "0 tasks cancelled\n");
     assert_eq!(api.task(&other["id"]).await["status"], "queued");

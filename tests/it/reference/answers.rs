@@ -24,7 +24,7 @@ pub(super) const ANSWERS: &[(&str, &str)] = &[
     ),
     (
         "POST /api/tasks/cancel",
-        "202 `{matched, changed, dry_run, complete, next_cursor}`, of `{filter or all, dry_run?, limit?, cursor?}`: [many](../how-to/many.md#many-tasks)",
+        "202 `{matched, changed, held, dry_run, complete, next_cursor}`, of `{filter or all, dry_run?, limit?, cursor?}`: [many](../how-to/many.md#many-tasks)",
     ),
     ("POST /api/tasks/retry", "the same; the filter may have a `fingerprint`"),
     (
