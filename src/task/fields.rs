@@ -224,7 +224,11 @@ impl<'a> Fields<'a> {
         for (key, _) in std::mem::take(&mut self.entries) {
             let nearest = nearest(self.known.iter().copied(), |known| likeness(&key, known));
             let hint = nearest.map_or(String::new(), |known| format!("; did you mean {known}?"));
-            let detail = format!("is not a known field{hint} (known: {})", self.known.join(", "));
+            let known = match self.known.as_slice() {
+                [] => "this takes none".to_owned(),
+                known => format!("known: {}", known.join(", ")),
+            };
+            let detail = format!("is not a known field{hint} ({known})");
             self.fault(&format!("/{}", escaped(&key)), detail);
         }
         self.faults
@@ -307,6 +311,7 @@ mod tests {
         };
         assert!(said(r#"{"time": 1}"#, Some("timeout")).contains("did you mean timeout? (known: timeout)"));
         assert_eq!(said(r#"{"zzz": 1}"#, Some("timeout")), "is not a known field (known: timeout)");
+        assert_eq!(said(r#"{"zzz": 1}"#, None), "is not a known field (this takes none)");
     }
 
     #[test]

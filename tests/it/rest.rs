@@ -132,6 +132,7 @@ async fn every_fault_of_a_submission_is_reported_with_its_place() {
         (r#"{"name": "noop", "timeout": true}"#, &["#/timeout"]),
         (r#"{"name": "noop", "delay": -1}"#, &["#/delay"]),
         (r#"{"name": "noop", "delay": "99999999999d"}"#, &["#/delay"]),
+        (r#"{"name": "noop", "delay": 99999999999999999999}"#, &["#/delay"]),
         (r#"{"name": "noop", "run_at": "2030-01-01"}"#, &["#/run_at"]),
         (r#"{"name": "noop", "run_at": "9999-01-01T00:00:00Z"}"#, &["#/run_at"]),
         (r#"{"name": "noop", "run_at": 1893456000}"#, &["#/run_at"]),
