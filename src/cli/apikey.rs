@@ -19,6 +19,11 @@ const MAX_RATE: i64 = 1_000_000;
 
 /// Make, list, rotate and revoke API keys, directly on the database
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  taskrunnerx apikey create ops --scope admin
+  taskrunnerx apikey list
+
+Each command has its own --help.")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,

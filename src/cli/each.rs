@@ -33,6 +33,12 @@ impl Refusal for AccessError {
     }
 }
 
+/// What is said of one that was deleted, of which the server says nothing.
+pub(super) fn gone(field: &str, which: impl Display, json: bool) -> String {
+    let which = which.to_string();
+    if json { serde_json::json!({ field: which, "deleted": true }).to_string() } else { format!("{which} deleted") }
+}
+
 /// Does it to each, and prints the line that it gives for each, if it is not empty.
 ///
 /// # Errors

@@ -218,6 +218,16 @@ impl<'a> Fields<'a> {
         self.faults.iter().any(|fault| fault.pointer.strip_prefix('#') == Some(pointer))
     }
 
+    /// Takes those of these fields that stand here and belong elsewhere, each with a fault that says so. They are not known.
+    pub fn misplaced(&mut self, names: &[&str], detail: impl Fn(&str) -> String) {
+        for name in names {
+            if self.entries.iter().any(|(key, _)| key == name) {
+                self.entries.retain(|(key, _)| key != name);
+                self.fault(&format!("/{name}"), detail(name));
+            }
+        }
+    }
+
     /// Complains of the fields that nobody took, and gives all faults.
     #[must_use]
     pub fn finish(mut self) -> Vec<Fault> {

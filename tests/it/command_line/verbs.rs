@@ -58,6 +58,9 @@ async fn a_task_is_run_now_retried_and_deleted() {
     assert_eq!(run(&all, &["tasks", "run", id(&task)]).await.0, 1, "it is not scheduled");
     assert_eq!(run(&all, &["tasks", "retry", id(&task)]).await.0, 1, "it has completed");
     assert_eq!(done(&all, &["tasks", "delete", id(&task)]).await, format!("{} deleted\n", id(&task)));
+    let other = all.run(json!({"name": "noop"}), "completed").await;
+    let deleted = json(&all, &["tasks", "delete", id(&other)]).await;
+    assert_eq!(deleted, json!({"id": id(&other), "deleted": true}));
     assert_eq!(run(&all, &["tasks", "get", id(&task)]).await.0, 1);
 
     done(&all, &["queues", "pause", "q"]).await;
