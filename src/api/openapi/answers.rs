@@ -1,9 +1,10 @@
 //! What every route has: the scope it needs, the problems that may come, the request's id, HEAD, an example.
 
 use super::super::routes::{self, Listed, Needs};
-use super::examples;
 use super::words::{self, object};
+use super::{examples, problems};
 use actix_web::http::Method;
+use serde_json::Value;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{ArrayBuilder, Schema};
@@ -68,9 +69,10 @@ fn complete_route(item: &mut PathItem, route: &Listed) {
                 let common = || RefOr::Ref(Ref::from_response_name(name));
                 operation.responses.responses.entry(status.to_owned()).or_insert_with(common);
             }
+            let id = operation.operation_id.as_deref().unwrap_or_default();
             for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response {
-                    finish(response, status);
+                    finish(response, status, problems::of(id, status));
                 }
             }
             if let Some(RefOr::T(body)) = &mut operation.request_body {
@@ -127,17 +129,18 @@ fn common(operation: &Operation, path: &str, method: &Method, needs: Needs) -> V
     COMMON.into_iter().filter(|(status, ..)| comes(status)).collect()
 }
 
-/// An answer's headers, its example, and for a problem its body.
-fn finish(response: &mut Response, status: &str) {
+/// An answer's headers, its example, and for a problem its body; `example` is for that.
+fn finish(response: &mut Response, status: &str, example: Option<Value>) {
     if response.content.is_empty() && status.starts_with(['4', '5']) {
-        response.content.insert(PROBLEM.to_owned(), RefOr::T(problem()));
+        response.content.insert(PROBLEM.to_owned(), RefOr::T(problem(example)));
     }
     response.headers.extend(headers(status));
     response.content.values_mut().for_each(exemplify);
 }
 
-fn problem() -> Content {
-    ContentBuilder::new().schema(Some(RefOr::<Schema>::Ref(Ref::from_schema_name("Problem")))).build()
+fn problem(example: Option<Value>) -> Content {
+    let schema = RefOr::<Schema>::Ref(Ref::from_schema_name("Problem"));
+    ContentBuilder::new().schema(Some(schema)).example(example).build()
 }
 
 /// The headers that answers of this status have.
@@ -208,7 +211,7 @@ fn components(components: &mut Components) {
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme.build()));
     for (status, name, about) in COMMON {
         let mut response = ResponseBuilder::new().description(about).build();
-        finish(&mut response, status);
+        finish(&mut response, status, problems::common(status));
         components.responses.insert(name.to_owned(), RefOr::T(response));
     }
     components.schemas.extend([("Problem".to_owned(), problem_schema()), ("Fault".to_owned(), fault_schema())]);

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-const TASK: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
-const WORKER: &str = "01901640-11c2-7a4e-9d0a-3f6f2a0c7b55";
+pub(super) const TASK: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
+pub(super) const WORKER: &str = "01901640-11c2-7a4e-9d0a-3f6f2a0c7b55";
 const FINGERPRINT: &str = "00c0ffee00c0ffee";
 const CREATED: &str = "2030-01-31T12:00:00.000000Z";
 const STARTED: &str = "2030-01-31T12:00:00.021345Z";
