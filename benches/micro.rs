@@ -86,7 +86,7 @@ fn submission_and_answer(c: &mut Criterion) {
     group.bench_function("body to task", |b| {
         b.iter(|| {
             let (read, _) = submission::read(black_box(BODY), MAX_PAYLOAD).unwrap();
-            black_box(admit(read, &registry, &defaults).unwrap())
+            black_box(admit(read, &registry, &defaults, &|_| true).unwrap())
         });
     });
     let task = task();

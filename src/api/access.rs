@@ -12,7 +12,7 @@ use super::pace::Standing;
 use super::problem::Problem;
 use super::refusals::{Refusal, Refusals};
 use super::routes::{Listed, Needs};
-use crate::lifecycle::access::hash;
+use crate::lifecycle::access::{Admin, hash};
 use crate::store::Store;
 use crate::store::api_keys::Hash;
 use crate::task::Scope;
@@ -68,6 +68,7 @@ impl From<Result<Option<Caller>, Problem>> for Checked {
 }
 
 const NO_KEY: &str = "a key is needed: Authorization: Bearer <key>";
+const TWO_KEYS: &str = "the header Authorization stands twice; takes one key";
 const BAD_KEY: &str = "this key is not valid";
 const EXPIRED: &str = "this key has expired, or has been rotated and its overlap is over";
 const NOT_YET: &str = "this process is still starting: it cannot ask the database who may ask";
@@ -138,6 +139,10 @@ impl Access {
     }
 
     async fn identify(&self, request: &ServiceRequest) -> Checked {
+        if request.headers().get_all(AUTHORIZATION).nth(1).is_some() {
+            // What stands between might look at the other one.
+            return Err(self.unauthorized(request, Refusal::BadKey, TWO_KEYS)).into();
+        }
         let given = header(request, AUTHORIZATION).and_then(bearer).map(hash);
         if let (Some(key), Some(given)) = (&self.key, &given) {
             // Hashes of equal length, compared in constant time.
@@ -170,6 +175,11 @@ impl Access {
                 Checked { caller: Ok(Some(known.caller.by(given))), standing }
             }
         }
+    }
+
+    /// Whether one of the database's keys must be left that may make others.
+    pub(super) fn admin(&self) -> Admin {
+        if self.key.is_some() { Admin::Elsewhere } else { Admin::Kept }
     }
 
     /// Whether it does without any key.
@@ -247,7 +257,7 @@ mod tests {
     fn request(path: &str, headers: &[(&str, &str)]) -> ServiceRequest {
         let mut request = TestRequest::with_uri(path);
         for (name, value) in headers {
-            request = request.insert_header((*name, *value));
+            request = request.append_header((*name, *value));
         }
         request.to_srv_request()
     }
@@ -297,6 +307,12 @@ mod tests {
             assert_eq!(checked(with, "/api/tasks", &[("authorization", value), local]).await, unavailable, "{value}");
         }
         assert_eq!(checked(with, "/nothing", &[local]).await, refused);
+        // Neither the first nor the last one counts, also where none is needed.
+        let wrong = ("authorization", "Bearer trx_0123456789abcdeF");
+        for headers in [[right[0], wrong, local], [wrong, right[0], local], [right[0], right[0], local]] {
+            assert_eq!(checked(with, "/api/tasks", &headers).await, refused);
+            assert_eq!(checked(without, "/api/tasks", &headers).await, refused);
+        }
         // Whether there is a key at all is not known yet.
         assert_eq!(checked(without, "/api/tasks", &[local]).await, unavailable);
         assert_eq!(checked(without, "/api/tasks", &right).await, unavailable);

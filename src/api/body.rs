@@ -1,7 +1,10 @@
 //! Request bodies: JSON text within a limit.
+//!
+//! Whatever has a body to be read takes no parameter, and says so here: `?dry_run=true` beside a verb would otherwise do
+//! what it was to try. [`read_beside_parameters`] is for the one route that has some.
 
-use super::BODY_SLACK;
 use super::problem::Problem;
+use super::{BODY_SLACK, parameters};
 use crate::task::Fault;
 use crate::task::fields::Fields;
 use actix_web::HttpRequest;
@@ -18,14 +21,25 @@ const GRACE: Duration = Duration::from_secs(15);
 const PER_KIB: Duration = Duration::from_millis(250);
 const KIB: usize = 1024;
 
-/// Reads a JSON body of at most `limit` bytes: 415 for another media type, 413 for a larger body.
+/// Reads a JSON body of at most `limit` bytes: 415 for another media type, 413 for a larger body. 422 for parameters.
 pub(super) async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+    parameters::none_of(request)?;
+    read_beside_parameters(request, payload, limit).await
+}
+
+/// The same of a route that has read its parameters.
+pub(super) async fn read_beside_parameters(
+    request: &HttpRequest,
+    payload: Payload,
+    limit: usize,
+) -> Result<Bytes, Problem> {
     check_media_type(request)?;
     collect(request, payload, limit).await
 }
 
 /// The same; no body, of whatever media type, is an empty object.
 pub(super) async fn read_or_empty(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+    parameters::none_of(request)?;
     let bytes = collect(request, payload, limit).await?;
     if bytes.is_empty() {
         return Ok(Bytes::from_static(b"{}"));
@@ -39,6 +53,12 @@ fn header(request: &HttpRequest, name: HeaderName) -> Option<&str> {
 }
 
 fn check_media_type(request: &HttpRequest) -> Result<(), Problem> {
+    if request.headers().get_all(CONTENT_TYPE).nth(1).is_some() {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the header Content-Type stands twice; takes one",
+        ));
+    }
     let media_type = header(request, CONTENT_TYPE).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {

@@ -165,13 +165,14 @@ impl Caller {
 
     /// What of a submission is outside of the restriction; `pointer` says where it stands.
     pub(super) fn outside(&self, queue: &str, name: &str, pointer: &str) -> Vec<Fault> {
-        let mut faults = Vec::new();
-        if !self.sees_name(name) {
-            let takes = listed(self.0.rights.names.as_ref());
-            faults.push(Fault::at(&format!("{pointer}/name"), format!("got {name}; this key may use {takes}")));
-        }
-        faults.extend(self.outside_queue(queue, &format!("{pointer}/queue")));
-        faults
+        let name = self.outside_name(name, &format!("{pointer}/name"));
+        name.into_iter().chain(self.outside_queue(queue, &format!("{pointer}/queue"))).collect()
+    }
+
+    /// The same of a task type that stands at `pointer`.
+    pub(super) fn outside_name(&self, name: &str, pointer: &str) -> Option<Fault> {
+        let takes = listed(self.0.rights.names.as_ref());
+        (!self.sees_name(name)).then(|| Fault::at(pointer, format!("got {name}; this key may use {takes}")))
     }
 
     /// The same of a queue that stands at `pointer`.

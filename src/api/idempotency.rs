@@ -28,8 +28,8 @@ pub(super) fn of(
     if values.next().is_some() {
         return Err(refused("stands twice"));
     }
-    let text = value.to_str().unwrap_or_default();
-    let key = read(text).ok_or_else(|| refused(&format!("got {}", quoted(text))))?;
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let key = read(&text).ok_or_else(|| refused(&format!("got {}", quoted(&text))))?;
     Ok(Some(Idempotency { hash: KeyHash::idempotency(asker, &key), request: RequestHash::of(body), retain }))
 }
 
@@ -64,6 +64,15 @@ fn unquoted(rest: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_web::http::header::HeaderValue;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn what_is_no_key_is_quoted_as_it_came() {
+        let request = TestRequest::default().insert_header((HEADER, HeaderValue::from_bytes("ü".as_bytes()).unwrap()));
+        let problem = of(&request.to_http_request(), "somebody", b"{}", Duration::ZERO).unwrap_err().to_string();
+        assert!(problem.contains("got \"ü\""), "{problem}");
+    }
 
     #[test]
     fn a_key_is_bare_or_a_string() {

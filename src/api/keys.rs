@@ -4,6 +4,7 @@
 
 use super::caller::Caller;
 use super::openapi::{KeyPath, KeyRequest, RotateRequest, ScopeWord};
+use super::parameters::{self, Pairs};
 use super::problem::Problem;
 use super::task_json::{Id, Time};
 use super::{BODY_SLACK, State, body};
@@ -86,7 +87,8 @@ impl KeyJson {
     summary = "List keys",
     responses((status = 200, description = "Every key, the oldest first, with the latest of those revoked.", body = KeysJson))
 )]
-pub(super) async fn list(state: Data<State>) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(state: Data<State>, query: Pairs) -> Result<HttpResponse, Problem> {
+    parameters::none(&query)?;
     let rows = access::list(&state.services()?.tools.store).await?;
     Ok(HttpResponse::Ok().json(KeysJson { keys: rows.into_iter().map(|row| KeyJson::new(row, None)).collect() }))
 }
@@ -99,7 +101,7 @@ pub(super) async fn list(state: Data<State>) -> Result<HttpResponse, Problem> {
     request_body = KeyRequest,
     responses(
         (status = 201, description = "The key, with its secret.", body = KeyJson),
-        (status = 409, description = "There are too many keys: revoke some."),
+        (status = 409, description = "There are too many keys: revoke some. Or it is the first and has not the scope `admin`: nobody could make another."),
     )
 )]
 pub(super) async fn create(
@@ -125,7 +127,7 @@ pub(super) async fn create(
         fields.fault(pointer, "goes with no admin scope: such a key could make one for itself that is not restricted");
     }
     body::no_faults(fields)?;
-    Ok(shown(StatusCode::CREATED, access::create(&services.tools.store, key).await?))
+    Ok(shown(StatusCode::CREATED, access::create(&services.tools.store, key, state.access.admin()).await?))
 }
 
 /// Gives a key another secret: 200 with it.
@@ -163,11 +165,22 @@ pub(super) async fn rotate(
     summary = "Revoke a key",
     description = "Also one that is revoked already.",
     params(KeyPath),
-    responses((status = 204, description = "It is revoked: no process lets it in any more."))
+    responses(
+        (status = 204, description = "It is revoked: no process lets it in any more."),
+        (status = 409, description = "It is the last key with the scope `admin`: make another first."),
+    )
 )]
-pub(super) async fn revoke(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn revoke(
+    state: Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    id: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
-    access::revoke(&services.tools.store, parse_id(&id)?, caller.actor()).await?;
+    let id = parse_id(&id)?;
+    body::nothing(&request, payload).await?;
+    access::revoke(&services.tools.store, id, caller.actor(), state.access.admin()).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
@@ -247,7 +260,9 @@ impl From<AccessError> for Problem {
         match error {
             AccessError::Store(error) => error.into(),
             AccessError::Unknown(_) => Problem::new(StatusCode::NOT_FOUND, error.to_string()),
-            AccessError::TooMany | AccessError::Over(_) => Problem::new(StatusCode::CONFLICT, error.to_string()),
+            AccessError::TooMany | AccessError::NoAdmin | AccessError::LastAdmin(_) | AccessError::Over(_) => {
+                Problem::new(StatusCode::CONFLICT, error.to_string())
+            }
         }
     }
 }

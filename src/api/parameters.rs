@@ -3,6 +3,7 @@
 use super::problem::Problem;
 use crate::task::fields::got;
 use crate::task::{Fault, Status, Timestamp, name, submission};
+use actix_web::HttpRequest;
 use actix_web::web::Query;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -13,15 +14,39 @@ pub(super) type Pairs = Query<Vec<(String, String)>>;
 /// Values of one parameter, and ids in one request.
 pub(super) const MAX_VALUES: usize = 500;
 
-/// Has each parameter taken: 422 with what is wrong with those that were not.
+/// Those that may stand there several times; on each route they are lists.
+const SEVERAL: [&str; 5] = ["status", "queue", "name", "tag", "id"];
+
+/// Has each parameter taken: 422 with what is wrong with those that were not, and with those that stand twice and have
+/// one value.
 pub(super) fn read(
     pairs: &[(String, String)],
     mut take: impl FnMut(&str, &str) -> Result<(), String>,
 ) -> Result<(), Problem> {
-    let fault = |(key, value): &(String, String)| {
-        take(key, value).err().map(|detail| Fault { pointer: format!("?{key}"), detail })
-    };
-    Problem::unless(pairs.iter().filter_map(fault).collect())
+    let mut single: Vec<&str> = Vec::new();
+    let mut faults = Vec::new();
+    for (key, value) in pairs {
+        let taken = match take(key, value) {
+            Ok(()) if single.contains(&key.as_str()) => Err("stands twice; takes one value".to_owned()),
+            taken => taken,
+        };
+        match taken {
+            Err(detail) => faults.push(Fault { pointer: format!("?{key}"), detail }),
+            Ok(()) if SEVERAL.contains(&key.as_str()) => {}
+            Ok(()) => single.push(key),
+        }
+    }
+    Problem::unless(faults)
+}
+
+/// As they stand in a request.
+pub(super) fn of(request: &HttpRequest) -> Vec<(String, String)> {
+    url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect()
+}
+
+/// For a route that takes none, of its request.
+pub(super) fn none_of(request: &HttpRequest) -> Result<(), Problem> {
+    if request.query_string().is_empty() { Ok(()) } else { none(&of(request)) }
 }
 
 /// For a route that takes none.
@@ -77,4 +102,26 @@ pub(super) fn cut<T>(rows: &mut Vec<T>, limit: impl TryInto<usize>) -> bool {
     let more = rows.len() > limit;
     rows.truncate(limit);
     more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_one_value_stands_once_and_what_is_a_list_as_often_as_it_likes() {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let pairs = [pair("queue", "a"), pair("limit", "1"), pair("queue", "b"), pair("limit", "2"), pair("x", "1")];
+        let mut limits = Vec::new();
+        let read = read(&pairs, |key, value| match key {
+            "limit" => count(value, 500).map(|limit: u32| limits.push(limit)),
+            "queue" => Ok(()),
+            _ => unknown("limit, queue"),
+        });
+        let problem = read.unwrap_err().to_string();
+        assert!(problem.contains("2 faults"), "{problem}");
+        let twice = super::read(&pairs[1..4], |_, _| Ok(())).unwrap_err().to_string();
+        assert!(twice.contains("?limit stands twice"), "{twice}");
+        assert!(super::read(&pairs[..3], |_, _| Ok(())).is_ok());
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::caller::Caller;
 use super::openapi::{PauseRequest, QueuePath, ResumeRequest, Span};
+use super::parameters::{self, Pairs};
 use super::problem::Problem;
 use super::task_json::{Id, Time};
 use super::{BODY_SLACK, State, body};
@@ -137,7 +138,8 @@ async fn rates(state: &State, caller: &Caller, rows: &[QueueRow], until: Instant
     summary = "List queues",
     responses((status = 200, description = "Every queue, in order of their names.", body = QueuesJson))
 )]
-pub(super) async fn list(state: Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(state: Data<State>, caller: Caller, query: Pairs) -> Result<HttpResponse, Problem> {
+    parameters::none(&query)?;
     let mut rows = state.services()?.tools.store.queue_rows().await?;
     rows.retain(|row| caller.sees_queue(&row.name));
     let until = Instant::now() + PATIENCE;
@@ -155,9 +157,15 @@ pub(super) async fn list(state: Data<State>, caller: Caller) -> Result<HttpRespo
     params(QueuePath),
     responses((status = 200, description = "The queue.", body = QueueJson))
 )]
-pub(super) async fn get(state: Data<State>, caller: Caller, queue: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn get(
+    state: Data<State>,
+    caller: Caller,
+    queue: Path<String>,
+    query: Pairs,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let queue = parse_name(&queue)?;
+    parameters::none(&query)?;
     if !caller.sees_queue(&queue) {
         return Err(no_such_queue(&queue));
     }

@@ -159,7 +159,9 @@ pub(super) async fn put(
         "config" => Err("is for the configuration's own; takes another word".to_owned()),
         word => name::check(word, MAX_MANAGER).map_err(|fault| fault.to_string()),
     });
-    let admits = |task: &Submission| services.firing.faults(&name, task);
+    let sees = |name: &str| caller.sees_name(name);
+    // Nothing is said of a type that is not this caller's: it is refused below.
+    let admits = |task: &Submission| if sees(&task.name) { services.firing.faults(task, &sees) } else { Vec::new() };
     let read = schedule::read_admitted(&mut fields, services.max_payload, admits);
     let found = fields.finish();
     let Some(read) = read.filter(|_| found.is_empty()) else { return Err(Problem::invalid(found)) };
@@ -200,9 +202,16 @@ pub(super) async fn put(
         (status = 409, description = "The configuration manages it."),
     )
 )]
-pub(super) async fn delete(state: Data<State>, caller: Caller, path: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn delete(
+    state: Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    path: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let name = parse_name(&path)?;
+    body::nothing(&request, payload).await?;
     match services.tools.store.remove_schedule(Arc::clone(&name), under_lock(services, &caller)).await? {
         Removed::Removed => {
             tracing::info!(schedule = &*name, by = caller.actor(), "schedule removed");

@@ -31,6 +31,7 @@ pub(super) fn read(verb: Verb, text: &str) -> Result<Ask, Refused> {
         None => (Selection::default(), Vec::new()),
         Some(text) => selection(verb, text),
     };
+    fields.misplaced(FILTER_WORDS, |word| format!("stands in the filter: {{\"filter\": {{\"{word}\": ...}}}}"));
     match (all, filter) {
         (true, Some(_)) => fields.fault("/all", "stands beside a filter; takes one of the two"),
         (false, None) => fields.fault("", EMPTY),
@@ -47,6 +48,10 @@ pub(super) fn read(verb: Verb, text: &str) -> Result<Ask, Refused> {
     }
     Ok(Ask { verb, selection, dry_run, limit, after })
 }
+
+/// What a filter has, and its body has not.
+const FILTER_WORDS: &[&str] =
+    &["status", "queue", "name", "tag", "id", "created_after", "created_before", "fingerprint"];
 
 /// Nobody cancels everything by a slip.
 const EMPTY: &str = "means every task; takes a filter with at least one field, or \"all\": true in its place";
@@ -194,6 +199,16 @@ mod tests {
             ] {
                 assert_eq!(faults(verb, text), pointers, "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_filters_word_outside_of_it_is_sent_there() {
+        for verb in [Verb::Cancel, Verb::Retry] {
+            let Err(Refused::Faults(found)) = read(verb, r#"{"status": "failed", "colour": 1}"#) else { panic!() };
+            let of = |pointer: &str| found.iter().find(|fault| fault.pointer == pointer).unwrap();
+            assert_eq!(of("#/status").detail, r#"stands in the filter: {"filter": {"status": ...}}"#);
+            assert!(of("#/colour").detail.ends_with("(known: filter, all, dry_run, limit, cursor)"));
         }
     }
 

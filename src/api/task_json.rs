@@ -145,6 +145,13 @@ impl<'a> TaskJson<'a> {
     }
 }
 
+impl TaskJson<'_> {
+    /// For who may not read: that it is there and how it stands, and nothing of what it is about.
+    pub(super) fn without_contents(self) -> Self {
+        Self { payload: Raw("null"), result: None, last_error: None, progress_note: None, metadata: None, ..self }
+    }
+}
+
 /// A backoff, byte for byte as it would be written; nearly every task has the usual one.
 pub(super) struct Rule<'a>(&'a Backoff);
 

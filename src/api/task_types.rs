@@ -3,6 +3,7 @@
 use super::State;
 use super::caller::Caller;
 use super::openapi::Span;
+use super::parameters::{self, Pairs};
 use super::problem::Problem;
 use super::task_json::Rule;
 use crate::executor::TaskType;
@@ -66,7 +67,8 @@ impl<'a> TaskTypeJson<'a> {
     description = "What can be submitted, with the defaults of each and the JSON Schema of its payloads where it has one.",
     responses((status = 200, description = "Every task type, by name.", body = TaskTypesJson))
 )]
-pub(super) async fn list(state: Data<State>, caller: Caller) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(state: Data<State>, caller: Caller, query: Pairs) -> Result<HttpResponse, Problem> {
+    parameters::none(&query)?;
     let services = state.services()?;
     let types = services.tools.registry.all();
     let seen = types.iter().filter(|one| caller.sees_name(&one.name));

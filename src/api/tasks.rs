@@ -1,19 +1,20 @@
 //! `POST /api/tasks`, `POST /api/tasks/bulk`, `GET /api/tasks/{id}` and `POST /api/tasks/{id}/cancel`.
 
 use super::caller::Caller;
-use super::openapi::{BulkSubmission, IdempotencyKey, IfNoneMatch, Prefer, Submission, TaskPath, Wait};
+use super::openapi::{BulkSubmission, IdempotencyKey, IfNoneMatch, Prefer, ResumeRequest, Submission, TaskPath, Wait};
 use super::problem::Problem;
 use super::task_json::TaskJson;
 use super::{BODY_SLACK, Services, State, body, etag, idempotency, waiting};
 use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit::{self, Receipt, SubmitError};
 use crate::store::tasks::Idempotency;
-use crate::task::{Fault, NewTask, Task, TaskId, submission};
+use crate::task::{Fault, NewTask, Scope, Task, TaskId, Way, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, LOCATION};
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A bulk submission with so many faults is not looked at any further: its answer stays short.
 const MAX_FAULTS: usize = 100;
@@ -22,8 +23,8 @@ const MAX_FAULTS: usize = 100;
 #[utoipa::path(
     post, path = "/api/tasks", tag = "Tasks", operation_id = "submitTask",
     summary = "Submit a task",
-    description = "The task is accepted when this is answered with 201: it is committed, and runs however often anything restarts. With an `Idempotency-Key` the request may be repeated: it is answered as the first time. With a `unique_key` that a task of this type holds, it is answered with that task.",
-    params(IdempotencyKey, Prefer),
+    description = "The task is accepted when this is answered with 201: it is committed, and runs however often anything restarts. With an `Idempotency-Key` the request may be repeated: it is answered as the first time. With a `unique_key` that a task of this type holds, it is answered with that task. With `Prefer: wait=N` or `?wait=N` it is answered when the task has ended.",
+    params(IdempotencyKey, Prefer, Wait),
     request_body = Submission,
     responses(
         (
@@ -34,7 +35,7 @@ const MAX_FAULTS: usize = 100;
             ),
         ),
         (
-            status = 200, description = "The task was there: it holds the `unique_key`, or this request was answered before.", body = TaskJson,
+            status = 200, description = "The task was there: it holds the `unique_key`, or this request was answered before. Of a holder, a key without the scope `read` gets `payload`, `result`, `last_error`, `progress_note` and `metadata` as null.", body = TaskJson,
             headers(
                 ("Location" = String, description = "Where the task is: `/api/tasks/{id}`."),
                 ("Preference-Applied" = String, description = "`wait=N`: it was waited for, and this is the task as it was then."),
@@ -52,9 +53,11 @@ pub(super) async fn submit(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
-    let bytes = body::read(&request, payload, services.max_payload + BODY_SLACK).await?;
-    let task = admit(services, body::text(&bytes)?, "").map_err(|refused| match refused {
+    let asked = waiting::asked(&request)?;
+    let bytes = body::read_beside_parameters(&request, payload, services.max_payload + BODY_SLACK).await?;
+    let task = admit(services, &caller, body::text(&bytes)?, "").map_err(|refused| match refused {
         Refused::Unreadable(error) => body::unreadable(&error),
+        Refused::Outside(faults) => Problem::restricted(faults),
         Refused::Faults(faults) => Problem::invalid(faults),
     })?;
     let outside = caller.outside(&task.queue, &task.name, "");
@@ -66,16 +69,20 @@ pub(super) async fn submit(
     let [task] = receipt.tasks.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
     see_all(&caller, &receipt, |_| "/unique_key".to_owned())?;
     tracing::Span::current().record("task.id", tracing::field::display(task.id));
-    let warnings = warnings(&state, services, &task.queue).await;
+    let warnings = warnings(&state, services, task).await;
     let mut answer = answer(&receipt);
     answer.insert_header((LOCATION, format!("/api/tasks/{}", task.id)));
-    if let Some(seconds) = waiting::preferred(request.headers())
-        && let Some(ended) = waiting::end_of_accepted(services, task, seconds).await
+    // What stands in the address was asked for; the other is a preference.
+    let preferred = if asked.is_none() { waiting::preferred(request.headers()) } else { None };
+    if let Some(wait) = asked.or(preferred.map(Duration::from_secs))
+        && let Some(ended) = waiting::end_of_accepted(services, task, wait).await
     {
-        answer.insert_header((waiting::PREFERENCE_APPLIED, format!("wait={seconds}")));
-        return Ok(answer.json(TaskJson::new(ended.as_ref().unwrap_or(task), warnings)));
+        if let Some(seconds) = preferred {
+            answer.insert_header((waiting::PREFERENCE_APPLIED, format!("wait={seconds}")));
+        }
+        return Ok(answer.json(shown(&caller, &receipt, 0, ended.as_ref().unwrap_or(task), warnings)));
     }
-    Ok(answer.json(TaskJson::new(task, warnings)))
+    Ok(answer.json(shown(&caller, &receipt, 0, task, warnings)))
 }
 
 /// Without a key, nobody is asked about any.
@@ -88,7 +95,7 @@ async fn submit_tasks(
         return services.submitter.submit_keyed(tasks, key).await;
     }
     let tasks = services.submitter.submit(tasks).await?;
-    Ok(Receipt { created: tasks.len(), tasks, repeated: false })
+    Ok(Receipt { created: tasks.len(), tasks, held: Vec::new(), repeated: false })
 }
 
 /// A unique key is its task type's, whatever the queue: 409 where one is held by a task that is not there for this
@@ -98,6 +105,14 @@ fn see_all(caller: &Caller, receipt: &Receipt, place: impl Fn(usize) -> String) 
     let held = "is held by a task outside of what this key may see";
     let errors: Vec<Fault> = places.take(MAX_FAULTS).map(|(n, _)| Fault::at(&place(n), held)).collect();
     if errors.is_empty() { Ok(()) } else { Err(Problem::held_outside(errors, receipt.created)) }
+}
+
+/// A task of a receipt. One that is another's, perhaps, since it holds a unique key, is told of without what it is about
+/// where the caller may not read.
+fn shown<'a>(caller: &Caller, receipt: &Receipt, place: usize, task: &'a Task, warnings: Vec<String>) -> TaskJson<'a> {
+    let json = TaskJson::new(task, warnings);
+    let hidden = receipt.held.contains(&place) && caller.needs(Scope::Read).is_err();
+    if hidden { json.without_contents() } else { json }
 }
 
 /// 201 where something was made; a repeated request's answer says that it is one.
@@ -150,8 +165,9 @@ pub(super) async fn submit_bulk(
             break;
         }
         let pointer = format!("/tasks/{n}");
-        match admit(services, text.get(), &pointer) {
+        match admit(services, &caller, text.get(), &pointer) {
             Ok(task) => tasks.push(task),
+            Err(Refused::Outside(faults)) => return Err(Problem::restricted(faults)),
             Err(Refused::Unreadable(_)) => faults.push(Fault::at(&pointer, "is no object; takes a submission")),
             Err(Refused::Faults(more)) => faults.extend(more),
         }
@@ -177,8 +193,9 @@ pub(super) async fn submit_bulk(
     })?;
     see_all(&caller, &receipt, |n| format!("/tasks/{n}/unique_key"))?;
     let mut answers = Vec::with_capacity(receipt.tasks.len());
-    for task in &receipt.tasks {
-        answers.push(TaskJson::new(task, warnings(&state, services, &task.queue).await));
+    for (place, task) in receipt.tasks.iter().enumerate() {
+        let warnings = warnings(&state, services, task).await;
+        answers.push(shown(&caller, &receipt, place, task, warnings));
     }
     Ok(answer(&receipt).json(TasksJson { tasks: answers }))
 }
@@ -187,15 +204,24 @@ pub(super) async fn submit_bulk(
 enum Refused {
     /// No JSON object.
     Unreadable(serde_json::Error),
+    /// Its type is not one that this caller may use: nothing is said of what that takes, or of whether it is there.
+    Outside(Vec<Fault>),
     Faults(Vec<Fault>),
 }
 
 /// Reads a submission, with every fault at once; `pointer` says where in the body it stands.
-fn admit(services: &Services, text: &str, pointer: &str) -> Result<NewTask, Refused> {
+fn admit(services: &Services, caller: &Caller, text: &str, pointer: &str) -> Result<NewTask, Refused> {
     let (submission, mut faults) = submission::read(text, services.max_payload).map_err(Refused::Unreadable)?;
     // A name that could not be read has its fault already.
     let named = !submission.name.is_empty();
-    match submit::admit(submission, &services.tools.registry, &services.defaults) {
+    if let Some(fault) = caller.outside_name(&submission.name, &format!("{pointer}/name")).filter(|_| named) {
+        // Which queue it would have by itself is not told.
+        let queue = submission.queue.as_deref();
+        let queue = queue.and_then(|queue| caller.outside_queue(queue, &format!("{pointer}/queue")));
+        return Err(Refused::Outside([fault].into_iter().chain(queue).collect()));
+    }
+    let sees = |name: &str| caller.sees_name(name);
+    match submit::admit(submission, &services.tools.registry, &services.defaults, &sees) {
         Err(found) if named => faults.splice(0..0, found).for_each(drop),
         Ok(task) if faults.is_empty() => return Ok(task),
         _ => {}
@@ -203,11 +229,20 @@ fn admit(services: &Services, text: &str, pointer: &str) -> Result<NewTask, Refu
     Err(Refused::Faults(faults.into_iter().map(|fault| fault.within(pointer)).collect()))
 }
 
-async fn warnings(state: &State, services: &Services, queue: &str) -> Vec<String> {
-    if state.serving.serves(&services.tools.store, queue).await {
+async fn warnings(state: &State, services: &Services, task: &Task) -> Vec<String> {
+    let (queue, way) = (&*task.queue, services.tools.registry.way(&task.name));
+    if state.serving.serves(&services.tools.store, queue, way).await {
         return Vec::new();
     }
-    vec![format!("no live worker serves the queue {queue}; the task waits until one does")]
+    vec![match way {
+        Way::Stream | Way::Held => format!("no live worker serves the queue {queue}; the task waits until one does"),
+        Way::Outside => {
+            let name = &task.name;
+            format!(
+                "no live worker claims from the queue {queue}, and tasks of the type {name} are run by workers outside; the task waits until one claims it"
+            )
+        }
+    }]
 }
 
 /// One task; with `?wait=` when it has ended, or the wait has. 304 where the client has it as it is.
@@ -264,15 +299,23 @@ pub(super) async fn visible(services: &Services, caller: &Caller, id: TaskId) ->
     post, path = "/api/tasks/{id}/cancel", tag = "Tasks", operation_id = "cancelTask",
     summary = "Cancel a task",
     params(TaskPath),
+    request_body = Option<ResumeRequest>,
     responses(
         (status = 200, description = "It is cancelled, now or since earlier.", body = TaskJson),
         (status = 202, description = "It runs, and its worker is told to end it.", body = TaskJson),
         (status = 409, description = "It has completed or failed."),
     )
 )]
-pub(super) async fn cancel(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn cancel(
+    state: Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    id: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let services = state.services()?;
     let id = parse_id(&id)?;
+    body::nothing(&request, payload).await?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
     if caller.is_restricted() {
         visible(services, &caller, id).await?;

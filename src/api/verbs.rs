@@ -2,7 +2,7 @@
 //! `POST /api/tasks/cancel` and `/retry` for many at once.
 
 use super::caller::Caller;
-use super::openapi::{CancelMany, RetryMany, TaskPath};
+use super::openapi::{CancelMany, ResumeRequest, RetryMany, TaskPath};
 use super::problem::Problem;
 use super::selection::{self, Refused};
 use super::task_json::TaskJson;
@@ -26,13 +26,21 @@ const MAX_BODY: usize = 4 * BODY_SLACK;
     summary = "Retry a task",
     description = "Queues it again, with all its attempts before it.",
     params(TaskPath),
+    request_body = Option<ResumeRequest>,
     responses(
         (status = 200, description = "It is queued.", body = TaskJson),
         (status = 409, description = "It has not failed, and was not cancelled."),
     )
 )]
-pub(super) async fn retry(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn retry(
+    state: Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    id: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let (services, id) = (state.services()?, parse_id(&id)?);
+    body::nothing(&request, payload).await?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
     if caller.is_restricted() {
         visible(services, &caller, id).await?;
@@ -46,13 +54,21 @@ pub(super) async fn retry(state: Data<State>, caller: Caller, id: Path<String>) 
     post, path = "/api/tasks/{id}/run", tag = "Tasks", operation_id = "runTask",
     summary = "Run a scheduled task now",
     params(TaskPath),
+    request_body = Option<ResumeRequest>,
     responses(
         (status = 200, description = "It is queued.", body = TaskJson),
         (status = 409, description = "It is not scheduled."),
     )
 )]
-pub(super) async fn run(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn run(
+    state: Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    id: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let (services, id) = (state.services()?, parse_id(&id)?);
+    body::nothing(&request, payload).await?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
     if caller.is_restricted() {
         visible(services, &caller, id).await?;
@@ -96,8 +112,15 @@ async fn answer(
         (status = 409, description = "It has not ended: cancel it first."),
     )
 )]
-pub(super) async fn delete(state: Data<State>, caller: Caller, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn delete(
+    state: Data<State>,
+    caller: Caller,
+    request: HttpRequest,
+    id: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
     let (services, id) = (state.services()?, parse_id(&id)?);
+    body::nothing(&request, payload).await?;
     tracing::Span::current().record("task.id", tracing::field::display(id));
     if caller.is_restricted() {
         visible(services, &caller, id).await?;
@@ -120,6 +143,8 @@ pub(super) struct DoneJson {
     matched: u64,
     /// Those that are other than before.
     changed: u64,
+    /// Those that cannot be queued again, since another task holds their unique key; in a dry run, those that could not.
+    held: u64,
     /// Whether nothing was changed, since that was asked for.
     dry_run: bool,
     /// Whether that was all of them; if not, the same request with `cursor` goes on.
@@ -176,13 +201,14 @@ async fn many(
     })?;
     let dry_run = ask.dry_run;
     if !caller.narrow(&mut ask.selection.filter) {
-        let nothing = DoneJson { matched: 0, changed: 0, dry_run, complete: true, next_cursor: None };
+        let nothing = DoneJson { matched: 0, changed: 0, held: 0, dry_run, complete: true, next_cursor: None };
         return Ok(HttpResponse::Accepted().json(nothing));
     }
     let done = bulk::bulk(&services.tools, ask, BUDGET).await?;
     Ok(HttpResponse::Accepted().json(DoneJson {
         matched: done.matched,
         changed: done.changed,
+        held: done.held,
         dry_run,
         complete: done.next.is_none(),
         next_cursor: done.next.map(selection::cursor),

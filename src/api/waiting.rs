@@ -1,4 +1,4 @@
-//! Waiting for a task's end: `Prefer: wait=N` of a submission (RFC 7240) and `?wait=` of a reader.
+//! Waiting for a task's end: `Prefer: wait=N` of a submission (RFC 7240), and `?wait=` of a submission or a reader.
 //!
 //! An answer comes when the task has ended, the wait is over, or the process stops: with the task as it is then. A
 //! client that has gone is not waited for, since its request is dropped with its connection.
@@ -38,14 +38,13 @@ pub(super) fn preferred(headers: &HeaderMap) -> Option<u64> {
     Some(value.parse().unwrap_or(u64::MAX).min(MOST.as_secs()))
 }
 
-/// How long a reader asks to wait: seconds, or a duration. None: it does not.
+/// How long a request asks to wait: seconds, or a duration. None: it does not.
 pub(super) fn asked(request: &HttpRequest) -> Result<Option<Duration>, Problem> {
     if request.query_string().is_empty() {
         return Ok(None);
     }
-    let pairs: Vec<_> = url::form_urlencoded::parse(request.query_string().as_bytes()).into_owned().collect();
     let mut wait = None;
-    parameters::read(&pairs, |key, value| match key {
+    parameters::read(&parameters::of(request), |key, value| match key {
         "wait" => span(value).map(|span| wait = Some(span)),
         _ => unknown("wait"),
     })?;
@@ -83,9 +82,9 @@ pub(super) async fn end_of(
 
 /// The same for a task that was just accepted. Whatever happens, accepted it is: where it cannot be read any more it is
 /// given as it was. None: too many wait, so that nobody waited.
-pub(super) async fn end_of_accepted(services: &Services, task: &Task, seconds: u64) -> Option<Option<Task>> {
+pub(super) async fn end_of_accepted(services: &Services, task: &Task, wait: Duration) -> Option<Option<Task>> {
     let waiter = services.waits.begin(task.id).ok()?;
-    let ended = end_of(services, task.id, waiter, Duration::from_secs(seconds)).await;
+    let ended = end_of(services, task.id, waiter, wait).await;
     Some(ended.ok().flatten())
 }
 
@@ -133,5 +132,6 @@ mod tests {
             assert!(asked(query).unwrap_err().to_string().contains("422"), "{query}");
         }
         assert!(asked("?wait=x&colour=red").unwrap_err().to_string().contains("2 faults"));
+        assert!(asked("?wait=1&wait=2").unwrap_err().to_string().contains("stands twice"));
     }
 }

@@ -5,7 +5,7 @@ use super::table::{Cell, Column, Table, Tone};
 use super::terminal::{Style, deliver, say, say_aside, unwritten};
 use super::values::{self, Span};
 use super::{EXIT_UNREACHABLE, EXIT_USAGE, Failure, database, words};
-use crate::lifecycle::access::{self, AccessError, Made, NewKey};
+use crate::lifecycle::access::{self, AccessError, Admin, Made, NewKey};
 use crate::store::api_keys::{KeyRow, MAX_KEY_NAME, MAX_SPAN};
 use crate::store::{Store, StoreError};
 use crate::task::{KeyId, Scope, Timestamp, duration};
@@ -19,6 +19,11 @@ const MAX_RATE: i64 = 1_000_000;
 
 /// Make, list, rotate and revoke API keys, directly on the database
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  taskrunnerx apikey create ops --scope admin
+  taskrunnerx apikey list
+
+Each command has its own --help.")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -45,6 +50,9 @@ enum Command {
 The key alone goes to standard output, the rest to standard error. The database keeps only its hash.
 admin includes operate, operate includes submit and read; submit and work stand alone.
 
+The first key must have the scope admin. Where the servers have a bootstrap key (TASKRUNNERX_API_KEY), which
+makes others too, --force makes it without.
+
 Exit codes: 0 done, 1 failed, also where the key was made and its secret could not be written out,
 2 usage or configuration, 3 the database cannot be reached.")]
 struct CreateArgs {
@@ -66,6 +74,9 @@ struct CreateArgs {
     /// Requests a second of one process [default: as limits.rate says]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MAX_RATE))]
     rate: Option<u32>,
+    /// Also where no key may make others: with the bootstrap key, or here, that can be done still
+    #[arg(long)]
+    force: bool,
     /// One JSON object: {key, id, name, scopes, ...}
     #[arg(long)]
     json: bool,
@@ -104,12 +115,20 @@ struct RotateArgs {
 #[command(after_help = "Examples:
   taskrunnerx apikey revoke 0190163d-8694-739b-aea5-966c26f8ad91
 
-Exit codes: 0 done, also when it was revoked before, 1 there is no such key, 2 usage or configuration,
-3 the database cannot be reached.")]
+Exit codes: 0 done, also when it was revoked before, 1 there is no such key, or it is the last admin key,
+2 usage or configuration, 3 the database cannot be reached.")]
 struct RevokeArgs {
     /// The keys' ids, as in the list
     #[arg(value_name = "ID", required = true)]
     ids: Vec<KeyId>,
+    /// Also the last one that may make others: with the bootstrap key, or here, that can be done still
+    #[arg(long)]
+    force: bool,
+}
+
+/// Whoever has the database makes another key at any time; it is asked for all the same.
+fn admin(force: bool) -> Admin {
+    if force { Admin::Elsewhere } else { Admin::Kept }
 }
 
 pub(super) async fn run(args: Args, config: Option<PathBuf>) -> Result<(), Failure> {
@@ -121,9 +140,9 @@ pub(super) async fn run(args: Args, config: Option<PathBuf>) -> Result<(), Failu
             let overlap = overlap.map_or(Duration::ZERO, |span| span.length);
             give(&access::rotate(&store, id, overlap, &by()).await?, json)
         }
-        Command::Revoke(RevokeArgs { ids }) => {
+        Command::Revoke(RevokeArgs { ids, force }) => {
             let call = async |id| {
-                let KeyRow { name, .. } = access::revoke(&store, id, &by()).await?;
+                let KeyRow { name, .. } = access::revoke(&store, id, &by(), admin(force)).await?;
                 Ok::<_, AccessError>(format!("{id} {name} revoked"))
             };
             each(&ids, "key", call).await
@@ -132,7 +151,7 @@ pub(super) async fn run(args: Args, config: Option<PathBuf>) -> Result<(), Failu
 }
 
 async fn create(store: &Store, args: CreateArgs) -> Result<(), Failure> {
-    let CreateArgs { label, scopes, queues, names, expires_in, rate, json } = args;
+    let CreateArgs { label, scopes, queues, names, expires_in, rate, force, json } = args;
     if scopes.contains(&Scope::Admin) && !(queues.is_empty() && names.is_empty()) {
         return Err(Failure::with_code(
             EXIT_USAGE,
@@ -157,7 +176,7 @@ async fn create(store: &Store, args: CreateArgs) -> Result<(), Failure> {
         rate_limit: rate,
         by: by(),
     };
-    give(&access::create(store, key).await?, json)
+    give(&access::create(store, key, admin(force)).await?, json)
 }
 
 /// The key on standard output, so that a script may take it; what it is aside. Where that goes nowhere, the secret is
@@ -308,6 +327,7 @@ impl From<AccessError> for Failure {
             AccessError::Store(StoreError::Unexpected(_)) => {
                 Self::new(format!("{error}\nIs the schema up to date? See taskrunnerx migrate --status."))
             }
+            AccessError::NoAdmin | AccessError::LastAdmin(_) => Self::new(format!("{error}, or say --force")),
             AccessError::Unknown(_) => Self::new(format!("{error}; taskrunnerx apikey list shows those there are")),
             _ => Self::new(error),
         }

@@ -28,9 +28,15 @@ impl Refusal for AccessError {
     fn concerns_all(&self) -> bool {
         match self {
             Self::Store(_) | Self::TooMany => true,
-            Self::Unknown(_) | Self::Over(_) => false,
+            Self::NoAdmin | Self::LastAdmin(_) | Self::Unknown(_) | Self::Over(_) => false,
         }
     }
+}
+
+/// What is said of one that was deleted, of which the server says nothing.
+pub(super) fn gone(field: &str, which: impl Display, json: bool) -> String {
+    let which = which.to_string();
+    if json { serde_json::json!({ field: which, "deleted": true }).to_string() } else { format!("{which} deleted") }
 }
 
 /// Does it to each, and prints the line that it gives for each, if it is not empty.

@@ -298,12 +298,28 @@ mod tests {
         }
     }
 
+    /// Those that stand before others.
+    fn groups() -> Vec<clap::Command> {
+        Cli::command().get_subcommands().filter(|command| command.has_subcommands()).cloned().collect()
+    }
+
+    #[test]
+    fn every_group_of_commands_shows_some_of_them() {
+        let groups = groups();
+        assert!(groups.len() >= 5, "{}", groups.len());
+        for group in groups {
+            let name = group.get_name().to_owned();
+            let help = group.get_after_help().unwrap_or_else(|| panic!("{name} has no examples")).to_string();
+            assert!(help.starts_with(&format!("Examples:\n  taskrunnerx {name} ")), "{name}: {help}");
+        }
+    }
+
     #[test]
     fn the_examples_are_commands_that_there_are() {
         let mut found = Vec::new();
         leaves(&Cli::command(), "taskrunnerx", &mut found);
-        let texts = found.iter().filter_map(|(_, command)| command.get_after_help().map(ToString::to_string));
-        for text in texts.chain(Cli::command().get_after_help().map(ToString::to_string)) {
+        let commands = found.into_iter().map(|(_, command)| command).chain(groups()).chain([Cli::command()]);
+        for text in commands.filter_map(|command| command.get_after_help().map(ToString::to_string)) {
             for line in text.lines().filter(|line| line.starts_with("  taskrunnerx ")) {
                 let words = example(line);
                 if let Err(error) = Cli::try_parse_from(&words)

@@ -10,6 +10,11 @@ use crate::client::{QueueRow, Queues, Reply};
 
 /// Look at queues, pause and resume them
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  taskrunnerx queues list
+  taskrunnerx queues pause mail --reason 'the mail server is being moved'
+
+Each command has its own --help.")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,

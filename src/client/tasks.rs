@@ -70,6 +70,9 @@ pub struct Sweep {
 pub struct Swept {
     pub matched: u64,
     pub changed: u64,
+    /// Those whose unique key another task holds.
+    #[serde(default)]
+    pub held: u64,
     #[serde(default = "yes")]
     pub complete: bool,
     #[serde(default)]

@@ -3,6 +3,7 @@
 use super::environment::{Environment, PREFIX, variable_of};
 use super::error::{Fault, Warning};
 use super::file::{FILE_VARIABLE, File};
+use crate::task::fields::{likeness, nearest as nearest_of};
 use crate::task::name::quoted;
 
 /// The sections with tables for each name, which check themselves.
@@ -82,10 +83,7 @@ fn unknown_variable(name: &str, variables: &[String]) -> Warning {
     let bare = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
     let (stem, suffix) = name.strip_suffix("_FILE").map_or((name, ""), |stem| (stem, "_FILE"));
     let stem = bare(stem);
-    let near = variables.iter().max_by(|a, b| {
-        let likeness = |variable: &str| strsim::normalized_damerau_levenshtein(&stem, &bare(variable));
-        likeness(a).total_cmp(&likeness(b))
-    });
+    let near = nearest_of(variables.iter(), |variable| likeness(&stem, &bare(variable)));
     let hint = match near {
         Some(near) if near == FILE_VARIABLE => format!("; the nearest is {near}"),
         Some(near) => format!("; the nearest is {near}{suffix}"),
@@ -105,13 +103,12 @@ fn is_of_a_service(name: &str, environment: &Environment) -> bool {
         || (name.ends_with("_PORT") && address())
 }
 
-/// The known key most like `key`, as a whole or by its last part (`concurrency` is like `worker.concurrency`).
+/// The known key most like `key`, as a whole or by its last part (`concurrency` is like `worker.concurrency`); None: it
+/// is like none.
 pub(super) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
-    let likeness = |candidate: &str| {
-        let whole = strsim::normalized_damerau_levenshtein(key, candidate);
+    nearest_of(known.iter().copied(), |candidate| {
         let last = candidate.rsplit('.').next().unwrap_or(candidate);
         // A little less, so that of two equally good ones the whole key wins.
-        whole.max(strsim::normalized_damerau_levenshtein(key, last) * 0.9)
-    };
-    known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+        likeness(key, candidate).max(likeness(key, last) * 0.95)
+    })
 }

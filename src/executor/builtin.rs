@@ -53,12 +53,16 @@ async fn sleep(context: Context, payload: Sleep) -> Result<(), TaskError> {
     loop {
         tokio::select! {
             biased;
-            () = &mut over => return Ok(()),
+            () = &mut over => break,
             () = context.cancelled() => return Err(TaskError::retryable("stopped before the time was over")),
             // A short one says nothing.
             _ = strokes.tick(), if whole > STROKE => context.progress(began.elapsed().div_duration_f64(whole)),
         }
     }
+    if whole > STROKE {
+        context.progress(1.0);
+    }
+    Ok(())
 }
 
 /// `fail`: `{"message": "…", "permanent": false}`, or no payload at all.

@@ -256,7 +256,13 @@ impl Registry {
     /// The names, for a message.
     #[must_use]
     pub fn known(&self) -> String {
-        self.types().keys().map(|name| &**name).collect::<Vec<_>>().join(", ")
+        self.known_to(&|_| true)
+    }
+
+    /// The names that somebody may see.
+    #[must_use]
+    pub fn known_to(&self, sees: &dyn Fn(&str) -> bool) -> String {
+        self.types().keys().map(|name| &**name).filter(|name| sees(name)).collect::<Vec<_>>().join(", ")
     }
 
     /// The metric label for a name: itself, or `other` for a type that is not registered.

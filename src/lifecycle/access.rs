@@ -13,7 +13,8 @@
 //! A request that was let in before may still be under way.
 
 use crate::config::Secret;
-use crate::store::api_keys::{Hash, KeyRow, MAX_KEYS, NewKeyRow, Rotated};
+pub use crate::store::api_keys::Admin;
+use crate::store::api_keys::{Hash, Inserted, KeyRow, MAX_KEYS, NewKeyRow, Revoked, Rotated};
 use crate::store::{Store, StoreError};
 use crate::task::{KeyId, Scope};
 use base64::Engine;
@@ -64,6 +65,13 @@ pub enum AccessError {
     Store(#[from] StoreError),
     #[error("there are {MAX_KEYS} keys, and there may be no more; revoke one first")]
     TooMany,
+    /// From then on nobody could make one over REST.
+    #[error(
+        "the first key must have the scope admin: none of those that work has it, and without one nobody could make another"
+    )]
+    NoAdmin,
+    #[error("key {0} is the last admin key: without it nobody could make another; make one first")]
+    LastAdmin(KeyId),
     #[error("there is no key {0}")]
     Unknown(KeyId),
     #[error("key {0} is revoked or has expired; make a new one")]
@@ -98,13 +106,17 @@ pub async fn list(store: &Store) -> Result<Vec<KeyRow>, StoreError> {
 /// Makes a key. When it is there, every process takes it.
 ///
 /// # Errors
-/// When there are too many, or the database cannot be reached: there may then be a key whose secret nobody has.
-pub async fn create(store: &Store, key: NewKey) -> Result<Made, AccessError> {
+/// When there are too many, it would leave nobody who may make keys, or the database cannot be reached: there may then be a key whose secret nobody has.
+pub async fn create(store: &Store, key: NewKey, admin: Admin) -> Result<Made, AccessError> {
     let NewKey { name, scopes, queues, names, expires_in, rate_limit, by } = key;
     let secret = fresh_secret();
     let (id, hash) = (KeyId::fresh(), hash(&secret));
     let row = NewKeyRow { id, name, hash, scopes, queues, names, rate_limit, created_by: by, expires_in };
-    let key = store.insert_api_key(row).await?.ok_or(AccessError::TooMany)?;
+    let key = match store.insert_api_key(row, admin).await? {
+        Inserted::Done(key) => *key,
+        Inserted::TooMany => return Err(AccessError::TooMany),
+        Inserted::NoAdmin => return Err(AccessError::NoAdmin),
+    };
     tracing::info!(key.id = %key.id, key.name = key.name, by = key.created_by, "API key made");
     settle().await;
     Ok(Made { key, secret: Secret::new(secret) })
@@ -130,9 +142,14 @@ pub async fn rotate(store: &Store, id: KeyId, overlap: Duration, by: &str) -> Re
 /// Revokes a key, also one that is so already. When this is done, no process lets it in.
 ///
 /// # Errors
-/// When there is no such key, or the database cannot be reached; asking again does no harm.
-pub async fn revoke(store: &Store, id: KeyId, by: &str) -> Result<KeyRow, AccessError> {
-    let key = store.revoke_api_key(id).await?.ok_or(AccessError::Unknown(id))?;
+/// When there is no such key, it is the last that may make others, or the database cannot be reached; asking again does
+/// no harm.
+pub async fn revoke(store: &Store, id: KeyId, by: &str, admin: Admin) -> Result<KeyRow, AccessError> {
+    let key = match store.revoke_api_key(id, admin).await? {
+        Revoked::Done(key) => *key,
+        Revoked::LastAdmin => return Err(AccessError::LastAdmin(id)),
+        Revoked::Unknown => return Err(AccessError::Unknown(id)),
+    };
     tracing::info!(key.id = %id, key.name = key.name, by, "API key revoked");
     settle().await;
     Ok(key)

@@ -45,6 +45,8 @@ pub struct Done {
     /// Those of them that were changed: one that had changed by itself by then was not. What was changed by a statement
     /// whose answer was lost is in neither number.
     pub changed: u64,
+    /// Those of a retry that cannot be queued, since another task holds their unique key: counted in a dry run too.
+    pub held: u64,
     /// Behind which task the next request begins; None: there was no other.
     pub next: Option<TaskId>,
 }
@@ -64,9 +66,10 @@ pub async fn bulk(tools: &Tools, ask: Ask, budget: Duration) -> Result<Done, Sto
         let count = ids.len().div_ceil(BATCH);
         for (n, ids) in ids.chunks(BATCH).enumerate() {
             let left = usize::try_from(limit - done.matched).unwrap_or(usize::MAX);
-            let Batch { matched, changed } = one(tools, verb, ids.to_vec(), &selection, left, dry_run).await?;
+            let Batch { matched, changed, held } = one(tools, verb, ids.to_vec(), &selection, left, dry_run).await?;
             done.matched += number(matched.len());
             done.changed += number(changed.len());
+            done.held += number(held);
             tell(tools, verb, &changed);
             let full = done.matched >= limit;
             // A batch that was cut short ends with the last task that was meant.

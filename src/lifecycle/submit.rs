@@ -227,9 +227,14 @@ pub const DEFAULT_QUEUE: &str = "default";
 /// left out comes from the type's defaults, then from the configuration's.
 ///
 /// # Errors
-/// When this program has no such task type, with a list of the known ones; else all that does not fit
-/// the type's schema.
-pub fn admit(submission: Submission, registry: &Registry, defaults: &Defaults) -> Result<NewTask, Vec<Fault>> {
+/// When this program has no such task type, with a list of the known ones that whoever asks may see; else all that does
+/// not fit the type's schema.
+pub fn admit(
+    submission: Submission,
+    registry: &Registry,
+    defaults: &Defaults,
+    sees: &dyn Fn(&str) -> bool,
+) -> Result<NewTask, Vec<Fault>> {
     let Submission {
         name,
         payload,
@@ -245,7 +250,7 @@ pub fn admit(submission: Submission, registry: &Registry, defaults: &Defaults) -
         unique,
     } = submission;
     let Some(task_type) = registry.get(&name) else {
-        let detail = format!("{} is not a known task type; known: {}", quoted(&name), registry.known());
+        let detail = format!("{} is not a known task type; known: {}", quoted(&name), registry.known_to(sees));
         return Err(vec![Fault::at("/name", detail)]);
     };
     if let Some(schema) = &task_type.schema {

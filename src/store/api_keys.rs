@@ -56,9 +56,14 @@ macro_rules! look {
 /// A scan: the table's bounds keep it small.
 const ALL: &str = look!("ORDER BY id");
 const ONE: &str = look!("WHERE id = ?");
-/// Whoever makes a key waits here for whoever else does: so the bound holds.
+/// Whoever makes or revokes a key waits here for whoever else does: so the bound holds, and an admin is left.
 const FIRST: &str = "SELECT id FROM api_keys ORDER BY id LIMIT 1 FOR UPDATE";
 const COUNT: &str = "SELECT COUNT(*) FROM api_keys WHERE revoked_at IS NULL";
+/// Keys other than this one that may make keys, now.
+const COUNT_ADMINS: &str = "SELECT COUNT(*) FROM api_keys WHERE id <> ? AND revoked_at IS NULL \
+     AND (expires_at IS NULL OR expires_at > NOW(6)) AND scopes LIKE '%\"admin\"%'";
+const IS_ADMIN: &str = "SELECT COUNT(*) FROM api_keys WHERE id = ? AND revoked_at IS NULL \
+     AND (expires_at IS NULL OR expires_at > NOW(6)) AND scopes LIKE '%\"admin\"%'";
 const COUNT_REVOKED: &str = "SELECT COUNT(*) FROM api_keys WHERE revoked_at IS NOT NULL";
 const FORGET: &str = "DELETE FROM api_keys WHERE revoked_at IS NOT NULL ORDER BY revoked_at LIMIT ?";
 const INSERT: &str = "INSERT INTO api_keys (id, name, hash, scopes, queues, names, rate_limit, created_at, created_by, \
@@ -123,6 +128,36 @@ pub struct LiveKey {
     pub queues: Option<Vec<String>>,
     pub names: Option<Vec<String>>,
     pub rate_limit: Option<u32>,
+}
+
+/// Whether one of the keys here must be left that may make others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admin {
+    /// Without one nobody could make a key over REST ever again.
+    Kept,
+    /// There is another way in: the bootstrap key, or whoever says so has the database.
+    Elsewhere,
+}
+
+/// What making a key came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inserted {
+    Done(Box<KeyRow>),
+    /// There are [`MAX_KEYS`] already.
+    TooMany,
+    /// It would lock out whoever makes keys: none may, and this one may not either.
+    NoAdmin,
+}
+
+/// What a revocation came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revoked {
+    /// It is revoked, now or since earlier.
+    Done(Box<KeyRow>),
+    /// No other key may make keys: nothing was changed.
+    LastAdmin,
+    /// There is no such key.
+    Unknown,
 }
 
 /// What a rotation came to.
@@ -245,11 +280,11 @@ impl Store {
         .await
     }
 
-    /// Keeps a key; gives it as it is then. None: there are [`MAX_KEYS`] already.
+    /// Keeps a key; gives it as it is then.
     ///
     /// # Errors
     /// When the database cannot be reached. It may then be kept all the same; nobody has it.
-    pub async fn insert_api_key(&self, key: NewKeyRow) -> Result<Option<KeyRow>, StoreError> {
+    pub async fn insert_api_key(&self, key: NewKeyRow, admin: Admin) -> Result<Inserted, StoreError> {
         let key = Arc::new(key);
         self.run("api_keys", move |conn, tries| {
             let key = Arc::clone(&key);
@@ -257,9 +292,9 @@ impl Store {
                 if tries > 0
                     && let Some(kept) = look(conn, key.id).await?
                 {
-                    return Ok(Some(kept));
+                    return Ok(Inserted::Done(Box::new(kept)));
                 }
-                conn.transaction(async |conn| insert(conn, &key).await).await
+                conn.transaction(async |conn| insert(conn, &key, admin).await).await
             }
             .boxed()
         })
@@ -290,17 +325,13 @@ impl Store {
         .await
     }
 
-    /// Revokes a key, also one that is so already; gives it as it is then. None: there is none.
+    /// Revokes a key, also one that is so already; gives it as it is then.
     ///
     /// # Errors
     /// When the database cannot be reached. It may then be done all the same; asking again does no harm.
-    pub async fn revoke_api_key(&self, id: KeyId) -> Result<Option<KeyRow>, StoreError> {
+    pub async fn revoke_api_key(&self, id: KeyId, admin: Admin) -> Result<Revoked, StoreError> {
         self.run("api_keys", move |conn, _| {
-            async move {
-                statement(REVOKE, vec![Bind::Id(id.0)]).execute(conn).await?;
-                look(conn, id).await
-            }
-            .boxed()
+            async move { conn.transaction(async |conn| revoke(conn, id, admin).await).await }.boxed()
         })
         .await
     }
@@ -326,17 +357,43 @@ impl Store {
     }
 }
 
-async fn count(conn: &mut Connection, text: &str) -> QueryResult<u64> {
-    let count: i64 = select::<BigInt>(text, vec![]).get_result(conn).await?;
+async fn count(conn: &mut Connection, text: &str, binds: Vec<Bind<'_>>) -> QueryResult<u64> {
+    let count: i64 = select::<BigInt>(text, binds).get_result(conn).await?;
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-async fn insert(conn: &mut Connection, key: &NewKeyRow) -> QueryResult<Option<KeyRow>> {
+/// Until the transaction ends, no other makes or revokes a key.
+async fn wait_for_others(conn: &mut Connection) -> QueryResult<()> {
     let _first: Option<Key> = select::<Binary>(FIRST, vec![]).get_result(conn).await.optional()?;
-    if count(conn, COUNT).await? >= MAX_KEYS {
-        return Ok(None);
+    Ok(())
+}
+
+/// Whether a key other than this one may make keys.
+async fn has_other_admin(conn: &mut Connection, id: KeyId) -> QueryResult<bool> {
+    Ok(count(conn, COUNT_ADMINS, vec![Bind::Id(id.0)]).await? > 0)
+}
+
+async fn revoke(conn: &mut Connection, id: KeyId, admin: Admin) -> QueryResult<Revoked> {
+    wait_for_others(conn).await?;
+    if admin == Admin::Kept
+        && count(conn, IS_ADMIN, vec![Bind::Id(id.0)]).await? > 0
+        && !has_other_admin(conn, id).await?
+    {
+        return Ok(Revoked::LastAdmin);
     }
-    let spare = count(conn, COUNT_REVOKED).await?.saturating_sub(MAX_REVOKED);
+    statement(REVOKE, vec![Bind::Id(id.0)]).execute(conn).await?;
+    Ok(look(conn, id).await?.map_or(Revoked::Unknown, |row| Revoked::Done(Box::new(row))))
+}
+
+async fn insert(conn: &mut Connection, key: &NewKeyRow, admin: Admin) -> QueryResult<Inserted> {
+    wait_for_others(conn).await?;
+    if count(conn, COUNT, vec![]).await? >= MAX_KEYS {
+        return Ok(Inserted::TooMany);
+    }
+    if admin == Admin::Kept && !key.scopes.contains(&Scope::Admin) && !has_other_admin(conn, key.id).await? {
+        return Ok(Inserted::NoAdmin);
+    }
+    let spare = count(conn, COUNT_REVOKED, vec![]).await?.saturating_sub(MAX_REVOKED);
     if spare > 0 {
         statement(FORGET, vec![Bind::Number(spare)]).execute(conn).await?;
     }
@@ -357,5 +414,5 @@ async fn insert(conn: &mut Connection, key: &NewKeyRow) -> QueryResult<Option<Ke
         Bind::OptTime(expires_in.map(|span| created_at + span)),
     ];
     statement(INSERT, binds).execute(conn).await?;
-    look(conn, *id).await
+    look(conn, *id).await?.map(|row| Inserted::Done(Box::new(row))).ok_or(diesel::result::Error::NotFound)
 }

@@ -218,22 +218,50 @@ impl<'a> Fields<'a> {
         self.faults.iter().any(|fault| fault.pointer.strip_prefix('#') == Some(pointer))
     }
 
+    /// Takes those of these fields that stand here and belong elsewhere, each with a fault that says so. They are not known.
+    pub fn misplaced(&mut self, names: &[&str], detail: impl Fn(&str) -> String) {
+        for name in names {
+            if self.entries.iter().any(|(key, _)| key == name) {
+                self.entries.retain(|(key, _)| key != name);
+                self.fault(&format!("/{name}"), detail(name));
+            }
+        }
+    }
+
     /// Complains of the fields that nobody took, and gives all faults.
     #[must_use]
     pub fn finish(mut self) -> Vec<Fault> {
         for (key, _) in std::mem::take(&mut self.entries) {
-            let nearest = self
-                .known
-                .iter()
-                .map(|known| (strsim::jaro_winkler(known, &key), *known))
-                .max_by(|a, b| a.0.total_cmp(&b.0))
-                .filter(|(likeness, _)| *likeness > 0.8);
-            let hint = nearest.map_or(String::new(), |(_, known)| format!("; did you mean {known}?"));
-            let detail = format!("is not a known field{hint} (known: {})", self.known.join(", "));
+            let nearest = nearest(self.known.iter().copied(), |known| likeness(&key, known));
+            let hint = nearest.map_or(String::new(), |known| format!("; did you mean {known}?"));
+            let known = match self.known.as_slice() {
+                [] => "this takes none".to_owned(),
+                known => format!("known: {}", known.join(", ")),
+            };
+            let detail = format!("is not a known field{hint} ({known})");
             self.fault(&format!("/{}", escaped(&key)), detail);
         }
         self.faults
     }
+}
+
+/// Two words are no more alike than this: nobody has meant the one by the other.
+const UNLIKE: f64 = 0.8;
+/// Of two words of which one is a part of the other; shorter ones are parts of too many.
+const PART: (f64, usize) = (0.9, 3);
+
+/// How much a word is like one that there is: 1 where it is the same.
+#[must_use]
+pub fn likeness(word: &str, known: &str) -> f64 {
+    let (part, least) = PART;
+    let is_part = word.len().min(known.len()) >= least && (known.contains(word) || word.contains(known));
+    strsim::jaro_winkler(word, known).max(if is_part { part } else { 0.0 })
+}
+
+/// The one that was meant, perhaps; None: what was said is like none of them.
+pub fn nearest<T: Copy>(known: impl Iterator<Item = T>, likeness: impl Fn(T) -> f64) -> Option<T> {
+    let alike = known.map(|one| (likeness(one), one)).filter(|(likeness, _)| *likeness > UNLIKE);
+    alike.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, one)| one)
 }
 
 /// Reads a whole number. Its fraction may be written where it is zero: to JSON, and to some of the programs that write
@@ -280,6 +308,20 @@ mod tests {
         assert_eq!(pointers, ["#/a", "#/b", "#/prioritty", "#/c~1d"]);
         assert_eq!(faults[1].detail, "got \"x\"; takes a whole number from 0 to 9");
         assert!(faults[2].detail.contains("did you mean priority?"), "{}", faults[2].detail);
+    }
+
+    #[test]
+    fn a_word_is_suggested_only_where_it_is_like_the_one_that_was_said() {
+        let said = |text: &str, known: Option<&'static str>| {
+            let mut fields = Fields::read(text).unwrap();
+            if let Some(known) = known {
+                let _ = fields.raw(known);
+            }
+            fields.finish().remove(0).detail
+        };
+        assert!(said(r#"{"time": 1}"#, Some("timeout")).contains("did you mean timeout? (known: timeout)"));
+        assert_eq!(said(r#"{"zzz": 1}"#, Some("timeout")), "is not a known field (known: timeout)");
+        assert_eq!(said(r#"{"zzz": 1}"#, None), "is not a known field (this takes none)");
     }
 
     #[test]

@@ -124,8 +124,17 @@ pub fn instant_of_micros(micros: i64) -> Option<Timestamp> {
 /// A duration as a string or a number of seconds.
 fn span(text: &str) -> Result<Duration, String> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    duration::from_value(&value).map_err(|fault| fault.to_string())
+    duration::from_value(&value).map_err(|mut fault| {
+        if value.is_number() {
+            // As it was written: one with many digits reads back as another.
+            fault.got = text.chars().take(MAX_SHOWN).collect();
+        }
+        fault.to_string()
+    })
 }
+
+/// So much of a number is quoted.
+const MAX_SHOWN: usize = 40;
 
 /// Reads a duration in a range from its JSON text.
 ///
@@ -278,6 +287,14 @@ mod tests {
                 "#/colour"
             ]
         );
+    }
+
+    #[test]
+    fn a_number_that_is_no_duration_is_quoted_as_it_was_written() {
+        for number in ["99999999999999999999", "-0.50", "1e300"] {
+            let (_, faults) = read(&format!(r#"{{"name": "echo", "delay": {number}}}"#), MAX).unwrap();
+            assert!(faults[0].detail.starts_with(&format!("got {number}, which ")), "{faults:?}");
+        }
     }
 
     #[test]

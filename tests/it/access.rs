@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
-use taskrunnerx::lifecycle::access::{self, NewKey};
+use taskrunnerx::lifecycle::access::{self, Admin, NewKey};
 use taskrunnerx::store::Store;
 use taskrunnerx::task::{KeyId, Scope};
 
@@ -74,7 +74,7 @@ pub(crate) fn asked(name: &str, scopes: &[Scope]) -> NewKey {
 
 /// Makes a key beside every server, as the command line does; gives its id and its secret.
 pub(crate) async fn make(store: &Store, key: NewKey) -> (KeyId, String) {
-    let made = access::create(store, key).await.unwrap();
+    let made = access::create(store, key, Admin::Elsewhere).await.unwrap();
     (made.key.id, made.secret.expose().to_owned())
 }
 
@@ -130,7 +130,7 @@ async fn every_route_wants_a_key_of_its_scope() {
     let ((revoked, revoked_secret), (_, expired)) =
         tokio::join!(make(&store, asked("revoked", &everything)), make(&store, expiring));
     assert_eq!((status(&daemon, Some(&revoked_secret)).await, status(&daemon, Some(&expired)).await), (200, 200));
-    access::revoke(&store, revoked, "test").await.unwrap();
+    access::revoke(&store, revoked, "test", Admin::Elsewhere).await.unwrap();
     let end = "UPDATE api_keys SET expires_at = NOW(6) WHERE name = 'expired'";
     world.sql().await.query_drop(end).await.unwrap();
     eventually("expired", async || (status(&daemon, Some(&expired)).await == 401).then_some(())).await;
@@ -231,7 +231,8 @@ async fn without_any_key_it_is_open_to_this_machine_until_the_first_one_and_neve
     while live.chunk().await.unwrap().is_some() {}
     let (_, kept) = ask(&first, "GET", "/api/keys", Some(&secret), None).await;
     assert_eq!((&kept["keys"][0]["created_by"], &kept["keys"][0]["id"]), (&json!("local"), &json!(id)), "{kept}");
-    assert_eq!(ask(&second, "DELETE", &format!("/api/keys/{id}"), Some(&secret), None).await.0, 204);
+    // Over REST the last one stays.
+    access::revoke(&world.store().await, id.parse().unwrap(), "test", Admin::Elsewhere).await.unwrap();
     for daemon in [&first, &second, &world.daemon("api").ready().await] {
         assert_eq!((status(daemon, None).await, status(daemon, Some(&secret)).await), (401, 401));
     }
@@ -265,8 +266,51 @@ async fn beyond_this_machine_a_key_of_the_database_will_do_and_no_empty_table_op
         _ = id;
         make(&store, asked("revoked", &[Scope::Admin])).await
     };
-    access::revoke(&store, id, "test").await.unwrap();
+    access::revoke(&store, id, "test", Admin::Elsewhere).await.unwrap();
     let (code, _, errors) = serve().output();
     assert_eq!(code, 2, "{errors}");
     assert!(errors.contains("TASKRUNNERX_API_KEY") && errors.contains("taskrunnerx apikey create"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_read_hears_of_a_keys_holder_only_that_it_is_there() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let daemon = with_bootstrap(&world, "api,worker").await;
+    let (_, submits) = make(&store, asked("submits", &[Scope::Submit])).await;
+    let (_, reads) = make(&store, asked("reads", &[Scope::Submit, Scope::Read])).await;
+    let first = json!({"name": "fail", "payload": {"message": "secret"}, "metadata": {"s": "secret"}, "backoff": "1h",
+                       "unique_key": "k", "tags": ["t"]});
+    let (status, holder) = ask(&daemon, "POST", "/api/tasks?wait=0", Some(BOOTSTRAP), Some(&first)).await;
+    assert_eq!(status, 201, "{holder}");
+    let path = format!("/api/tasks/{}", holder["id"].as_str().unwrap());
+    eventually("it has failed once", async || {
+        let (_, task) = ask(&daemon, "GET", &path, Some(BOOTSTRAP), None).await;
+        task["last_error"].is_string().then_some(())
+    })
+    .await;
+    let again = json!({"name": "fail", "payload": {"message": "mine"}, "unique_key": "k"});
+    let plain = json!({"name": "noop", "metadata": {"s": "mine"}});
+    let contents =
+        |task: &Value| [&task["payload"], &task["metadata"], &task["last_error"]].map(|part| !part.is_null());
+    for (path, body, at) in [
+        ("/api/tasks", again.clone(), ""),
+        ("/api/tasks?wait=1ms", again.clone(), ""),
+        ("/api/tasks/bulk", json!({"tasks": [plain, again.clone()]}), "/tasks/1"),
+    ] {
+        for (key, sees) in [(&submits, false), (&reads, true)] {
+            let (status, answer) = ask(&daemon, "POST", path, Some(key), Some(&body)).await;
+            assert!(status < 300, "{answer}");
+            let task = answer.pointer(at).unwrap();
+            assert_eq!(contents(task), [sees; 3], "{path}: {task}");
+            assert_eq!(
+                (&task["id"], &task["tags"], &task["status"]),
+                (&holder["id"], &json!(["t"]), &json!("scheduled"))
+            );
+            // Its own it sees.
+            if let Some(own) = answer.pointer("/tasks/0") {
+                assert_eq!(own["metadata"], json!({"s": "mine"}));
+            }
+        }
+    }
 }

@@ -258,7 +258,7 @@ async fn a_drain_that_fails_or_is_interrupted_resumes_its_queue() {
     let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(kill.success());
     let code = crate::harness::eventually("its end", async || child.try_wait().unwrap()).await.code();
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(130));
     assert!(!fake.is_paused());
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 async fn cancel(api: &Daemon, id: &Value) -> (u16, Value) {
-    api.post(&format!("/api/tasks/{}/cancel", id.as_str().unwrap()), &Value::Null).await
+    api.post(&format!("/api/tasks/{}/cancel", id.as_str().unwrap()), &json!({})).await
 }
 
 async fn worker(world: &World, lease: &str) -> Daemon {

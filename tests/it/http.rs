@@ -189,7 +189,7 @@ async fn a_cancelled_task_drops_its_call() {
     let task = daemon.submit(hook(Value::Null)).await;
     eventually("the call", async || (receiver.calls().len() == 1).then_some(())).await;
     assert_eq!(receiver.left(), 0);
-    let (status, _) = daemon.post(&format!("/api/tasks/{}/cancel", task["id"].as_str().unwrap()), &Value::Null).await;
+    let (status, _) = daemon.post(&format!("/api/tasks/{}/cancel", task["id"].as_str().unwrap()), &json!({})).await;
     assert_eq!(status, 202);
     eventually("the connection is closed", async || (receiver.left() == 1).then_some(())).await;
     assert_eq!(daemon.until(&task["id"], "cancelled").await["attempt"], 1);

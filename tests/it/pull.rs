@@ -351,9 +351,8 @@ async fn a_paused_queue_gives_nothing_and_counts_what_waits() {
 async fn a_cancel_ends_what_waits_and_is_told_to_who_runs() {
     let world = World::new().await;
     let api = server(&world).await;
-    let cancel = async |task: &Value| {
-        api.post(&format!("/api/tasks/{}/cancel", task["id"].as_str().unwrap()), &Value::Null).await
-    };
+    let cancel =
+        async |task: &Value| api.post(&format!("/api/tasks/{}/cancel", task["id"].as_str().unwrap()), &json!({})).await;
     let waits = api.submit(dig(json!({}))).await;
     assert_eq!(cancel(&waits).await.0, 200);
     assert_eq!(claim(&api, json!({})).await["tasks"], json!([]));
@@ -440,4 +439,31 @@ async fn what_is_wrong_is_said_all_at_once() {
     for path in [&claim, &beat, &complete, &fail] {
         assert_eq!(api.get(path).await.0, 405, "{path}");
     }
+}
+
+#[tokio::test]
+async fn who_submits_for_workers_outside_hears_that_none_claims_from_the_queue() {
+    let world = World::new().await;
+    let api = server(&world).await;
+    eventually("the worker process is there", async || {
+        let task = api.submit(noop("q")).await;
+        task["warnings"].is_null().then_some(())
+    })
+    .await;
+    // It serves every queue, and no task of this type.
+    let task = api.submit(dig(json!({}))).await;
+    let warning = task["warnings"][0].as_str().unwrap_or_else(|| panic!("{task}"));
+    assert!(warning.contains("no live worker claims from the queue q") && warning.contains("dig"), "{warning}");
+    let (_, many) = api.post("/api/tasks/bulk", &json!({"tasks": [dig(json!({})), noop("q")]})).await;
+    assert_eq!(
+        (many["tasks"][0]["warnings"].is_array(), many["tasks"][1]["warnings"].is_null()),
+        (true, true),
+        "{many}"
+    );
+    claim(&api, json!({})).await;
+    eventually("the worker outside is there", async || {
+        let task = api.submit(dig(json!({}))).await;
+        task["warnings"].is_null().then_some(())
+    })
+    .await;
 }

@@ -132,6 +132,7 @@ async fn every_fault_of_a_submission_is_reported_with_its_place() {
         (r#"{"name": "noop", "timeout": true}"#, &["#/timeout"]),
         (r#"{"name": "noop", "delay": -1}"#, &["#/delay"]),
         (r#"{"name": "noop", "delay": "99999999999d"}"#, &["#/delay"]),
+        (r#"{"name": "noop", "delay": 99999999999999999999}"#, &["#/delay"]),
         (r#"{"name": "noop", "run_at": "2030-01-01"}"#, &["#/run_at"]),
         (r#"{"name": "noop", "run_at": "9999-01-01T00:00:00Z"}"#, &["#/run_at"]),
         (r#"{"name": "noop", "run_at": 1893456000}"#, &["#/run_at"]),
@@ -196,6 +197,9 @@ async fn what_is_no_json_of_ours_is_400_or_415_and_says_why() {
         let problem = post(&daemon, Some(media_type), good).await.problem(415);
         assert!(problem["detail"].as_str().unwrap().contains("application/json"), "{problem}");
     }
+    let twice = daemon.client.post(format!("{}/api/tasks", daemon.url)).header("content-type", "application/json");
+    let twice = twice.header("content-type", "text/plain").body(good).send().await.unwrap();
+    assert_eq!(twice.status(), 415, "neither the first nor the last one counts");
     let problem = post(&daemon, None, good).await.problem(415);
     assert!(problem["detail"].as_str().unwrap().contains("no Content-Type"), "{problem}");
     for media_type in ["application/json", "application/json; charset=utf-8", "Application/JSON"] {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 async fn post(api: &Daemon, id: &Value, verb: &str) -> (u16, Value) {
-    api.post(&format!("/api/tasks/{}/{verb}", id.as_str().unwrap()), &Value::Null).await
+    api.post(&format!("/api/tasks/{}/{verb}", id.as_str().unwrap()), &json!({})).await
 }
 
 async fn delete(api: &Daemon, id: &Value) -> (u16, String) {
@@ -216,7 +216,7 @@ async fn a_cancel_of_many_ends_what_waits_and_stops_what_runs_in_another_process
     let kept = api.submit(json!({"name": "noop", "queue": "other", "delay": "1h", "tags": ["old"]})).await;
     let mut body = json!({"filter": {"queue": ["q"], "tag": "old"}, "dry_run": true});
     let (status, done) = api.post("/api/tasks/cancel", &body).await;
-    let said = json!({"matched": 603, "changed": 0, "dry_run": true, "complete": true, "next_cursor": null});
+    let said = json!({"matched": 603, "changed": 0, "held": 0, "dry_run": true, "complete": true, "next_cursor": null});
     assert_eq!((status, done), (202, said));
     body["dry_run"] = json!(false);
     body["limit"] = json!(500);
@@ -224,7 +224,8 @@ async fn a_cancel_of_many_ends_what_waits_and_stops_what_runs_in_another_process
     assert_eq!((status, &done["changed"], &done["complete"]), (202, &json!(500), &json!(false)), "{done}");
     body["cursor"] = done["next_cursor"].clone();
     let (_, done) = api.post("/api/tasks/cancel", &body).await;
-    let said = json!({"matched": 103, "changed": 103, "dry_run": false, "complete": true, "next_cursor": null});
+    let said =
+        json!({"matched": 103, "changed": 103, "held": 0, "dry_run": false, "complete": true, "next_cursor": null});
     assert_eq!(done, said);
     for task in &running {
         let ended = api.until(&task["id"], "cancelled").await;
@@ -241,4 +242,55 @@ async fn a_cancel_of_many_ends_what_waits_and_stops_what_runs_in_another_process
     let series = r#"taskrunnerx_tasks_finished_total{name="sleep",outcome="cancelled",queue="q"}"#;
     let (waited, ran) = (api.metric(series).await, worker.metric(series).await);
     assert!(ran >= 3.0 && waited + ran == 603.0, "{waited} and {ran}");
+}
+
+#[tokio::test]
+async fn a_verb_on_one_task_or_thing_takes_nothing_that_it_does_not_know() {
+    let world = World::new().await;
+    let api = world.daemon("api").ready().await;
+    let task = api.submit(json!({"name": "noop", "delay": "1h"})).await;
+    let id = task["id"].as_str().unwrap();
+    let (put, _) = api.post("/api/queues/q/pause", &json!({})).await;
+    assert_eq!(put, 200);
+    let schedule = format!("{}/api/schedules/s", api.url);
+    let body = json!({"cron": "@yearly", "task": {"name": "noop"}});
+    assert_eq!(api.client.put(&schedule).json(&body).send().await.unwrap().status(), 201);
+    let call = async |method: &str, path: &str, media_type: &str, body: &str| {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let request = api.client.request(method, format!("{}{path}", api.url)).header("content-type", media_type);
+        request.body(body.to_owned()).send().await.unwrap().status().as_u16()
+    };
+    let key = format!("/api/keys/{id}");
+    let verbs = ["cancel", "retry", "run"].map(|verb| ("POST", format!("/api/tasks/{id}/{verb}")));
+    let others = ["/api/queues/q/resume", "/api/schedules/s/resume", "/api/schedules/s/run"];
+    let things = [format!("/api/tasks/{id}"), "/api/schedules/s".to_owned(), key];
+    let others = others.map(|path| ("POST", path.to_owned()));
+    for (method, path) in verbs.into_iter().chain(others).chain(things.map(|path| ("DELETE", path))) {
+        for (media_type, body, status) in [
+            ("application/json", r#"{"dry_run": true}"#, 422),
+            ("application/json", "[]", 422),
+            ("application/json", "{{{", 400),
+            ("text/plain", "{}", 415),
+        ] {
+            assert_eq!(call(method, &path, media_type, body).await, status, "{method} {path} {body}");
+        }
+        assert_eq!(call(method, &format!("{path}?dry_run=true"), "application/json", "").await, 422, "{method} {path}");
+    }
+    for (path, body) in [
+        ("/api/queues/q/pause?resume_in=5s", "{}"),
+        ("/api/tasks/retry?dry_run=true", r#"{"all": true}"#),
+        ("/api/tasks/cancel?dry_run=true", r#"{"all": true}"#),
+        ("/api/tasks?dry_run=true", r#"{"name": "noop"}"#),
+        ("/api/tasks/bulk?wait=5", r#"{"tasks": [{"name": "noop"}]}"#),
+    ] {
+        assert_eq!(call("POST", path, "application/json", body).await, 422, "{path}");
+    }
+    // Nothing of it was done.
+    assert_eq!(api.task(&task["id"]).await["status"], "scheduled");
+    assert_eq!(api.get("/api/schedules/s").await.0, 200);
+    assert_eq!(api.get("/api/tasks").await.1["tasks"].as_array().unwrap().len(), 1);
+    assert!(api.get("/api/queues/q").await.1["pause"].is_object());
+    // No body, of whatever media type, and an empty object say nothing.
+    assert_eq!(call("POST", &format!("/api/tasks/{id}/run"), "application/x-www-form-urlencoded", "").await, 200);
+    assert_eq!(call("POST", &format!("/api/tasks/{id}/cancel"), "application/json", "{}").await, 200);
 }

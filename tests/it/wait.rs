@@ -175,3 +175,24 @@ async fn many_who_wait_share_their_looks_at_the_database() {
     let most = began.elapsed().as_secs_f64() * 60.0;
     assert!((10.0..most).contains(&looks), "{looks} looks in {:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn a_submission_is_asked_to_wait_in_its_address_too() {
+    let world = World::new().await;
+    let api = world.daemon("api,worker").ready().await;
+    let submit = async |query: &str| {
+        let request = api.client.post(format!("{}/api/tasks{query}", api.url)).header("prefer", "wait=0");
+        request.json(&json!({"name": "echo", "payload": 7})).send().await.unwrap()
+    };
+    for query in ["?wait=30", "?wait=30s"] {
+        let answer = submit(query).await;
+        // It was no preference.
+        assert_eq!((answer.status().as_u16(), applied(&answer)), (201, None), "{query}");
+        let task: Value = answer.json().await.unwrap();
+        assert_eq!((&task["status"], &task["result"]), (&json!("completed"), &json!(7)), "{query}");
+    }
+    for query in ["?wait=61", "?wait=soon", "?wait=1&wait=2", "?wait=1&colour=red"] {
+        assert_eq!(submit(query).await.status(), 422, "{query}");
+    }
+    assert_eq!(api.get("/api/tasks").await.1["tasks"].as_array().unwrap().len(), 2, "what was refused is not there");
+}

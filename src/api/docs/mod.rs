@@ -39,7 +39,7 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
     summary = "The documentation page",
     description = "This specification for people, with a form that tries each call.",
     responses(
-        (status = 200, description = "The page.", body = String, content_type = "text/html; charset=utf-8"),
+        (status = 200, description = "The page.", body = String, content_type = "text/html; charset=utf-8", example = json!("<!doctype html>\n<html lang=\"en\">...")),
         (status = 304, description = "The client has it: its `If-None-Match` names this version."),
     )
 )]

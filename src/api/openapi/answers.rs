@@ -1,9 +1,10 @@
 //! What every route has: the scope it needs, the problems that may come, the request's id, HEAD, an example.
 
 use super::super::routes::{self, Listed, Needs};
-use super::examples;
 use super::words::{self, object};
+use super::{examples, problems};
 use actix_web::http::Method;
+use serde_json::Value;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{ArrayBuilder, Schema};
@@ -64,13 +65,14 @@ fn complete_route(item: &mut PathItem, route: &Listed) {
     for (method, needs) in &route.methods {
         if let Some(operation) = of_method(item, method) {
             secure(operation, *needs);
-            for (status, name, _) in problems(operation, route.path, *needs) {
+            for (status, name, _) in common(operation, route.path, method, *needs) {
                 let common = || RefOr::Ref(Ref::from_response_name(name));
                 operation.responses.responses.entry(status.to_owned()).or_insert_with(common);
             }
+            let id = operation.operation_id.as_deref().unwrap_or_default();
             for (status, response) in &mut operation.responses.responses {
                 if let RefOr::T(response) = response {
-                    finish(response, status);
+                    finish(response, status, problems::of(id, status));
                 }
             }
             if let Some(RefOr::T(body)) = &mut operation.request_body {
@@ -111,10 +113,12 @@ fn secure(operation: &mut Operation, needs: Needs) {
 }
 
 /// The common problems of an operation.
-fn problems(operation: &Operation, path: &str, needs: Needs) -> Vec<Common> {
-    let body = operation.request_body.is_some();
-    let input = body || operation.parameters.as_ref().is_some_and(|parameters| !parameters.is_empty());
+fn common(operation: &Operation, path: &str, method: &Method, needs: Needs) -> Vec<Common> {
     let scope = matches!(needs, Needs::Scope(_));
+    // A DELETE has none, and refuses one all the same.
+    let body = operation.request_body.is_some() || method == Method::DELETE;
+    // Each refuses parameters that it does not have.
+    let input = scope || body;
     let comes = |status: &str| match status {
         "401" => scope || needs == Needs::MetricsKey,
         "403" | "404" | "429" | "503" => scope,
@@ -125,17 +129,18 @@ fn problems(operation: &Operation, path: &str, needs: Needs) -> Vec<Common> {
     COMMON.into_iter().filter(|(status, ..)| comes(status)).collect()
 }
 
-/// An answer's headers, its example, and for a problem its body.
-fn finish(response: &mut Response, status: &str) {
+/// An answer's headers, its example, and for a problem its body; `example` is for that.
+fn finish(response: &mut Response, status: &str, example: Option<Value>) {
     if response.content.is_empty() && status.starts_with(['4', '5']) {
-        response.content.insert(PROBLEM.to_owned(), RefOr::T(problem()));
+        response.content.insert(PROBLEM.to_owned(), RefOr::T(problem(example)));
     }
     response.headers.extend(headers(status));
     response.content.values_mut().for_each(exemplify);
 }
 
-fn problem() -> Content {
-    ContentBuilder::new().schema(Some(RefOr::<Schema>::Ref(Ref::from_schema_name("Problem")))).build()
+fn problem(example: Option<Value>) -> Content {
+    let schema = RefOr::<Schema>::Ref(Ref::from_schema_name("Problem"));
+    ContentBuilder::new().schema(Some(schema)).example(example).build()
 }
 
 /// The headers that answers of this status have.
@@ -206,7 +211,7 @@ fn components(components: &mut Components) {
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme.build()));
     for (status, name, about) in COMMON {
         let mut response = ResponseBuilder::new().description(about).build();
-        finish(&mut response, status);
+        finish(&mut response, status, problems::common(status));
         components.responses.insert(name.to_owned(), RefOr::T(response));
     }
     components.schemas.extend([("Problem".to_owned(), problem_schema()), ("Fault".to_owned(), fault_schema())]);

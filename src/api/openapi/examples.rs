@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-const TASK: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
-const WORKER: &str = "01901640-11c2-7a4e-9d0a-3f6f2a0c7b55";
+pub(super) const TASK: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
+pub(super) const WORKER: &str = "01901640-11c2-7a4e-9d0a-3f6f2a0c7b55";
 const FINGERPRINT: &str = "00c0ffee00c0ffee";
 const CREATED: &str = "2030-01-31T12:00:00.000000Z";
 const STARTED: &str = "2030-01-31T12:00:00.021345Z";
@@ -37,7 +37,9 @@ pub(super) fn of(component: &str) -> Option<Value> {
         "Heard" => json!({"cancel": [], "lost": [TASK]}),
         "CancelMany" => json!({"filter": {"queue": "mail", "tag": "welcome"}, "dry_run": true}),
         "RetryMany" => json!({"filter": {"fingerprint": FINGERPRINT}}),
-        "Done" => json!({"matched": 120, "changed": 120, "dry_run": false, "complete": true, "next_cursor": null}),
+        "Done" => {
+            json!({"matched": 120, "changed": 120, "held": 0, "dry_run": false, "complete": true, "next_cursor": null})
+        }
         "Failures" => json!({"failures": [{
             "fingerprint": FINGERPRINT, "name": "echo", "message": "connection refused (10.0.0.7:25)", "count": 120,
             "count_capped": false, "first_seen": CREATED, "last_seen": FINISHED, "task_ids": [TASK]

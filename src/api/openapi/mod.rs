@@ -12,6 +12,7 @@ mod keys;
 mod links;
 mod many;
 mod parameters;
+mod problems;
 mod requests;
 mod schedules;
 #[cfg(test)]
@@ -119,7 +120,7 @@ pub(super) fn tag(content: &[u8]) -> HeaderValue {
     summary = "This specification",
     description = "OpenAPI 3.1, made from the code. It is the same for every installation of this version.",
     responses(
-        (status = 200, description = "The specification.", content_type = "application/json", body = Object),
+        (status = 200, description = "The specification.", content_type = "application/json", body = Object, example = json!({"openapi": "3.1.0", "info": {"title": "Task Runner X"}, "paths": {}})),
         (status = 304, description = "The client has it: its `If-None-Match` names this version."),
     )
 )]

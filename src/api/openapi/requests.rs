@@ -98,7 +98,7 @@ named!(
     )
 );
 
-/// `POST /api/queues/{queue}/resume`.
+/// `POST /api/queues/{queue}/resume`, and the other verbs that have nothing to be told.
 pub(in crate::api) struct ResumeRequest;
 named!(ResumeRequest, "ResumeRequest", object("Nothing to say; the body may be left out.", &[], Vec::new()));
 

@@ -110,24 +110,39 @@ fn each_link_leads_to_an_operation_and_names_its_parameters() {
 }
 
 #[test]
-fn every_body_and_every_answer_of_json_has_an_example_that_fits() {
+fn every_body_and_every_answer_has_an_example_that_fits() {
     let document = document();
+    let mut all = Vec::new();
     for (path, method, operation) in operations(&document) {
-        let bodies = operation.get("requestBody").into_iter();
-        for content in bodies.chain(operation["responses"].as_object().unwrap().values()) {
-            let Some(json) = content["content"].get("application/json") else { continue };
-            let at = format!("{method} {path}");
-            if operation["operationId"] == "getSpecification" {
-                continue; // it is its own example
+        let body = operation.get("requestBody").into_iter().map(|body| (format!("{method} {path}"), body));
+        all.extend(body);
+        for (status, answer) in operation["responses"].as_object().unwrap() {
+            all.push((format!("{method} {path} {status}"), answer));
+        }
+    }
+    let shared = document["components"]["responses"].as_object().unwrap();
+    all.extend(shared.iter().map(|(name, answer)| (name.clone(), answer)));
+    let (mut examples, mut problems) = (0, 0);
+    for (at, one) in all {
+        for (media_type, content) in one["content"].as_object().into_iter().flatten() {
+            if media_type == "text/event-stream" {
+                continue; // no one event stands for a stream: the guide shows some
             }
-            let example = json.get("example").unwrap_or_else(|| panic!("{at}: no example of {}", json["schema"]));
-            let mut schema = json["schema"].clone();
+            let example = content.get("example").unwrap_or_else(|| panic!("{at}: no example of {media_type}"));
+            let mut schema = content["schema"].clone();
             schema["components"] = document["components"].clone();
             let faults: Vec<String> = validator(&schema)
                 .iter_errors(example)
                 .map(|fault| format!("{}: {fault}", fault.instance_path()))
                 .collect();
             assert!(faults.is_empty(), "{at}: {faults:#?}");
+            if media_type == "application/problem+json" {
+                let status = example["status"].as_u64().unwrap().to_string();
+                assert!(!at.contains(' ') || at.ends_with(&status), "{at}: an example of {status}");
+                problems += 1;
+            }
+            examples += 1;
         }
     }
+    assert!(examples > 60 && problems > 30, "{examples} examples, {problems} of them of problems");
 }

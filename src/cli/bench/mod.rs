@@ -56,7 +56,7 @@ The server keeps the tasks, in a queue of their own. `sustained` and `drain` sen
 which is not counted, to see that a worker serves the queue. `drain` pauses the queue and resumes it,
 also when it is interrupted.
 
-Exit codes: 0 without errors, 1 with errors, 2 usage, 3 the server cannot be reached.")]
+Exit codes: 0 without errors, 1 with errors, 2 usage, 3 the server cannot be reached, 130 interrupted.")]
 pub(super) struct Args {
     /// What is measured
     #[arg(long, value_enum, default_value = "sustained")]

@@ -7,7 +7,7 @@ use super::progress::Progress;
 use super::report::Measured;
 use super::submit::{self, Submitted, Tally};
 use super::watch::{Ended, Watch};
-use crate::cli::Failure;
+use crate::cli::{EXIT_INTERRUPTED, Failure};
 use crate::client::{Accepted, Client, ClientError};
 use crate::task::{Status, TaskId};
 use std::sync::Arc;
@@ -71,11 +71,14 @@ impl Run<'_> {
             self.progress.begin("resuming", 0);
             if let Err(error) = self.resume_again().await {
                 let queue = &self.plan.queue;
-                let why = result.err().map_or(String::new(), |failure| format!("{}\n", failure.message));
-                return Err(Failure::new(format!(
-                    "{why}the queue {queue} is still paused, since it could not be resumed: {error}\n\
+                let still = format!(
+                    "the queue {queue} is still paused, since it could not be resumed: {error}\n\
                      Resume it: POST /api/queues/{queue}/resume"
-                )));
+                );
+                return Err(match result {
+                    Ok(_) => Failure::new(still),
+                    Err(Failure { code, message }) => Failure::with_code(code, format!("{message}\n{still}")),
+                });
             }
         }
         result
@@ -189,7 +192,10 @@ impl Run<'_> {
     async fn until_told<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         tokio::select! {
             result = work => result,
-            () = self.stop.cancelled() => Err(Failure::new("interrupted; the tasks that were accepted stay and will run")),
+            () = self.stop.cancelled() => Err(Failure::with_code(
+                EXIT_INTERRUPTED,
+                "interrupted; the tasks that were accepted stay and will run",
+            )),
         }
     }
 }

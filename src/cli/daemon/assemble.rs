@@ -322,7 +322,7 @@ fn schedules(config: &Config, registry: &Registry, faults: &mut Vec<String>) -> 
     for ScheduleConfig { name, definition } in &config.schedules {
         match Definition::from_json(definition, config.limits.payload) {
             Ok(read) => {
-                if let Err(found) = admit(read.task.clone(), registry, &defaults(config)) {
+                if let Err(found) = admit(read.task.clone(), registry, &defaults(config), &|_| true) {
                     let fault = |fault: Fault| format!("schedules.{name}.task{}: {}", fault.dotted(), fault.detail);
                     faults.extend(found.into_iter().map(fault));
                 }

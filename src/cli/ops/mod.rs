@@ -13,6 +13,11 @@ use query::{Matcher, Scope};
 
 /// Print a dashboard for Grafana, or alert rules for Prometheus
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  taskrunnerx ops grafana >dashboard.json
+  taskrunnerx ops alerts >alerts.yml
+
+Each command has its own --help.")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,

@@ -24,6 +24,12 @@ use super::Failure;
 
 /// Look at schedules and their ledger, apply them from files, run, pause and backfill them
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  taskrunnerx schedules list
+  taskrunnerx schedules apply --file schedules.toml
+  taskrunnerx schedules pause nightly --resume-in 2h
+
+Each command has its own --help.")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,

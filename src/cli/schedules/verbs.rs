@@ -3,7 +3,7 @@
 use super::look::show;
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
-use crate::cli::each::each;
+use crate::cli::each::{each, gone};
 use crate::cli::terminal::say;
 use crate::cli::values::{self, Span};
 use crate::client::{Accepted, ClientError};
@@ -87,6 +87,9 @@ pub(super) struct DeleteArgs {
     /// The schedules
     #[arg(value_name = "NAME", required = true, value_parser = values::word)]
     names: Vec<String>,
+    /// One JSON object a schedule: {name, deleted}
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -115,11 +118,11 @@ pub(super) async fn resume(args: ResumeArgs) -> Result<(), Failure> {
 }
 
 pub(super) async fn delete(args: DeleteArgs) -> Result<(), Failure> {
-    let DeleteArgs { names, connection } = args;
+    let DeleteArgs { names, json, connection } = args;
     let client = connection.client()?;
     let call = async |name: String| {
         client.delete_schedule(&name).await?;
-        Ok::<_, ClientError>(format!("{name} deleted"))
+        Ok::<_, ClientError>(gone("name", name, json))
     };
     each(&names, "schedule", call).await
 }

@@ -1,9 +1,8 @@
 //! `tasks delete`.
 
-use super::line;
 use crate::cli::Failure;
 use crate::cli::connection::Connection;
-use crate::cli::each::each;
+use crate::cli::each::{each, gone};
 use crate::client::ClientError;
 use crate::task::TaskId;
 
@@ -19,12 +18,19 @@ pub(super) struct Args {
     /// The tasks' ids
     #[arg(value_name = "ID", required = true)]
     ids: Vec<TaskId>,
+    /// One JSON object a task: {id, deleted}
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     connection: Connection,
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let Args { ids, connection } = args;
+    let Args { ids, json, connection } = args;
     let client = connection.client()?;
-    each(&ids, "task", async |id| Ok::<_, ClientError>(line(id, &client.delete(id).await?, false, "deleted"))).await
+    let call = async |id| {
+        client.delete(id).await?;
+        Ok::<_, ClientError>(gone("id", id, json))
+    };
+    each(&ids, "task", call).await
 }

@@ -23,6 +23,12 @@ use crate::task::TaskId;
 
 /// Look at tasks of a running server, and cancel, retry, run or delete them
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  taskrunnerx tasks list --status failed
+  taskrunnerx tasks explain 0190163d-8694-739b-aea5-966c26f8ad91
+  taskrunnerx tasks retry --status failed --name mail --since 2h
+
+Each command has its own --help.")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,

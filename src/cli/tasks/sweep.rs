@@ -140,11 +140,12 @@ async fn named(client: &Client, verb: Verb, ids: &[TaskId], json: bool) -> Resul
 
 /// Step after step until all is done; gives what they add up to.
 async fn steps(client: &Client, verb: Verb, mut sweep: Sweep, mut each: impl FnMut(&Swept)) -> Result<Swept, Failure> {
-    let mut whole = Swept { matched: 0, changed: 0, complete: false, next_cursor: None };
+    let mut whole = Swept { matched: 0, changed: 0, held: 0, complete: false, next_cursor: None };
     loop {
         let step = client.sweep(verb, &sweep).await.map_err(|error| cut_short(error, &whole, verb))?;
         whole.matched += step.matched;
         whole.changed += step.changed;
+        whole.held += step.held;
         each(&whole);
         match (step.complete, step.next_cursor) {
             (true, _) => return Ok(Swept { complete: true, ..whole }),
@@ -181,18 +182,22 @@ fn bar(verb: Verb, expected: Option<u64>, json: bool) -> ProgressBar {
 }
 
 fn report(verb: Verb, swept: &Swept, dry_run: bool, json: bool) -> String {
-    let Swept { matched, changed, complete, next_cursor: _ } = swept;
+    let Swept { matched, changed, held, complete, next_cursor: _ } = swept;
     if json {
-        return format!("{{\"matched\":{matched},\"changed\":{changed},\"complete\":{complete}}}");
+        return format!("{{\"matched\":{matched},\"changed\":{changed},\"held\":{held},\"complete\":{complete}}}");
     }
+    let kept = match held {
+        0 => String::new(),
+        held => format!("; {held} more cannot be, since another task holds the unique key"),
+    };
     if dry_run {
-        return format!("{} would be {}", counted(*matched, "task"), past(verb));
+        return format!("{} would be {}{kept}", counted(matched.saturating_sub(*held), "task"), past(verb));
     }
-    let rest = matched.saturating_sub(*changed);
+    let rest = matched.saturating_sub(*changed).saturating_sub(*held);
     let moved = if rest == 0 { String::new() } else { format!("; {rest} more had moved on meanwhile") };
     let stopping =
         if verb == Verb::Cancel && *changed > 0 { "; those that run end when their worker hears of it" } else { "" };
-    format!("{} {}{moved}{stopping}", counted(*changed, "task"), past(verb))
+    format!("{} {}{kept}{moved}{stopping}", counted(*changed, "task"), past(verb))
 }
 
 const fn title(verb: Verb) -> &'static str {
@@ -238,9 +243,13 @@ mod tests {
 
     #[test]
     fn what_was_done_is_said_in_words_and_in_json() {
-        let swept = Swept { matched: 3, changed: 2, complete: true, next_cursor: None };
+        let swept = Swept { matched: 3, changed: 2, held: 0, complete: true, next_cursor: None };
         assert_eq!(report(Verb::Retry, &swept, false, false), "2 tasks queued again; 1 more had moved on meanwhile");
         assert_eq!(report(Verb::Cancel, &swept, true, false), "3 tasks would be cancelled");
-        assert_eq!(report(Verb::Cancel, &swept, false, true), r#"{"matched":3,"changed":2,"complete":true}"#);
+        let kept = "1 more cannot be, since another task holds the unique key";
+        let held = Swept { held: 1, ..swept.clone() };
+        assert_eq!(report(Verb::Retry, &held, true, false), format!("2 tasks would be queued again; {kept}"));
+        assert_eq!(report(Verb::Retry, &held, false, false), format!("2 tasks queued again; {kept}"));
+        assert_eq!(report(Verb::Cancel, &swept, false, true), r#"{"matched":3,"changed":2,"held":0,"complete":true}"#);
     }
 }

@@ -80,6 +80,16 @@ fn unknown_keys_name_the_nearest() {
             "{line}"
         );
     }
+    // What is like none gets no far-fetched hint.
+    for (line, shown) in [("[zzz]", "zzz"), ("worker.zzz = 1", "worker.zzz"), ("[metrics]\nqqq = 1", "metrics.qqq")] {
+        let faults = file(line).faults();
+        assert!(!faults[0].contains("log.level"), "{shown}: {faults:?}");
+    }
+    assert_eq!(file("[zzz]").faults(), ["zzz (file taskrunnerx.toml): is not a key"]);
+    assert_eq!(
+        variable("TASKRUNNERX_QQQ", "x").warnings(),
+        ["environment variable TASKRUNNERX_QQQ: not known, and ignored"]
+    );
 }
 
 #[test]

@@ -133,15 +133,16 @@ impl Firing {
         Ok(at_instant(self.template(name, submission)?, definition, at))
     }
 
-    /// What is wrong with a schedule's task beside its own words: a type that nobody knows, say.
+    /// What is wrong with a schedule's task beside its own words: a type that nobody knows, say. `sees`: whether who asks
+    /// may see a type.
     #[must_use]
-    pub fn faults(&self, name: &Arc<str>, submission: &Submission) -> Vec<Fault> {
-        self.template(name, submission).err().unwrap_or_default()
+    pub fn faults(&self, submission: &Submission, sees: &dyn Fn(&str) -> bool) -> Vec<Fault> {
+        admit(submission.clone(), &self.tools.registry, &self.defaults, sees).err().unwrap_or_default()
     }
 
     /// A schedule's task, as the registry admits it.
     fn template(&self, name: &Arc<str>, submission: &Submission) -> Result<NewTask, Vec<Fault>> {
-        let mut task = admit(submission.clone(), &self.tools.registry, &self.defaults)?;
+        let mut task = admit(submission.clone(), &self.tools.registry, &self.defaults, &|_| true)?;
         task.schedule = Some(Arc::clone(name));
         // Its ledger row makes a fire count once; it holds no key.
         task.unique = None;

@@ -53,6 +53,8 @@ pub struct Receipt {
     pub tasks: Vec<Task>,
     /// How many of them were made by this submission.
     pub created: usize,
+    /// Which of them were not, since they hold a unique key: their places.
+    pub held: Vec<usize>,
     /// It repeats an earlier one, whose tasks these are.
     pub repeated: bool,
 }
@@ -85,7 +87,7 @@ impl Submitter {
                 let found = self.read(&ids).await?;
                 let take = |id| found.get(&id).cloned().ok_or(SubmitError::FirstGone(id));
                 let tasks = ids.into_iter().map(take).collect::<Result<_, _>>()?;
-                Ok(Receipt { tasks, created: 0, repeated: true })
+                Ok(Receipt { tasks, created: 0, held: Vec::new(), repeated: true })
             }
             Keyed::OtherRequest => Err(SubmitError::OtherRequest),
             Keyed::HolderGone { index, id, until } => Err(SubmitError::HolderGone { index, id, until: Some(until) }),
@@ -104,6 +106,8 @@ impl Submitter {
             .collect();
         let found = self.read(&held).await?;
         let created = entries.len() - held.len();
+        let is_held = |(place, entry): (usize, &Entry)| matches!(entry, Entry::Held(_)).then_some(place);
+        let places = entries.iter().enumerate().filter_map(is_held).collect();
         let mut tasks = Vec::with_capacity(entries.len());
         for (index, entry) in entries.into_iter().enumerate() {
             tasks.push(match entry {
@@ -112,7 +116,7 @@ impl Submitter {
                 Entry::Held(id) => found.get(&id).cloned().ok_or(SubmitError::HolderGone { index, id, until: None })?,
             });
         }
-        Ok(Receipt { tasks, created, repeated: false })
+        Ok(Receipt { tasks, created, held: places, repeated: false })
     }
 
     async fn read(&self, ids: &[TaskId]) -> Result<HashMap<TaskId, Task>, StoreError> {

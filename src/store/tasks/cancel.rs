@@ -75,10 +75,10 @@ impl Store {
                 let mut matched = matched(conn, &ids, &selection).await?;
                 matched.truncate(most);
                 if dry || matched.is_empty() {
-                    return Ok(Batch { matched, changed: Vec::new() });
+                    return Ok(Batch { matched, ..Batch::default() });
                 }
                 let changed = conn.transaction(async |conn| cancel_all(conn, &matched, &selection).await).await?;
-                Ok(Batch { matched, changed })
+                Ok(Batch { matched, changed, held: 0 })
             }
             .boxed()
         })

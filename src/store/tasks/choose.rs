@@ -92,6 +92,8 @@ pub struct Batch {
     pub matched: Vec<TaskId>,
     /// Those that were changed, as they were before.
     pub changed: Vec<Found>,
+    /// Those of a retry that stay as they are, since another task holds their unique key.
+    pub held: usize,
 }
 
 type Row = (Key, String, String, String, u32, bool, Option<String>, NaiveDateTime, Option<String>);

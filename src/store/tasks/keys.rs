@@ -254,6 +254,24 @@ pub(in crate::store) async fn retake(conn: &mut Connection, tasks: &[Revived]) -
     Ok(answers)
 }
 
+/// How many of these tasks [`retake`] would leave as they are, as it looks now: nothing is locked.
+pub(in crate::store) async fn held(conn: &mut Connection, tasks: &[Revived]) -> QueryResult<usize> {
+    if tasks.is_empty() {
+        return Ok(0);
+    }
+    let hash = |task: &Revived| KeyHash::unique(&task.name, &task.unique_key);
+    let rows = look(conn, &tasks.iter().map(hash).collect()).await?;
+    let mut holders: HashMap<KeyHash, TaskId> = HashMap::new();
+    let is_held = |task: &&Revived| {
+        let holder = holders.entry(hash(task)).or_insert_with_key(|hash| match rows.get(hash) {
+            Some(row) if row.holds() => row.holder(),
+            _ => task.id,
+        });
+        *holder != task.id
+    };
+    Ok(tasks.iter().filter(is_held).count())
+}
+
 /// The task that holds a unique key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {

@@ -4,7 +4,7 @@
 //! `task_attempts` already: whatever ends one without success writes it there with the same transaction.
 
 use super::choose::{self, Batch, Found, LOCK, LOOK, Selection};
-use super::keys::{Revived, retake};
+use super::keys::{Revived, held, retake};
 use super::{failures, lane};
 use crate::store::connection::{Connection, Store, now};
 use crate::store::error::StoreError;
@@ -12,7 +12,6 @@ use crate::store::row::{Key, TaskRow};
 use crate::store::schema::tasks::dsl;
 use crate::store::sql::{Bind, MAX_ROWS, Texts, marks, padded, statement};
 use crate::task::{Status, Task, TaskId, Timestamp, Way, position};
-use diesel::result::Error as DieselError;
 use diesel::{OptionalExtension, QueryDsl, QueryResult, SelectableHelper};
 use diesel_async::{AsyncConnection, RunQueryDsl};
 use futures_util::FutureExt;
@@ -68,7 +67,7 @@ impl Store {
             async move {
                 conn.transaction(async |conn| {
                     let rows = choose::found(conn, &LOCK, &[id]).await?;
-                    let Again { queued, held_by } = again(conn, rows, &ways, clock).await?;
+                    let Again { queued, held_by, .. } = again(conn, rows, &ways, clock).await?;
                     let asked = asked(conn, id, !queued.is_empty(), (tries > 0).then_some(clock)).await?;
                     Ok(asked.map(|(row, changed)| (row, changed, held_by)))
                 })
@@ -99,19 +98,21 @@ impl Store {
         self.run("retry", move |conn, _| {
             let (ids, selection, ways) = (Arc::clone(&ids), Arc::clone(&selection), Arc::clone(&ways));
             async move {
-                let mut matched = matched(conn, &ids, &selection).await?;
-                matched.truncate(most);
+                let mut found = meant(conn, &ids, &selection).await?;
+                found.truncate(most);
+                let matched: Vec<TaskId> = found.iter().map(|found| found.id).collect();
                 if dry || matched.is_empty() {
-                    return Ok(Batch { matched, changed: Vec::new() });
+                    let held = held(conn, &revived(&found)).await?;
+                    return Ok(Batch { matched, held, ..Batch::default() });
                 }
-                let changed = conn
+                let Again { queued: changed, held, .. } = conn
                     .transaction(async |conn| {
                         let rows = choose::meant(conn, &LOCK, &matched, &selection).await?;
                         let clock = now(conn).await?;
-                        Ok::<_, DieselError>(again(conn, rows, &ways, clock).await?.queued)
+                        again(conn, rows, &ways, clock).await
                     })
                     .await?;
-                Ok(Batch { matched, changed })
+                Ok(Batch { matched, changed, held })
             }
             .boxed()
         })
@@ -121,13 +122,27 @@ impl Store {
 
 /// Those of at most 256 tasks that a selection means, as they stand, in order.
 pub(super) async fn matched(conn: &mut Connection, ids: &[TaskId], selection: &Selection) -> QueryResult<Vec<TaskId>> {
+    Ok(meant(conn, ids, selection).await?.into_iter().map(|found| found.id).collect())
+}
+
+async fn meant(conn: &mut Connection, ids: &[TaskId], selection: &Selection) -> QueryResult<Vec<Found>> {
     let ids = ids.get(..ids.len().min(MAX_ROWS)).unwrap_or_default();
-    Ok(choose::meant(conn, &LOOK, ids, selection).await?.into_iter().map(|found| found.id).collect())
+    choose::meant(conn, &LOOK, ids, selection).await
+}
+
+/// Those with a unique key.
+fn revived(rows: &[Found]) -> Vec<Revived> {
+    let revived = |row: &Found| {
+        Some(Revived { id: row.id, name: Arc::clone(&row.name), unique_key: Arc::clone(row.unique_key.as_ref()?) })
+    };
+    rows.iter().filter_map(revived).collect()
 }
 
 /// What became of the tasks that were to be queued.
 struct Again {
     queued: Vec<Found>,
+    /// So many were left alone, since another task holds their unique key.
+    held: usize,
     /// Of one that was left alone, the task that holds its unique key.
     held_by: Option<TaskId>,
 }
@@ -135,10 +150,7 @@ struct Again {
 /// Queues those of the tasks that may be, whose rows are locked. One whose unique key another task holds stays as it is.
 async fn again(conn: &mut Connection, mut rows: Vec<Found>, ways: &Ways, clock: Timestamp) -> QueryResult<Again> {
     rows.retain(|row| matches!(row.status, Status::Failed | Status::Cancelled));
-    let revived = |row: &Found| {
-        Some(Revived { id: row.id, name: Arc::clone(&row.name), unique_key: Arc::clone(row.unique_key.as_ref()?) })
-    };
-    let revived: Vec<Revived> = rows.iter().filter_map(revived).collect();
+    let revived = revived(&rows);
     let mut held: HashMap<TaskId, TaskId> = HashMap::new();
     if !revived.is_empty() {
         let holders = retake(conn, &revived).await?;
@@ -154,7 +166,7 @@ async fn again(conn: &mut Connection, mut rows: Vec<Found>, ways: &Ways, clock: 
         statement(AGAIN.of(ids.len()), [binds, padded(ids)].concat()).execute(conn).await?;
         failures::forget(conn, ids).await?;
     }
-    Ok(Again { queued: rows, held_by: held.into_values().next() })
+    Ok(Again { queued: rows, held: held.len(), held_by: held.into_values().next() })
 }
 
 /// The row as it is in this transaction. `mark`: a try before may have changed it, and then it says so by this `run_at`.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use taskrunnerx::lifecycle::access::{self, AccessError, NewKey};
+use taskrunnerx::lifecycle::access::{self, AccessError, Admin, NewKey};
 use taskrunnerx::store::api_keys::{MAX_KEYS, MAX_REVOKED};
 use taskrunnerx::task::Scope;
 
@@ -255,7 +255,7 @@ async fn there_are_no_more_keys_than_every_process_can_have_at_hand() {
     let mut sql = world.sql().await;
     fill(&mut sql, MAX_KEYS - 1, MAX_KEYS + MAX_REVOKED + 9).await;
     // Room for one, and five who want it.
-    let made = join_all((0..5).map(|_| access::create(&store, asked("k", &[Scope::Read])))).await;
+    let made = join_all((0..5).map(|_| access::create(&store, asked("k", &[Scope::Read]), Admin::Elsewhere))).await;
     assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1, "{made:?}");
     assert!(made.iter().all(|made| !matches!(made, Err(AccessError::Store(_)))));
     let daemon = with_bootstrap(&world, "api").await;
@@ -332,7 +332,7 @@ async fn streams_end_with_their_key() {
     let mut bootstrap = send(&daemon, "GET", &of_task, Some(BOOTSTRAP), None).await;
     let end = "UPDATE api_keys SET expires_at = NOW(6) WHERE name = 'expiring'";
     world.sql().await.query_drop(end).await.unwrap();
-    access::revoke(&store, id, "test").await.unwrap();
+    access::revoke(&store, id, "test", Admin::Elsewhere).await.unwrap();
     // Its secret is another from now on: whoever has the one before is shown the door, though the key lives.
     access::rotate(&store, turned, Duration::ZERO, "test").await.unwrap();
     let began = Instant::now();
@@ -368,4 +368,52 @@ async fn while_the_database_is_away_nobody_is_let_in_by_a_stored_key() {
     eventually("let in again", async || (status(&daemon, Some(&secret)).await == 200).then_some(())).await;
     assert_eq!(status(&daemon, Some("trx_wrong")).await, 401);
     servers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_may_make_others_is_always_left() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let daemon = world.daemon("api").ready().await;
+    let create = async |key: Option<&str>, scope: &str| {
+        ask(&daemon, "POST", "/api/keys", key, Some(&json!({"name": "k", "scopes": [scope]}))).await
+    };
+    let detail = |problem: &Value| problem["detail"].as_str().unwrap().to_owned();
+    for scope in ["read", "operate", "work"] {
+        let (status, problem) = create(None, scope).await;
+        assert_eq!(status, 409, "{problem}");
+        assert!(detail(&problem).contains("the first key must have the scope admin"), "{problem}");
+    }
+    // Nobody is locked out: it is open still.
+    assert_eq!(status(&daemon, None).await, 200);
+    let (id, first) = post_key(&daemon, None, json!({"name": "ops", "scopes": ["admin"]})).await;
+    let revoke = async |id: &str| ask(&daemon, "DELETE", &format!("/api/keys/{id}"), Some(&first), None).await;
+    let (other, _) = post_key(&daemon, Some(&first), json!({"name": "reader", "scopes": ["read"]})).await;
+    // One that has expired makes no other.
+    let spent = NewKey { expires_in: Some(Duration::from_millis(1)), ..asked("spent", &[Scope::Admin]) };
+    let (spent, _) = make(&store, spent).await;
+    let (status, problem) = revoke(&id).await;
+    assert_eq!(status, 409, "{problem}");
+    assert!(detail(&problem).contains("is the last admin key"), "{problem}");
+    assert_eq!((revoke(&other).await.0, revoke(&spent.to_string()).await.0), (204, 204));
+    let (second, _) = post_key(&daemon, Some(&first), json!({"name": "second", "scopes": ["admin"]})).await;
+    assert_eq!(revoke(&second).await.0, 204);
+    // Again, as every revocation may be.
+    assert_eq!((revoke(&second).await.0, revoke(&id).await.0), (204, 409));
+
+    // Two that are revoked at once by two: one is left.
+    for _ in 0..8 {
+        let ids = join_all((0..2).map(|_| make(&store, asked("one of two", &[Scope::Admin])))).await;
+        let mut sql = world.sql().await;
+        sql.query_drop("UPDATE api_keys SET revoked_at = NOW(6) WHERE name NOT LIKE 'one of two'").await.unwrap();
+        let both = join_all(ids.iter().map(|(id, _)| access::revoke(&store, *id, "test", Admin::Kept))).await;
+        assert_eq!(both.iter().filter(|done| matches!(done, Err(AccessError::LastAdmin(_)))).count(), 1, "{both:?}");
+        sql.query_drop("UPDATE api_keys SET revoked_at = NOW(6)").await.unwrap();
+    }
+
+    // The bootstrap key makes others whatever there is.
+    let with = with_bootstrap(&world, "api").await;
+    let (id, _) = post_key(&with, Some(BOOTSTRAP), json!({"name": "k", "scopes": ["admin"]})).await;
+    assert_eq!(ask(&with, "DELETE", &format!("/api/keys/{id}"), Some(BOOTSTRAP), None).await.0, 204);
+    post_key(&with, Some(BOOTSTRAP), json!({"name": "k", "scopes": ["read"]})).await;
 }

@@ -330,3 +330,37 @@ async fn a_schedule_belongs_to_who_may_use_its_tasks_queue_and_type() {
         "whose it was nobody knows"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn which_task_types_there_are_is_not_told_to_who_may_use_some() {
+    let world = World::new().await;
+    let daemon = daemon(&world).await;
+    let names = Some(vec!["noop".to_owned(), "planned".to_owned()]);
+    let key = NewKey { names, ..asked("some", &[Scope::Operate]) };
+    let key = make(&world.store().await, key).await.1;
+    let submission = |name: &str| json!({"name": name, "delay": "1h"});
+    let cases = |name: &str| {
+        [
+            ("POST", "/api/tasks", submission(name)),
+            ("POST", "/api/tasks/bulk", json!({"tasks": [submission("noop"), submission(name)]})),
+            ("PUT", "/api/schedules/s", json!({"cron": "@yearly", "task": {"name": name}})),
+        ]
+    };
+    // Whether there is such a type or not is one answer.
+    for name in ["nosuch", "echo"] {
+        for (method, path, body) in cases(name) {
+            let (status, problem) = ask(&daemon, method, path, Some(&key), Some(&body)).await;
+            assert_eq!(status, 403, "{path}: {problem}");
+            let text = problem.to_string();
+            assert!(text.contains("may use noop, planned") && !text.contains("heartbeat"), "{path}: {text}");
+        }
+    }
+    for (method, path, body) in cases("planned") {
+        let (status, problem) = ask(&daemon, method, path, Some(&key), Some(&body)).await;
+        let text = problem.to_string();
+        assert_eq!(status, 422, "{path}: {problem}");
+        assert!(text.contains("known: noop\"") && !text.contains("echo"), "{path}: {text}");
+    }
+    let (_, problem) = ask(&daemon, "POST", "/api/tasks", Some(BOOTSTRAP), Some(&submission("nosuch"))).await;
+    assert!(problem["detail"].as_str().unwrap().contains("known: bury, dig, echo"), "{problem}");
+}

@@ -21,6 +21,8 @@ async fn with(key: &str, daemon: &Daemon, args: &[&str]) -> (i32, String, String
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_key_is_made_on_an_empty_database_and_opens_it_to_itself_alone() {
     let world = World::new().await;
+    let (code, _, errors) = on(&world, &["create", "shop", "--scope", "submit,read"]).await;
+    assert!(code == 1 && errors.contains("the first key must have the scope admin"), "{errors}");
     let (code, first, errors) = on(&world, &["create", "ops", "--scope", "admin"]).await;
     assert_eq!(code, 0, "{errors}");
     assert!(first.starts_with("trx_") && first.lines().count() == 1, "the key alone");
@@ -70,12 +72,20 @@ async fn the_first_key_is_made_on_an_empty_database_and_opens_it_to_itself_alone
     let (code, text, errors) = on(&world, &["revoke", &unknown, id]).await;
     assert_eq!((code, text), (1, format!("{id} shop revoked\n")), "{errors}");
     assert!(errors.contains("there is no key") && errors.contains("1 of 2 keys refused"), "{errors}");
+    let (_, text, _) = on(&world, &["list"]).await;
+    let ops = fields(text.lines().find(|line| line.contains("ops")).unwrap())[0];
+    let (code, _, errors) = on(&world, &["revoke", ops]).await;
+    assert!(code == 1 && errors.contains("is the last admin key") && errors.contains("--force"), "{errors}");
     // It holds at once.
     assert_eq!(with(second.trim(), &api, &["submit", "noop", "--queue", "mail"]).await.0, 1);
     let (_, text, _) = on(&world, &["list", "--json"]).await;
     let keys: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(keys["keys"].as_array().unwrap().iter().filter(|key| key["revoked_at"].is_string()).count(), 1);
     assert!(keys["keys"].as_array().unwrap().iter().all(|key| key.get("key").is_none()), "{text}");
+    let (code, text, errors) = on(&world, &["revoke", ops, "--force"]).await;
+    assert_eq!((code, text), (0, format!("{ops} ops revoked\n")), "{errors}");
+    let (code, _, errors) = on(&world, &["create", "shop", "--scope", "read", "--force"]).await;
+    assert_eq!(code, 0, "{errors}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

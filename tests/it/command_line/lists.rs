@@ -189,6 +189,14 @@ async fn health_is_an_exit_code_and_a_report() {
     let (code, text, errors) = run(&down, &["health", "--ready"]).await;
     assert_eq!((code, &*text), (1, ""), "{errors}");
 
+    // What answers there is something else.
+    let elsewhere = format!("{}/x", up.url);
+    for more in [&[][..], &["--json"]] {
+        let (code, text, errors) = at(&elsewhere, &[&["health"], more].concat()).await;
+        assert_eq!((code, &*text), (1, ""), "{errors}");
+        assert!(errors.contains("404 Not Found"), "{errors}");
+    }
+
     up.kill();
     for more in [&[][..], &["--ready"], &["--json"]] {
         assert_eq!(at(&up.url, &[&["health"], more].concat()).await.0, 3, "{more:?}");

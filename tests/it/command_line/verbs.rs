@@ -58,6 +58,9 @@ async fn a_task_is_run_now_retried_and_deleted() {
     assert_eq!(run(&all, &["tasks", "run", id(&task)]).await.0, 1, "it is not scheduled");
     assert_eq!(run(&all, &["tasks", "retry", id(&task)]).await.0, 1, "it has completed");
     assert_eq!(done(&all, &["tasks", "delete", id(&task)]).await, format!("{} deleted\n", id(&task)));
+    let other = all.run(json!({"name": "noop"}), "completed").await;
+    let deleted = json(&all, &["tasks", "delete", id(&other)]).await;
+    assert_eq!(deleted, json!({"id": id(&other), "deleted": true}));
     assert_eq!(run(&all, &["tasks", "get", id(&task)]).await.0, 1);
 
     done(&all, &["queues", "pause", "q"]).await;
@@ -79,7 +82,7 @@ async fn a_filter_finds_all_it_says_in_as_many_steps_as_it_takes() {
     let text = done(&api, &["tasks", "cancel", "--queue", "many", "--dry-run"]).await;
     assert_eq!(text, "3000 tasks would be cancelled\n");
     let counted = json(&api, &["tasks", "cancel", "--queue", "many", "--yes"]).await;
-    assert_eq!(counted, json!({"matched": 3000, "changed": 3000, "complete": true}));
+    assert_eq!(counted, json!({"matched": 3000, "changed": 3000, "held": 0, "complete": true}));
     let none = done(&api, &["tasks", "cancel", "--queue", "many", "--yes"]).await;
     assert_eq!(none, "0 tasks cancelled\n");
     assert_eq!(api.task(&other["id"]).await["status"], "queued");

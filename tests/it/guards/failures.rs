@@ -186,7 +186,10 @@ async fn a_retry_by_fingerprint_is_of_that_group_alone() {
         limit: u64::MAX,
         after: None,
     };
-    assert_eq!(bulk(&tools, ask("row 1 is bad"), LONG).await.unwrap(), Done { matched: 300, changed: 300, next: None });
+    assert_eq!(
+        bulk(&tools, ask("row 1 is bad"), LONG).await.unwrap(),
+        Done { matched: 300, changed: 300, held: 0, next: None }
+    );
     assert_eq!(ground.counts().await, counted(&[("no such file", 5)]));
     for id in bad {
         assert_eq!(ground.task(id).await.status, Status::Queued);
@@ -198,7 +201,7 @@ async fn a_retry_by_fingerprint_is_of_that_group_alone() {
     // With ids as well both hold.
     let mut one = ask("no such file");
     one.selection.filter.ids = vec![missing[0]];
-    assert_eq!(bulk(&tools, one, LONG).await.unwrap(), Done { matched: 1, changed: 1, next: None });
+    assert_eq!(bulk(&tools, one, LONG).await.unwrap(), Done { matched: 1, changed: 1, held: 0, next: None });
     let mut none = ask("row 1 is bad");
     none.selection.filter.ids = vec![missing[1]];
     assert_eq!(bulk(&tools, none, LONG).await.unwrap(), Done::default());
@@ -222,7 +225,7 @@ async fn what_fails_otherwise_meanwhile_is_not_retried_with_its_former_group() {
     let asking = tokio::spawn(async move { bulk(&tools, ask, LONG).await.unwrap() });
     ground.until_blocked(1).await;
     other.query_drop("COMMIT").await.unwrap();
-    assert_eq!(asking.await.unwrap(), Done { matched: 2, changed: 1, next: None });
+    assert_eq!(asking.await.unwrap(), Done { matched: 2, changed: 1, held: 0, next: None });
     assert_eq!(ground.task(ids[0]).await.status, Status::Failed);
 }
 

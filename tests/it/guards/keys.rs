@@ -354,15 +354,21 @@ async fn a_retry_by_hand_takes_the_unique_key_again_unless_another_task_holds_it
     let before = ground.row(first).await;
     let asked = store.retry(first, Arc::clone(&ways)).await.unwrap().unwrap();
     assert_eq!((asked.changed, asked.held_by), (false, Some(second)));
-    // Among many it is passed over.
+    // Among many it is passed over, and counted: also where nothing is to be changed.
     let selection = Arc::new(Selection::default());
     let many = vec![first, plain];
+    let dry = store.retry_chosen(many.clone(), Arc::clone(&selection), 2, true, Arc::clone(&ways)).await.unwrap();
+    assert_eq!((dry.matched.len(), dry.changed.len(), dry.held), (2, 0, 1));
     let batch = store.retry_chosen(many, Arc::clone(&selection), 2, false, Arc::clone(&ways)).await.unwrap();
-    assert_eq!((batch.matched.len(), only(batch.changed).id), (2, plain));
+    assert_eq!((batch.matched.len(), batch.held, only(batch.changed).id), (2, 1, plain));
     assert_eq!(ground.row(first).await, before);
     // Both have ended: of the two one lives again.
     ground.set(second, "status = 'cancelled', lane = 0").await;
-    let batch = store.retry_chosen(vec![first, second], selection, 2, false, Arc::clone(&ways)).await.unwrap();
+    let both = vec![first, second];
+    let dry = store.retry_chosen(both.clone(), Arc::clone(&selection), 2, true, Arc::clone(&ways)).await.unwrap();
+    assert_eq!((dry.matched.len(), dry.held), (2, 1));
+    let batch = store.retry_chosen(both, selection, 2, false, Arc::clone(&ways)).await.unwrap();
+    assert_eq!(batch.held, 1);
     let lives = only(batch.changed).id;
     assert_eq!(submit(&store, group(vec![unique("k")], None)).await, held_by(lives));
     let other = if lives == first { second } else { first };

@@ -344,10 +344,10 @@ async fn a_cancel_of_many_does_what_one_does_in_every_lane_and_leaves_what_has_e
     let before = ground.row(ended[0]).await;
     let mut dry = ask(Verb::Cancel, Filter::default());
     dry.dry_run = true;
-    assert_eq!(bulk(&tools, dry, LONG).await.unwrap(), Done { matched: 12, changed: 0, next: None });
+    assert_eq!(bulk(&tools, dry, LONG).await.unwrap(), Done { matched: 12, changed: 0, held: 0, next: None });
     assert_eq!(ground.task(waits[0]).await.status, Status::Scheduled);
     let all = ask(Verb::Cancel, Filter::default());
-    assert_eq!(bulk(&tools, all.clone(), LONG).await.unwrap(), Done { matched: 12, changed: 12, next: None });
+    assert_eq!(bulk(&tools, all.clone(), LONG).await.unwrap(), Done { matched: 12, changed: 12, held: 0, next: None });
     for id in waits {
         let task = ground.task(id).await;
         assert_eq!((task.status, task.reason), (Status::Cancelled, Some(Reason::Cancelled)));
@@ -362,7 +362,7 @@ async fn a_cancel_of_many_does_what_one_does_in_every_lane_and_leaves_what_has_e
     let counted = tools.metrics.tasks_finished.with_label_values(&["default", "noop", "cancelled"]).get();
     assert_eq!(counted, 10, "what runs is counted when it ends");
     // What is marked already is meant, and not marked again.
-    assert_eq!(bulk(&tools, all, LONG).await.unwrap(), Done { matched: 2, changed: 0, next: None });
+    assert_eq!(bulk(&tools, all, LONG).await.unwrap(), Done { matched: 2, changed: 0, held: 0, next: None });
 }
 
 /// Tasks of every kind: three queues, two tags, two states for each verb.
@@ -437,7 +437,7 @@ async fn what_does_not_fit_one_request_goes_on_where_it_ended_and_each_is_change
     let mut first = ask(Verb::Retry, Filter::default());
     first.limit = 3;
     let done = bulk(&tools, first.clone(), LONG).await.unwrap();
-    assert_eq!(done, Done { matched: 3, changed: 3, next: Some(failed[2]) }, "the oldest");
+    assert_eq!(done, Done { matched: 3, changed: 3, held: 0, next: Some(failed[2]) }, "the oldest");
     // No time at all: a batch is done all the same.
     let (mut changed, mut requests, mut next) = (3, 1, done.next);
     while let Some(after) = next {
@@ -482,7 +482,7 @@ async fn of_claims_and_a_cancel_of_many_at_once_no_task_is_forgotten() {
         lost
     };
     let (done, lost) = tokio::join!(bulk(&tools, ask(Verb::Cancel, Filter::default()), LONG), claims);
-    assert_eq!(done.unwrap(), Done { matched: 256, changed: 256, next: None });
+    assert_eq!(done.unwrap(), Done { matched: 256, changed: 256, held: 0, next: None });
     let (mut marked, mut cancelled) = (0, 0);
     for id in &ids {
         let task = ground.task(*id).await;
@@ -511,7 +511,7 @@ async fn what_is_meant_no_longer_when_its_turn_comes_is_left_alone() {
     let asking = tokio::spawn(async move { bulk(&tools, ask(Verb::Cancel, only), LONG).await.unwrap() });
     ground.until_blocked(1).await;
     other.query_drop("COMMIT").await.unwrap();
-    assert_eq!(asking.await.unwrap(), Done { matched: 2, changed: 1, next: None });
+    assert_eq!(asking.await.unwrap(), Done { matched: 2, changed: 1, held: 0, next: None });
     assert_eq!(ground.task(ids[0]).await.status, Status::Completed);
     assert_eq!(ground.task(ids[1]).await.status, Status::Cancelled);
 }

@@ -14,6 +14,7 @@ URL = os.environ["TASKRUNNERX_URL"]
 KEY = os.environ["TASKRUNNERX_API_KEY"]
 KEY_FORM = re.compile("[!#-~][!-~]{0,254}|\".+\"")
 DURATION = re.compile("([0-9]+s)?([0-9]+ms)?")
+NUMBER = re.compile("[0-9]+([.][0-9]+)?")
 NOW = datetime.datetime.now(datetime.timezone.utc)
 # In which every cron expression below is due, the 29th of February too.
 TEN_YEARS = datetime.timedelta(days=3653)
@@ -133,6 +134,8 @@ def before_call(context, case, kwargs):
         wait = place.get("wait") if isinstance(place, dict) else None
         if isinstance(wait, str) and DURATION.fullmatch(wait):
             place["wait"] = "50ms"
+        elif isinstance(wait, str) and NUMBER.fullmatch(wait) and 0.05 < float(wait) <= 60:
+            place["wait"] = "0.05"
         elif isinstance(wait, (int, float)) and 0.05 < wait <= 60:
             place["wait"] = 0.05
     headers = case.headers if case.headers is not None else {}

@@ -44,7 +44,7 @@ async fn server(world: &World) -> Daemon {
 }
 
 async fn cancel(api: &Daemon, task: &Value) {
-    let (status, _) = api.post(&format!("/api/tasks/{}/cancel", task["id"].as_str().unwrap()), &Value::Null).await;
+    let (status, _) = api.post(&format!("/api/tasks/{}/cancel", task["id"].as_str().unwrap()), &json!({})).await;
     assert_eq!(status, 202);
 }
 

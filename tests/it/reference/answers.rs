@@ -16,7 +16,7 @@ pub(super) const ANSWERS: &[(&str, &str)] = &[
     ),
     (
         "POST /api/tasks",
-        "201 with `Location` and the task, once its row is committed; `name` and, where wanted, `payload`, `queue`, `priority`, `delay` or `run_at`, `timeout`, `max_attempts`, `backoff`, `expires_in`, `unique_key`, `unique_for`, `tags`, `metadata`. With `Idempotency-Key` or `unique_key` 200 and the task that is there already: [idempotency](../how-to/idempotency.md). With `Prefer: wait=N` when it has ended: [waiting](../how-to/waiting.md)",
+        "201 with `Location` and the task, once its row is committed; `name` and, where wanted, `payload`, `queue`, `priority`, `delay` or `run_at`, `timeout`, `max_attempts`, `backoff`, `expires_in`, `unique_key`, `unique_for`, `tags`, `metadata`. With `Idempotency-Key` or `unique_key` 200 and the task that is there already: [idempotency](../how-to/idempotency.md). With `Prefer: wait=N` or `?wait=N` when it has ended: [waiting](../how-to/waiting.md)",
     ),
     (
         "POST /api/tasks/bulk",
@@ -24,7 +24,7 @@ pub(super) const ANSWERS: &[(&str, &str)] = &[
     ),
     (
         "POST /api/tasks/cancel",
-        "202 `{matched, changed, dry_run, complete, next_cursor}`, of `{filter or all, dry_run?, limit?, cursor?}`: [many](../how-to/many.md#many-tasks)",
+        "202 `{matched, changed, held, dry_run, complete, next_cursor}`, of `{filter or all, dry_run?, limit?, cursor?}`: [many](../how-to/many.md#many-tasks)",
     ),
     ("POST /api/tasks/retry", "the same; the filter may have a `fingerprint`"),
     (
