@@ -14,8 +14,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Finish batches. The waiting line is longer than the slots of any sensible worker; a full
-/// one keeps slots from being freed, which is the brake.
-const BOUNDS: Bounds = Bounds { rows: 512, bytes: BATCH_BYTES, waiting: 4096, lanes: 2, beside: 64 };
+/// one keeps slots from being freed, which is the brake. Nobody waits for an outcome to be recorded as a client waits
+/// for its answer: a second batch goes beside the first one only when it is a whole statement.
+const BOUNDS: Bounds = Bounds { rows: 512, bytes: BATCH_BYTES, waiting: 4096, lanes: 2, beside: 256 };
 /// Bytes of an outcome besides its result, for the batch's bound.
 const OUTCOME_BYTES: usize = 256;
 /// Wait between tries while the database is away; doubled up to the limit.

@@ -33,7 +33,7 @@ pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
     let mut reader = life.parts.tools.stream.reader(life.id);
     let mut served = life.served.clone();
     let mut claims = tokio::task::JoinSet::new();
-    let mut pace = Pace::new(Instant::now());
+    let mut pace = Pace::new(Instant::now(), life.parts.settings.concurrency);
     let mut began = Instant::now();
     while let Some((slots, unrecorded)) = free(&life, &stop).await {
         // One claim at a time: it costs the database nearly as much for a few tasks as for many, and what
@@ -43,9 +43,7 @@ pub(super) async fn run(life: Arc<Life>, stop: CancellationToken) {
             pace.answered(began, Instant::now(), &life.freed);
             continue;
         }
-        // No claim is larger than all slots: so much is dropped if the database dies during it.
-        let all = usize::try_from(life.parts.settings.concurrency).unwrap_or(usize::MAX);
-        let room = slots.saturating_add(pace.ahead()).min(all).min(unrecorded);
+        let room = slots.saturating_add(pace.ahead()).min(unrecorded);
         let queues = served.borrow_and_update().clone();
         if queues.is_empty() {
             tokio::select! {
