@@ -8,13 +8,16 @@ use super::{BODY_SLACK, Services, State, body, etag, idempotency, waiting};
 use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit::{self, Receipt, SubmitError};
 use crate::store::tasks::Idempotency;
-use crate::task::{Fault, NewTask, Task, TaskId, submission};
+use crate::task::{Fault, NewTask, Status, Task, TaskId, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, LOCATION};
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use std::sync::Arc;
 
+/// The warning about a task whose expiry does not come after the instant at which it is due.
+const NEVER_RUNS: &str = "the task expires before it is due, and will be cancelled without having run: expires_in is \
+                          counted from its acceptance, and not from the instant of delay or run_at";
 /// A bulk submission with so many faults is not looked at any further: its answer stays short.
 const MAX_FAULTS: usize = 100;
 
@@ -27,7 +30,7 @@ const MAX_FAULTS: usize = 100;
     request_body = Submission,
     responses(
         (
-            status = 201, description = "Accepted. It has `warnings` where no live worker serves its queue.", body = TaskJson,
+            status = 201, description = "Accepted. It has `warnings` where no live worker serves its queue, and where it expires before it is due.", body = TaskJson,
             headers(
                 ("Location" = String, description = "Where the task is: `/api/tasks/{id}`."),
                 ("Preference-Applied" = String, description = "`wait=N`: it was waited for, and this is the task as it was then."),
@@ -66,7 +69,7 @@ pub(super) async fn submit(
     let [task] = receipt.tasks.as_slice() else { return Err(Problem::internal(&"one task was submitted")) };
     see_all(&caller, &receipt, |_| "/unique_key".to_owned())?;
     tracing::Span::current().record("task.id", tracing::field::display(task.id));
-    let warnings = warnings(&state, services, &task.queue).await;
+    let warnings = warnings(&state, services, task).await;
     let mut answer = answer(&receipt);
     answer.insert_header((LOCATION, format!("/api/tasks/{}", task.id)));
     if let Some(seconds) = waiting::preferred(request.headers())
@@ -178,7 +181,7 @@ pub(super) async fn submit_bulk(
     see_all(&caller, &receipt, |n| format!("/tasks/{n}/unique_key"))?;
     let mut answers = Vec::with_capacity(receipt.tasks.len());
     for task in &receipt.tasks {
-        answers.push(TaskJson::new(task, warnings(&state, services, &task.queue).await));
+        answers.push(TaskJson::new(task, warnings(&state, services, task).await));
     }
     Ok(answer(&receipt).json(TasksJson { tasks: answers }))
 }
@@ -203,11 +206,17 @@ fn admit(services: &Services, text: &str, pointer: &str) -> Result<NewTask, Refu
     Err(Refused::Faults(faults.into_iter().map(|fault| fault.within(pointer)).collect()))
 }
 
-async fn warnings(state: &State, services: &Services, queue: &str) -> Vec<String> {
-    if state.serving.serves(&services.tools.store, queue).await {
-        return Vec::new();
+/// What keeps it from starting, as things are.
+async fn warnings(state: &State, services: &Services, task: &Task) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let queue = &task.queue;
+    if !state.serving.serves(&services.tools.store, queue).await {
+        warnings.push(format!("no live worker serves the queue {queue}; the task waits until one does"));
     }
-    vec![format!("no live worker serves the queue {queue}; the task waits until one does")]
+    if task.status == Status::Scheduled && task.attempt == 0 && task.expires_at.is_some_and(|at| at <= task.run_at) {
+        warnings.push(NEVER_RUNS.to_owned());
+    }
+    warnings
 }
 
 /// One task; with `?wait=` when it has ended, or the wait has. 304 where the client has it as it is.
