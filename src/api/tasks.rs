@@ -8,7 +8,7 @@ use super::{BODY_SLACK, Services, State, body, etag, idempotency, waiting};
 use crate::lifecycle::cancel::{self, Cancellation};
 use crate::lifecycle::submit::{self, Receipt, SubmitError};
 use crate::store::tasks::Idempotency;
-use crate::task::{Fault, NewTask, Scope, Task, TaskId, Way, submission};
+use crate::task::{Fault, NewTask, Scope, Status, Task, TaskId, Way, submission};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, ETAG, HeaderValue, LOCATION};
 use actix_web::web::{Data, Path, Payload};
@@ -16,6 +16,9 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The warning about a task whose expiry does not come after the instant at which it is due.
+const NEVER_RUNS: &str = "the task expires before it is due, and will be cancelled without having run: expires_in is \
+                          counted from its acceptance, and not from the instant of delay or run_at";
 /// A bulk submission with so many faults is not looked at any further: its answer stays short.
 const MAX_FAULTS: usize = 100;
 
@@ -28,7 +31,7 @@ const MAX_FAULTS: usize = 100;
     request_body = Submission,
     responses(
         (
-            status = 201, description = "Accepted. It has `warnings` where no live worker serves its queue.", body = TaskJson,
+            status = 201, description = "Accepted. It has `warnings` where no live worker serves its queue, and where it expires before it is due.", body = TaskJson,
             headers(
                 ("Location" = String, description = "Where the task is: `/api/tasks/{id}`."),
                 ("Preference-Applied" = String, description = "`wait=N`: it was waited for, and this is the task as it was then."),
@@ -229,20 +232,25 @@ fn admit(services: &Services, caller: &Caller, text: &str, pointer: &str) -> Res
     Err(Refused::Faults(faults.into_iter().map(|fault| fault.within(pointer)).collect()))
 }
 
+/// What keeps it from starting, as things are.
 async fn warnings(state: &State, services: &Services, task: &Task) -> Vec<String> {
+    let mut warnings = Vec::new();
     let (queue, way) = (&*task.queue, services.tools.registry.way(&task.name));
-    if state.serving.serves(&services.tools.store, queue, way).await {
-        return Vec::new();
+    if !state.serving.serves(&services.tools.store, queue, way).await {
+        warnings.push(match way {
+            Way::Stream | Way::Held => format!("no live worker serves the queue {queue}; the task waits until one does"),
+            Way::Outside => {
+                let name = &task.name;
+                format!(
+                    "no live worker claims from the queue {queue}, and tasks of the type {name} are run by workers outside; the task waits until one claims it"
+                )
+            }
+        });
     }
-    vec![match way {
-        Way::Stream | Way::Held => format!("no live worker serves the queue {queue}; the task waits until one does"),
-        Way::Outside => {
-            let name = &task.name;
-            format!(
-                "no live worker claims from the queue {queue}, and tasks of the type {name} are run by workers outside; the task waits until one claims it"
-            )
-        }
-    }]
+    if task.status == Status::Scheduled && task.attempt == 0 && task.expires_at.is_some_and(|at| at <= task.run_at) {
+        warnings.push(NEVER_RUNS.to_owned());
+    }
+    warnings
 }
 
 /// One task; with `?wait=` when it has ended, or the wait has. 304 where the client has it as it is.

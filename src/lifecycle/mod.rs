@@ -4,6 +4,7 @@
 //! submit ─► dispatch ─► claim ─► execute ─► finish          fire: a schedule submits
 //!              ▲                              │             rescue: for those who cannot finish
 //!              └────────── retry ◄────────────┘             cancel: stopped from outside
+//!                                                           expire: not started in time
 //!                                                           purge: the end
 //! ```
 //!
@@ -61,6 +62,7 @@ pub mod claim;
 pub mod delete;
 pub mod dispatch;
 pub mod execute;
+pub mod expire;
 pub mod explain;
 pub mod finish;
 pub mod fire;

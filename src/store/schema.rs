@@ -88,6 +88,13 @@ diesel::table! {
 }
 
 diesel::table! {
+    task_expiries (due_at, task_id) {
+        due_at -> Datetime,
+        task_id -> Binary,
+    }
+}
+
+diesel::table! {
     workers (id) {
         id -> Binary,
         host -> Text,

@@ -2,8 +2,8 @@
 
 use super::sql::{SIZES, Texts};
 use super::tasks::{
-    cancel, choose, claim, dispatch, failures, finish, history, hold, insert, journal, keys, pull, purge, purge_keys,
-    read, rescue, retry, run, standing, totals,
+    cancel, choose, claim, dispatch, expire, failures, finish, history, hold, insert, journal, keys, pull, purge,
+    purge_keys, read, rescue, retry, run, standing, totals,
 };
 use super::{api_keys, queues, schedules};
 
@@ -38,6 +38,7 @@ pub fn statements(rows: usize) -> Vec<(&'static str, String)> {
         keys { LOOK, LOCK, ADD, TAKE_OVER }
         dispatch { OUTLOOK, DUE, PROMOTE, HEAD, WAITING, STALE, UNDISPATCH, HAND_BACK }
         claim { CLAIM, STANDING, EXPIRE, PAYLOADS }
+        expire { ADD, RENEW, DUE, STANDING, DROP, LATER, FORGET }
         finish { COMPLETE, COMPLETE_WITH, RETRY, REQUEUE, END, CANCEL_ASKED, OWNERS, HISTORY }
         cancel { CANCEL }
         choose { LIVE, OF_KIND, CEILING, ENDED, LOOK, LOCK, KINDS }

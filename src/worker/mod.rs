@@ -6,7 +6,7 @@
 //!  heartbeat: renews the lease ([`lease`]), finds cancels,
 //!             ends the incarnation when it is lost
 //!  dispatchers: one a queue whose lease this worker holds
-//!  rescuer, queue watch, subscription             the process
+//!  rescuer, expirer, queue watch, subscription    the process
 //! ```
 //!
 //! A worker that was declared dead, or that cannot trust its lease any more, stops every
@@ -14,6 +14,7 @@
 
 mod consume;
 mod dispatcher;
+mod expirer;
 mod heartbeat;
 mod held;
 mod incarnation;
@@ -76,6 +77,7 @@ pub async fn run(parts: Parts, stop: CancellationToken, ready: impl Fn() + Send 
     let cancels = CancelNotices::default();
     let mut services = JoinSet::new();
     services.spawn(rescuer::run(tools.clone(), parts.settings.lease, background.clone()));
+    services.spawn(expirer::run(tools.clone(), background.clone()));
     services.spawn({
         let (stream, wakes) = (tools.stream.clone(), tools.wakes.clone());
         let (cancels, background) = (cancels.clone(), background.clone());

@@ -94,7 +94,12 @@ async fn fill(world: &World) -> mysql_async::Conn {
         "INSERT INTO task_keys (hash, request_hash, task_id, expires_at) \
          SELECT UNHEX(SHA2(HEX(id), 256)), IF(status IN ('queued', 'completed'), NULL, UNHEX(SHA2('body', 256))), id, created_at FROM tasks"
             .to_owned(),
-        "ANALYZE TABLE tasks, task_attempts, task_logs, task_failures, failure_groups, task_keys, queues, workers, schedules, schedule_fires, api_keys"
+        // A tenth is due, of what has ended, what is in flight, and what waits for workers outside.
+        "INSERT INTO task_expiries (due_at, task_id) \
+         SELECT NOW(6) + INTERVAL IF(CRC32(id) % 10 = 0, -1, 1) DAY, id FROM tasks WHERE lane NOT IN (1, 2)"
+            .to_owned(),
+        "UPDATE tasks JOIN task_expiries ON task_id = id SET expires_at = due_at".to_owned(),
+        "ANALYZE TABLE tasks, task_expiries, task_attempts, task_logs, task_failures, failure_groups, task_keys, queues, workers, schedules, schedule_fires, api_keys"
             .to_owned(),
     ] {
         sql.query_drop(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
@@ -229,6 +234,21 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
         ("claim::STANDING", by_id(none(), none())),
         ("claim::EXPIRE", by_id(none(), none())),
         ("claim::PAYLOADS", by_id(none(), none())),
+        ("expire::RENEW", by_id(none(), none())),
+        ("expire::STANDING", by_id(none(), none())),
+        ("expire::LATER", by_id(none(), none())),
+        ("expire::FORGET", by_id(none(), none())),
+        // All that is due is in its range, until the LIMIT ends it; a dive into the index thinks twice as much of it.
+        ("expire::DUE", Plan { values: vec!["256".into()], table: "task_expiries", key: "PRIMARY", rows: ROWS / 5 }),
+        (
+            "expire::DROP",
+            Plan {
+                values: ids.iter().flat_map(|id| [time(), id.clone()]).collect(),
+                table: "task_expiries",
+                key: "PRIMARY",
+                rows: n,
+            },
+        ),
         ("finish::COMPLETE", by_id(none(), owner())),
         ("finish::COMPLETE_WITH", by_id(cases(&["'1'"]), owner())),
         ("finish::RETRY", by_id(cases(&["NOW(6)", "1", "'why'", "0"]), owner())),
@@ -425,14 +445,19 @@ async fn every_statement_of_the_running_system_goes_by_its_index() {
             // An insert of values has no plan.
             if name.starts_with("insert::INSERT")
                 || name.starts_with("failures::INSERT")
-                || ["journal::ADD", "keys::ADD"].contains(&name)
+                || ["journal::ADD", "keys::ADD", "expire::ADD"].contains(&name)
             {
                 continue;
             }
             let plan = plans.remove(name).unwrap_or_else(|| panic!("{name} has no expected plan"));
             let lines = explain(&mut sql, &bound(&text, &plan.values)).await;
             let of_plan = |line: &&Access| {
-                [plan.table, "t"].contains(&&*line.table) || name == "keys::LOOK" && line.table == "tasks"
+                let beside = match name {
+                    "keys::LOOK" => "tasks",
+                    "expire::FORGET" => "e",
+                    _ => "t",
+                };
+                [plan.table, "t", beside].contains(&&*line.table)
             };
             let on_table: Vec<&Access> = lines.iter().filter(of_plan).collect();
             let of_batch = format!("{name} with {size}: {lines:#?}");
@@ -672,6 +697,9 @@ async fn no_call_reads_more_rows_than_it_is_bounded_to() {
         let filter = Filter { queues: vec![BUSY.into(), "q2".into()], statuses: vec![status], ..Filter::default() };
         bounded!(20_200, store.list(filter, None, 50)).unwrap();
     }
+    // Looked at, locked, cancelled, and their rows gone or put off.
+    let expiries = bounded!(2_500, store.expire()).unwrap();
+    assert!(expiries.full && expiries.expired.len() > 100, "{}", expiries.expired.len());
 }
 
 fn finish(id: TaskId, worker: WorkerId, record: Record) -> Finish {
@@ -687,7 +715,8 @@ async fn live(store: &Store, size: usize) {
     let worker = WorkerId::fresh();
     let queue: Arc<str> = "default".into();
     // Some of them with what only some have.
-    let task = |i: usize| NewTask { tags: vec!["a".to_owned(); i % 2], ..new_task(&queue) };
+    let expires = |i: usize| (i % 4 == 3).then_some(Duration::from_secs(3600));
+    let task = |i: usize| NewTask { tags: vec!["a".to_owned(); i % 2], expires_in: expires(i), ..new_task(&queue) };
     let group = |i: usize| vec![Insert { task: task(i), direct: false }];
     let batch = (0..size).map(group).collect();
     let tasks: Vec<Task> = store.insert_tasks(batch).await.into_iter().flat_map(Result::unwrap).collect();

@@ -6,6 +6,7 @@ mod cancel;
 mod claim;
 mod contention;
 mod dispatch;
+mod expire;
 mod failures;
 mod finish;
 mod hold;

@@ -23,6 +23,7 @@ mod command_line;
 mod deploy;
 mod docs;
 mod doctor;
+mod expiry;
 mod explain;
 mod explain_task;
 mod failures;

@@ -257,6 +257,49 @@ async fn rows_keep_their_meaning_when_their_columns_get_their_places_and_when_th
     assert_eq!(store.migrate().await.unwrap().len(), 1);
 }
 
+/// A version before knows no such table, and goes on inserting without it while others are upgraded.
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_of_the_version_before_that_expire_are_found_when_their_time_comes() {
+    let world = World::new().await;
+    let store = world.store().await;
+    let mut sql = world.sql().await;
+    let folder = folders().into_iter().find(|folder| folder.ends_with("2026-11-29-000001_task_expiries")).unwrap();
+    take_back(&mut sql, &folder).await;
+    sql.query_drop("INSERT INTO queues (name, created_at) VALUES ('paused', NOW(6))").await.unwrap();
+    let hour = "NOW(6) + INTERVAL 1 HOUR";
+    // Each with whether it is noted. Of what has ended, a retry by hand sees to it.
+    let rows = [
+        ("paused", "queued", 2, hour, true),
+        ("paused", "scheduled", 1, hour, true),
+        ("default", "running", 3, hour, true),
+        ("default", "queued", 4, hour, true),
+        ("default", "queued", 64, "NOW(6) - INTERVAL 1 HOUR", true),
+        ("default", "queued", 2, "NULL", false),
+        ("default", "failed", 0, hour, false),
+    ];
+    for (n, (queue, status, lane, expires, _)) in (1u128..).zip(rows) {
+        let insert = format!(
+            "INSERT INTO tasks (id, name, queue, priority, status, lane, position, max_attempts, timeout_ms, run_at, created_at, \
+             payload, expires_at) VALUES (?, 'noop', '{queue}', 0, '{status}', {lane}, 1, 5, 1000, NOW(6), NOW(6), 'null', {expires})"
+        );
+        sql.exec_drop(insert, (uuid::Uuid::from_u128(n).as_bytes().to_vec(),)).await.unwrap();
+    }
+    assert_eq!(store.migrate().await.unwrap().len(), 1);
+    let noted = "SELECT task_id, due_at = expires_at FROM task_expiries JOIN tasks ON id = task_id ORDER BY task_id";
+    let expected: Vec<(Vec<u8>, bool)> = (1u128..)
+        .zip(rows)
+        .filter(|(_, row)| row.4)
+        .map(|(n, _)| (uuid::Uuid::from_u128(n).as_bytes().to_vec(), true))
+        .collect();
+    assert_eq!(sql.query::<(Vec<u8>, bool), _>(noted).await.unwrap(), expected);
+    // A start that was interrupted before it was recorded.
+    sql.exec_drop(format!("DELETE FROM {LEDGER} WHERE version = ?"), (version(&folder),)).await.unwrap();
+    assert_eq!(store.migrate().await.unwrap().len(), 1);
+    assert_eq!(sql.query::<(Vec<u8>, bool), _>(noted).await.unwrap(), expected);
+    let expired = store.expire().await.unwrap().expired;
+    assert_eq!(expired.iter().map(|task| task.id.0.as_u128()).collect::<Vec<_>>(), [5]);
+}
+
 /// As the version before had them: columns of their own, the task as it was submitted.
 #[tokio::test(flavor = "multi_thread")]
 async fn schedules_of_the_version_before_keep_their_names_rhythms_tasks_and_instants() {

@@ -42,7 +42,7 @@ pub enum Code {
     Failed,
     /// It was cancelled.
     Cancelled,
-    /// It was not started before it expired.
+    /// It was not started before it expired: it is cancelled, or is about to be.
     Expired,
     /// It has ended, and another task has its unique key: it cannot be retried.
     UniqueKeyHeld,

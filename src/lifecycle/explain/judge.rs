@@ -19,15 +19,18 @@ const ERROR_IN_WORDS: usize = 200;
 pub fn judge(facts: &Facts) -> Explanation {
     let task = &facts.task;
     let (causes, next) = match (task.status, facts.stand) {
-        (Status::Scheduled, Stand::Until(due)) => waiting::scheduled(facts, due),
+        (Status::Scheduled, Stand::Until(due)) => waiting::mortal(facts, waiting::scheduled(facts, due)),
         // Read while it moved.
-        (Status::Scheduled, _) => waiting::scheduled(facts, task.run_at),
-        (Status::Queued, Stand::Until(due)) => waiting::handed_back(facts, due),
-        (Status::Queued, _) => waiting::queued(facts),
+        (Status::Scheduled, _) => waiting::mortal(facts, waiting::scheduled(facts, task.run_at)),
+        (Status::Queued, Stand::Until(due)) => waiting::mortal(facts, waiting::handed_back(facts, due)),
+        (Status::Queued, _) => waiting::mortal(facts, waiting::queued(facts)),
         (Status::Running, _) => running::running(facts),
         (Status::Completed | Status::Failed | Status::Cancelled, _) => (ended::ended(facts), None),
     };
     let begin = match task.status {
+        Status::Scheduled | Status::Queued if task.expires_at.is_some_and(|at| at <= facts.now) => {
+            "The task will not start: "
+        }
         Status::Scheduled => "The task is not due yet: ",
         Status::Queued => "The task waits to start: ",
         Status::Running => "The task is running: ",

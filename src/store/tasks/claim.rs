@@ -24,11 +24,12 @@ pub(in crate::store) static CLAIM: Texts = Texts::new(|ids| {
 pub(in crate::store) static STANDING: Texts = Texts::new(|ids| {
     format!("SELECT id, status, attempt, worker_id, expires_at, NOW(6) FROM tasks WHERE id IN ({})", marks(ids))
 });
+/// Of a claim that met such, and of the passes of `expire`.
 pub(in crate::store) static EXPIRE: Texts = Texts::new(|ids| {
     format!(
         "UPDATE tasks SET status = 'cancelled', reason = 'expired', lane = 0, dispatched_at = NULL, \
          finished_at = NOW(6), last_error = 'expired before it started' \
-         WHERE id IN ({}) AND status = 'queued' AND expires_at <= NOW(6)",
+         WHERE id IN ({}) AND status IN ('queued', 'scheduled') AND expires_at <= NOW(6)",
         marks(ids)
     )
 });

@@ -1,8 +1,8 @@
 //! Delete: a task that has ended leaves before its time, with all that is known of it.
 
 use super::choose::{self, LOCK};
-use super::failures;
 use super::purge::{PURGE, PURGE_HISTORY, PURGE_LINES, PURGE_LOGS};
+use super::{expire, failures};
 use crate::store::connection::Store;
 use crate::store::error::StoreError;
 use crate::store::sql::{Bind, statement};
@@ -45,6 +45,7 @@ impl Store {
                     }
                     statement(PURGE_HISTORY.of(1), id.clone()).execute(conn).await?;
                     failures::forget(conn, &id).await?;
+                    expire::forget(conn, &id).await?;
                     statement(PURGE.of(1), id).execute(conn).await?;
                     Ok(DeleteStep::Deleted)
                 })

@@ -1,6 +1,6 @@
 //! Submit: a batch of new tasks in as few statements as its size has bits.
 
-use super::lane;
+use super::{expire, lane};
 use crate::store::connection::{Connection, Store};
 use crate::store::error::StoreError;
 use crate::store::row::Key;
@@ -164,25 +164,17 @@ async fn insert_rows(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<()>
     let shapes = by_shape(rows);
     match slices(&shapes).as_slice() {
         [] => Ok(()),
-        [only] => insert_slice(conn, only).await,
-        several => {
-            conn.transaction(async |conn| {
-                for slice in several {
-                    insert_slice(conn, slice).await?;
-                }
-                Ok(())
-            })
-            .await
-        }
+        [only] if only.iter().all(|row| row.task.expires_at.is_none()) => insert_slice(conn, only).await,
+        _ => conn.transaction(async |conn| insert_within(conn, rows).await).await,
     }
 }
 
-/// Inserts rows within a transaction.
+/// Inserts rows within a transaction, and beside those that expire where they are looked for then.
 pub(in crate::store) async fn insert_within(conn: &mut Connection, rows: &[&Placed]) -> QueryResult<()> {
     for slice in slices(&by_shape(rows)) {
         insert_slice(conn, slice).await?;
     }
-    Ok(())
+    expire::note(conn, rows).await
 }
 
 fn by_shape<'a>(rows: &[&'a Placed]) -> [Vec<&'a Placed>; 3] {

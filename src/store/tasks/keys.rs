@@ -25,7 +25,8 @@ use uuid::Uuid;
 
 pub(in crate::store) static LOOK: Texts = Texts::new(|keys| {
     format!(
-        "SELECT hash, request_hash, task_id, more_ids, task_keys.expires_at, task_keys.expires_at <= NOW(6), tasks.lane \
+        "SELECT hash, request_hash, task_id, more_ids, task_keys.expires_at, task_keys.expires_at <= NOW(6), tasks.lane, \
+           COALESCE(tasks.status IN ('queued', 'scheduled') AND tasks.expires_at <= NOW(6), FALSE) \
          FROM task_keys LEFT JOIN tasks ON tasks.id = task_keys.task_id WHERE hash IN ({})",
         marks(keys)
     )
@@ -42,8 +43,8 @@ pub(in crate::store) static ADD: Texts = Texts::new(|keys| {
 pub(in crate::store) const TAKE_OVER: &str =
     "UPDATE task_keys SET request_hash = ?, task_id = ?, more_ids = ?, expires_at = ? WHERE hash = ?";
 
-type Row = (Vec<u8>, Option<Vec<u8>>, Key, Option<Vec<u8>>, NaiveDateTime, i64, Option<u8>);
-type Sql = (Binary, Nullable<Binary>, Binary, Nullable<Binary>, Datetime, BigInt, Nullable<Unsigned<TinyInt>>);
+type Row = (Vec<u8>, Option<Vec<u8>>, Key, Option<Vec<u8>>, NaiveDateTime, i64, Option<u8>, i64);
+type Sql = (Binary, Nullable<Binary>, Binary, Nullable<Binary>, Datetime, BigInt, Nullable<Unsigned<TinyInt>>, BigInt);
 
 /// A key's row, and how the first of its tasks is.
 #[derive(Debug, Clone)]
@@ -57,12 +58,14 @@ pub(super) struct Standing {
     over: bool,
     /// None: its row is there no more. Zero: it has ended.
     lane: Option<u8>,
+    /// It has expired before it started, and is as good as cancelled: it cannot start any more.
+    expired: bool,
 }
 
 impl Standing {
     /// Whether the key is held, and may not be taken.
     pub(super) fn holds(&self) -> bool {
-        let lives = self.lane.is_some_and(|lane| lane > 0);
+        let lives = self.lane.is_some_and(|lane| lane > 0) && !self.expired;
         !self.over || self.request.is_none() && lives
     }
 
@@ -189,7 +192,7 @@ async fn look(conn: &mut Connection, hashes: &BTreeSet<KeyHash>) -> QueryResult<
     let mut found = HashMap::with_capacity(hashes.len());
     for chunk in binds(hashes).chunks(MAX_ROWS) {
         let rows: Vec<Row> = select::<Sql>(LOOK.of(chunk.len()), padded(chunk)).load(conn).await?;
-        for (hash, request, first, more, until, over, lane) in rows {
+        for (hash, request, first, more, until, over, lane, expired) in rows {
             let mut tasks = vec![TaskId::from(first)];
             let more = more.unwrap_or_default();
             tasks.extend(more.chunks(16).filter_map(|id| Uuid::from_slice(id).ok()).map(TaskId));
@@ -197,7 +200,7 @@ async fn look(conn: &mut Connection, hashes: &BTreeSet<KeyHash>) -> QueryResult<
                 None => None,
                 Some(bytes) => Some(RequestHash::from_bytes(digest(&bytes)?)),
             };
-            let standing = Standing { request, tasks, until: utc(until), over: over != 0, lane };
+            let standing = Standing { request, tasks, until: utc(until), over: over != 0, lane, expired: expired != 0 };
             found.insert(KeyHash::from_bytes(digest(&hash)?), standing);
         }
     }

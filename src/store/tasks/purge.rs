@@ -5,7 +5,7 @@
 //! pass walks up from the smallest id; what stays (a longer retention, a task that still
 //! waits) is walked over once a pass.
 
-use super::failures;
+use super::{expire, failures};
 use crate::store::connection::{Connection, Store};
 use crate::store::error::StoreError;
 use crate::store::row::Key;
@@ -41,12 +41,14 @@ const STEP_ROWS: u64 = 1000;
 /// Lines of logs deleted by one statement: a few tasks may have as many as all others together.
 pub(super) const PURGE_LINES: usize = 10_000;
 
-pub(in crate::store) const WALK: &str = "SELECT id, status, TIMESTAMPDIFF(MICROSECOND, finished_at, NOW(6)), NOW(6) \
+pub(in crate::store) const WALK: &str = "SELECT id, status, TIMESTAMPDIFF(MICROSECOND, finished_at, NOW(6)), NOW(6), \
+       COALESCE(expires_at > NOW(6), FALSE) \
      FROM tasks WHERE id > ? ORDER BY id LIMIT ?";
 /// Whoever retries one of them meanwhile waits, or is seen.
 pub(in crate::store) static STILL: Texts = Texts::new(|n| {
     format!(
-        "SELECT id, status, TIMESTAMPDIFF(MICROSECOND, finished_at, NOW(6)), NOW(6) \
+        "SELECT id, status, TIMESTAMPDIFF(MICROSECOND, finished_at, NOW(6)), NOW(6), \
+           COALESCE(expires_at > NOW(6), FALSE) \
          FROM tasks WHERE id IN ({}) FOR UPDATE",
         marks(n)
     )
@@ -59,8 +61,9 @@ pub(in crate::store) static PURGE_HISTORY: Texts =
 pub(in crate::store) static PURGE_LOGS: Texts =
     Texts::new(|n| format!("DELETE FROM task_logs WHERE task_id IN ({}) LIMIT {PURGE_LINES}", marks(n)));
 
-type Row = (Key, String, i64, NaiveDateTime);
-type Sql = (Binary, Text, BigInt, Datetime);
+/// The last says that its expiry is ahead: what is looked for then goes with it.
+type Row = (Key, String, i64, NaiveDateTime, i64);
+type Sql = (Binary, Text, BigInt, Datetime, BigInt);
 
 impl Store {
     /// Walks one batch upward from `after` (None: from the start) and deletes what is due in it.
@@ -107,7 +110,7 @@ fn bound(rows: &[&Row]) -> Vec<Bind<'static>> {
 /// Deletes these tasks with all that is known of them. None: a part of their logs is gone, and nothing else.
 async fn purge(conn: &mut Connection, ids: &[Bind<'_>], retention: Retention) -> QueryResult<Option<usize>> {
     let rows: Vec<Row> = select::<Sql>(STILL.of(ids.len()), padded(ids)).load(conn).await?;
-    let mut due = due(&rows, retention);
+    let due = due(&rows, retention);
     if due.is_empty() {
         return Ok(Some(0));
     }
@@ -117,15 +120,22 @@ async fn purge(conn: &mut Connection, ids: &[Bind<'_>], retention: Retention) ->
         return Ok(None);
     }
     statement(PURGE_HISTORY.of(still.len()), padded(&still)).execute(conn).await?;
-    due.retain(|row| row.1 == Status::Failed.as_str());
-    if !due.is_empty() {
-        failures::forget(conn, &bound(&due)).await?;
+    let those = |like: fn(&Row) -> bool| -> Vec<Bind<'_>> {
+        due.iter().filter(|row| like(row)).map(|row| Bind::Id(row.0.0)).collect()
+    };
+    let failed = those(|row| row.1 == Status::Failed.as_str());
+    if !failed.is_empty() {
+        failures::forget(conn, &failed).await?;
+    }
+    let mortal = those(|row| row.4 != 0);
+    if !mortal.is_empty() {
+        expire::forget(conn, &mortal).await?;
     }
     Ok(Some(statement(PURGE.of(still.len()), padded(&still)).execute(conn).await?))
 }
 
 fn is_due(row: &Row, retention: Retention) -> bool {
-    let (_, status, age_us, _) = row;
+    let (_, status, age_us, ..) = row;
     let keep = match Status::parse(status) {
         Some(Status::Completed) => retention.completed,
         Some(Status::Failed | Status::Cancelled) => retention.failed,
@@ -136,7 +146,7 @@ fn is_due(row: &Row, retention: Retention) -> bool {
 
 /// The last id walked over, unless it is too young for anything above it to be due.
 fn next(rows: &[Row], retention: Retention) -> Option<TaskId> {
-    let (id, _, _, now) = rows.last()?;
+    let (id, _, _, now, _) = rows.last()?;
     if u64::try_from(rows.len()).is_ok_and(|n| n < STEP_ROWS) {
         return None;
     }

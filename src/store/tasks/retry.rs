@@ -5,7 +5,7 @@
 
 use super::choose::{self, Batch, Found, LOCK, LOOK, Selection};
 use super::keys::{Revived, held, retake};
-use super::{failures, lane};
+use super::{expire, failures, lane};
 use crate::store::connection::{Connection, Store, now};
 use crate::store::error::StoreError;
 use crate::store::row::{Key, TaskRow};
@@ -165,6 +165,7 @@ async fn again(conn: &mut Connection, mut rows: Vec<Found>, ways: &Ways, clock: 
         let binds = vec![Bind::Time(clock.naive_utc()), Bind::Number(position::scheduled(clock)), Bind::Number(*lane)];
         statement(AGAIN.of(ids.len()), [binds, padded(ids)].concat()).execute(conn).await?;
         failures::forget(conn, ids).await?;
+        expire::renew(conn, ids).await?;
     }
     Ok(Again { queued: rows, held: held.len(), held_by: held.into_values().next() })
 }

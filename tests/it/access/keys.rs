@@ -238,7 +238,8 @@ async fn whoever_makes_a_key_waits_for_whoever_is_making_the_last_one() {
         other.query_drop(statement).await.unwrap();
     }
     let store = ground.store.clone();
-    let mut making = tokio::spawn(async move { access::create(&store, asked("k", &[Scope::Read])).await });
+    let mut making =
+        tokio::spawn(async move { access::create(&store, asked("k", &[Scope::Read]), Admin::Elsewhere).await });
     tokio::select! {
         () = ground.until_blocked(1) => {}
         made = &mut making => panic!("it did not wait: {made:?}"),

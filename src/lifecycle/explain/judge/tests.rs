@@ -1,4 +1,5 @@
 mod cases;
+mod mortal;
 
 use super::super::{Code, Explanation, Facts, Kind};
 use super::judge;
@@ -110,7 +111,7 @@ fn codes(explanation: &Explanation) -> Vec<&'static str> {
 fn every_cause_and_combinations_of_them_are_told_in_words_and_codes() {
     let mut seen = HashSet::new();
     for (n, (status, stand, change, expected, words, next)) in
-        cases::waiting().into_iter().chain(cases::others()).enumerate()
+        cases::waiting().into_iter().chain(cases::others()).chain(mortal::mortal()).enumerate()
     {
         let mut facts = facts(status, stand);
         change(&mut facts);

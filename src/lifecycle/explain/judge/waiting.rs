@@ -40,17 +40,37 @@ pub(super) fn queued(facts: &Facts) -> Judged {
     let mut causes = obstacles(facts, outside);
     causes.push(main);
     let resumed = facts.queue.as_ref().and_then(|queue| queue.pause.as_ref()?.resume_at);
-    let next = match (resumed, facts.task.expires_at) {
-        (Some(at), _) if facts.stand != Stand::Flight => {
-            Some(Next { at: Some(at), detail: format!("the pause of queue {} ends by itself", facts.task.queue) })
-        }
-        (_, Some(at)) => Some(Next {
-            at: Some(at),
-            detail: "it expires: once that has passed it is not started any more".to_owned(),
-        }),
-        _ => None,
-    };
+    let next = resumed
+        .filter(|_| facts.stand != Stand::Flight)
+        .map(|at| Next { at: Some(at), detail: format!("the pause of queue {} ends by itself", facts.task.queue) });
     (causes, next)
+}
+
+/// With its expiry: one that has passed matters more than all else, and one that comes before what it waits for is
+/// what comes next.
+pub(super) fn mortal(facts: &Facts, (mut causes, next): Judged) -> Judged {
+    let Some(at) = facts.task.expires_at else { return (causes, next) };
+    if at <= facts.now {
+        let by = if facts.roster.processes().next().is_some() {
+            "within moments"
+        } else {
+            "as soon as a worker process runs, of whatever queue"
+        };
+        let ago = words(since(facts, at));
+        let detail = format!("it has expired ({}, {ago} ago) and will be cancelled {by}", time(at));
+        causes.insert(0, Cause::new(Code::Expired, detail, Fields { until: Some(at), ..Fields::default() }));
+        let detail = "it is cancelled, with the reason expired: it is not started any more".to_owned();
+        return (causes, Some(Next { at: None, detail }));
+    }
+    let left = words(until(facts, at));
+    for cause in causes.iter_mut().filter(|cause| cause.fields.until.is_some_and(|until| until >= at)) {
+        cause.detail.push_str(&format!("; but it expires before that, at {}, which is in {left}", time(at)));
+    }
+    let next = next.filter(|next| next.at.is_some_and(|next| next < at)).unwrap_or_else(|| Next {
+        at: Some(at),
+        detail: "it expires: if it has not started by then, it is cancelled".to_owned(),
+    });
+    (causes, Some(next))
 }
 
 fn with_obstacles(facts: &Facts, mut causes: Vec<Cause>) -> Vec<Cause> {
