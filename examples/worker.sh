@@ -81,7 +81,8 @@ PYTHON
 heartbeat() {
     trap - TERM INT # it ends with the command
     json beat "$task" "$attempt" >"$dir/beat"
-    while sleep "$beat"; do
+    # A worker that was killed says nothing more: its task goes to another when its lease is over.
+    while sleep "$beat" && kill -0 "$$" 2>/dev/null; do
         case $(post "/api/workers/$worker/heartbeat" "$dir/beat" "$dir/heard") in
             200) stop=$(json stop "$dir/heard") ;;
             409) stop=lost ;; # silent for longer than its lease: another worker is at it

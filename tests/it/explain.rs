@@ -486,10 +486,14 @@ async fn every_statement_of_the_running_system_goes_by_its_index() {
 fn no_statement_on_tasks_is_left_out_of_the_list() {
     let listed: BTreeSet<String> =
         statements(1).iter().map(|(name, _)| name.split_once("::").unwrap().1.to_owned()).collect();
-    let folder = root().join("src/store/tasks");
-    let mut missing = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    let mut paths = vec![root().join("src/store/tasks")];
+    let (mut missing, mut read) = (Vec::new(), 0);
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        read += 1;
         let code = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = code.lines().map(str::trim).collect();
         for (line, next) in lines.iter().zip(lines.iter().skip(1).chain([&""])) {
@@ -511,6 +515,7 @@ fn no_statement_on_tasks_is_left_out_of_the_list() {
         }
     }
     assert_eq!(missing, Vec::<String>::new());
+    assert!(read > 20, "{read} files");
 }
 
 // --- what calls really do ---

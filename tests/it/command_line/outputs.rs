@@ -87,7 +87,7 @@ async fn a_secret_that_reaches_nobody_is_a_failure_that_names_the_key() {
     for output in [Output::Gone, Output::Full] {
         for more in [&[][..], &["--json"]] {
             let before = access::list(&store).await.unwrap().len();
-            let create = [&["apikey", "create", "ops", "--scope", "read"][..], more].concat();
+            let create = [&["apikey", "create", "ops", "--scope", "admin"][..], more].concat();
             let (code, errors) = into_with(output, &create, &url).await;
             assert_eq!(code, 1, "{output:?} {more:?}: {errors}");
             let keys = access::list(&store).await.unwrap();

@@ -2,6 +2,7 @@
 
 use crate::harness::{Daemon, World, eventually, root};
 use serde_json::{Value, json};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 const TYPES: &str = "[tasks.count-words]\npull = true\nqueue = \"words\"\nbackoff = \"10ms\"\n\
@@ -15,7 +16,8 @@ impl Example {
         let script = root().join("examples").join(args[0]);
         let mut command = Command::new(program);
         command.arg(script).args(&args[1..]).env("TASKRUNNERX_URL", &api.url).env_remove("TASKRUNNERX_API_KEY");
-        Self(command.stdin(Stdio::null()).spawn().unwrap())
+        // With what it runs: nothing of it outlives its test.
+        Self(command.stdin(Stdio::null()).process_group(0).spawn().unwrap())
     }
 
     /// SIGTERM: it ends what it has begun, and leaves.
@@ -32,7 +34,7 @@ impl Example {
 
 impl Drop for Example {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", self.0.id())]).stderr(Stdio::null()).status();
         let _ = self.0.wait();
     }
 }
@@ -86,4 +88,18 @@ async fn the_shell_worker_does_its_work_stops_what_is_cancelled_and_ends_when_to
     cancel(&api, &slow).await;
     api.until(&slow["id"], "cancelled").await;
     example.end().await;
+}
+
+#[tokio::test]
+async fn a_shell_worker_that_is_killed_says_nothing_more_and_its_task_is_anothers() {
+    let world = World::new().await;
+    let api = server(&world).await;
+    let mut example = Example::start(&api, "sh", &["worker.sh", "words", "sleep", "600"]);
+    let slow = api.run(json!({"name": "count-words", "payload": "slow"}), "running").await;
+    // It alone: its heartbeat and the command go on, as after `kill -9` of a script.
+    example.0.kill().unwrap();
+    eventually("the task is waited for by whoever claims next", async || {
+        (api.task(&slow["id"]).await["status"] != "running").then_some(())
+    })
+    .await;
 }
