@@ -10,9 +10,7 @@ CREATE TABLE IF NOT EXISTS task_expiries (
 -- The tasks that live now. Safe to run again: a row that is there already is passed over.
 --
 -- It reads what lives, queue by queue, from the lanes of `agenda` (0 is what has ended), and each of these rows by its primary
--- key. So it costs nothing for what has ended: with 10 million tasks of which 100,000 live it takes about a second. A
--- backlog of millions takes about as long as reading those rows once: some seconds a million where they are in memory, and some minutes
--- where they come from a slow disk. It locks no task: READ COMMITTED, and tasks are submitted and run meanwhile.
+-- key. So it costs nothing for what has ended, and for a backlog of millions about as long as reading those rows once. It locks no task: READ COMMITTED, and tasks are submitted and run meanwhile.
 INSERT IGNORE INTO task_expiries (due_at, task_id)
 SELECT STRAIGHT_JOIN t.expires_at, t.id
 FROM queues q JOIN tasks t FORCE INDEX (agenda) ON t.queue = q.name AND t.lane > 0

@@ -96,8 +96,17 @@ async fn a_shell_worker_that_is_killed_says_nothing_more_and_its_task_is_another
     let api = server(&world).await;
     let mut example = Example::start(&api, "sh", &["worker.sh", "words", "sleep", "600"]);
     let slow = api.run(json!({"name": "count-words", "payload": "slow"}), "running").await;
+    let leased = async || {
+        let workers = api.get("/api/workers").await.1;
+        let mine = workers["workers"].as_array().unwrap().iter().find(|worker| worker["id"] == slow["worker_id"]);
+        mine.map(|worker| worker["lease_until"].clone())
+    };
+    let first = leased().await;
+    eventually("its heartbeat has begun", async || (leased().await != first).then_some(())).await;
     // It alone: its heartbeat and the command go on, as after `kill -9` of a script.
     example.0.kill().unwrap();
+    // The example's process is gone, and not only dead: what it left behind can tell.
+    example.0.wait().unwrap();
     eventually("the task is waited for by whoever claims next", async || {
         (api.task(&slow["id"]).await["status"] != "running").then_some(())
     })
