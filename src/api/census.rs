@@ -11,30 +11,31 @@ use tokio_util::sync::CancellationToken;
 
 /// Between two counts.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// And no sooner than this many times what the last one took: a deep queue takes its time.
+/// Depths no sooner than this many times what they took the last time: a deep queue takes its time.
 const COST: u32 = 100;
 
 /// Counts until stopped. What cannot be counted is not shown.
 pub async fn count(store: &Store, metrics: &Metrics, stop: CancellationToken) {
-    let mut shown = HashSet::new();
-    loop {
-        let began = Instant::now();
-        // That the database is away is said by whoever pings it.
-        if count_workers(store, metrics).await.is_err() {
-            metrics.workers.reset();
-        }
-        match count_queues(store, metrics).await {
-            Ok(queues) => {
-                shown.difference(&queues).for_each(|queue: &Arc<str>| metrics.forget_queue(queue));
-                shown = queues;
+    let counting = async {
+        let (mut shown, mut due) = (HashSet::new(), Instant::now());
+        loop {
+            // That the database is away is said by whoever pings it.
+            if count_workers(store, metrics).await.is_err() {
+                metrics.workers.reset();
             }
-            Err(_) => shown.drain().for_each(|queue| metrics.forget_queue(&queue)),
+            let (began, counts) = (Instant::now(), Instant::now() >= due);
+            if look_at_queues(store, metrics, &mut shown, counts).await.is_err() {
+                shown.drain().for_each(|queue: Arc<str>| metrics.forget_queue(&queue));
+            }
+            if counts {
+                due = Instant::now() + began.elapsed() * COST;
+            }
+            tokio::time::sleep(INTERVAL).await;
         }
-        let wait = INTERVAL.max(began.elapsed() * COST);
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
-        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = counting => {}
     }
 }
 
@@ -47,13 +48,25 @@ async fn count_workers(store: &Store, metrics: &Metrics) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Shows the queues that nobody dispatches, and says which those are.
-async fn count_queues(store: &Store, metrics: &Metrics) -> Result<HashSet<Arc<str>>, StoreError> {
-    let mut counted = HashSet::new();
-    for queue in store.queue_rows().await?.into_iter().filter(|queue| queue.dispatcher.is_none()) {
-        let depth = store.depth(Arc::clone(&queue.name)).await?;
-        metrics.show_queue(&queue.name, depth.by_status(), depth.oldest());
-        counted.insert(queue.name);
+/// Forgets the queues that have a dispatcher by now, and where it `counts` shows those that have none.
+async fn look_at_queues(
+    store: &Store,
+    metrics: &Metrics,
+    shown: &mut HashSet<Arc<str>>,
+    counts: bool,
+) -> Result<(), StoreError> {
+    let rows = store.queue_rows().await?;
+    let alone: HashSet<Arc<str>> =
+        rows.into_iter().filter(|queue| queue.dispatcher.is_none()).map(|queue| queue.name).collect();
+    for queue in shown.extract_if(|queue| !alone.contains(queue)) {
+        metrics.forget_queue(&queue);
     }
-    Ok(counted)
+    if counts {
+        for queue in alone {
+            let depth = store.depth(Arc::clone(&queue)).await?;
+            metrics.show_queue(&queue, depth.by_status(), depth.oldest());
+            shown.insert(queue);
+        }
+    }
+    Ok(())
 }

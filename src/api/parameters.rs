@@ -14,7 +14,7 @@ pub(super) type Pairs = Query<Vec<(String, String)>>;
 /// Values of one parameter, and ids in one request.
 pub(super) const MAX_VALUES: usize = 500;
 
-/// Those that may stand there several times; on each route they are lists.
+/// Those that may stand there several times. A route where one of these has one value has to look at that itself.
 const SEVERAL: [&str; 5] = ["status", "queue", "name", "tag", "id"];
 
 /// Has each parameter taken: 422 with what is wrong with those that were not, and with those that stand twice and have

@@ -89,14 +89,8 @@ impl From<Pause> for PauseJson {
     }
 }
 
-/// A queue's row with what has to be looked up for it.
-async fn look(
-    state: &State,
-    caller: &Caller,
-    row: QueueRow,
-    rate: Option<f64>,
-    until: Instant,
-) -> Result<QueueJson, Problem> {
+/// A queue's row with what has to be looked up for it in the database.
+async fn look(state: &State, caller: &Caller, row: QueueRow, until: Instant) -> Result<QueueJson, Problem> {
     let store = &state.services()?.tools.store;
     let QueueRow { name, created_at, dispatcher, pause } = row;
     let served = state.serving.known(store, &name).await;
@@ -107,7 +101,7 @@ async fn look(
         pause: pause.map(PauseJson::from),
         depths: depth.map(|Depth { scheduled, queued, running, .. }| DepthsJson { scheduled, queued, running }),
         oldest_age: oldest.map(duration::format),
-        rates: rate.map(|started| RatesJson { started }),
+        rates: None,
         served,
         dispatcher: dispatcher.map(|id| id.to_string()),
         created_at: Time(created_at),
@@ -115,10 +109,20 @@ async fn look(
     })
 }
 
+/// Queues with all that is known of them. The two servers are asked at once: where one hangs, what the other says is there.
+async fn looks(state: &State, caller: &Caller, rows: Vec<QueueRow>, until: Instant) -> Result<Vec<QueueJson>, Problem> {
+    let looks = join_all(rows.iter().cloned().map(|row| look(state, caller, row, until)));
+    let (rates, looks) = tokio::join!(rates(state, caller, &rows, until), looks);
+    let mut queues = looks.into_iter().collect::<Result<Vec<_>, _>>()?;
+    for (queue, rate) in queues.iter_mut().zip(rates?) {
+        queue.rates = rate.map(|started| RatesJson { started });
+    }
+    Ok(queues)
+}
+
 async fn answer(state: &State, caller: &Caller, row: QueueRow, patience: Duration) -> Result<HttpResponse, Problem> {
-    let until = Instant::now() + patience;
-    let rate = rates(state, caller, std::slice::from_ref(&row), until).await?.pop().flatten();
-    Ok(HttpResponse::Ok().json(look(state, caller, row, rate, until).await?))
+    let queues = looks(state, caller, vec![row], Instant::now() + patience).await?;
+    Ok(HttpResponse::Ok().json(queues.first()))
 }
 
 /// What is started of each queue a second; of all task types, as the depths are. Without Redis nobody knows.
@@ -142,11 +146,7 @@ pub(super) async fn list(state: Data<State>, caller: Caller, query: Pairs) -> Re
     parameters::none(&query)?;
     let mut rows = state.services()?.tools.store.queue_rows().await?;
     rows.retain(|row| caller.sees_queue(&row.name));
-    let until = Instant::now() + PATIENCE;
-    let rates = rates(&state, &caller, &rows, until).await?;
-    let looks = rows.into_iter().zip(rates).map(|(row, rate)| look(&state, &caller, row, rate, until));
-    let looks = join_all(looks).await;
-    let queues = looks.into_iter().collect::<Result<_, _>>()?;
+    let queues = looks(&state, &caller, rows, Instant::now() + PATIENCE).await?;
     Ok(HttpResponse::Ok().json(QueuesJson { queues }))
 }
 

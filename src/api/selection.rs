@@ -31,7 +31,11 @@ pub(super) fn read(verb: Verb, text: &str) -> Result<Ask, Refused> {
         None => (Selection::default(), Vec::new()),
         Some(text) => selection(verb, text),
     };
-    fields.misplaced(FILTER_WORDS, |word| format!("stands in the filter: {{\"filter\": {{\"{word}\": ...}}}}"));
+    let there = |word: &str| format!("stands in the filter: {{\"filter\": {{\"{word}\": ...}}}}");
+    fields.misplaced(FILTER_WORDS, there);
+    if matches!(verb, Verb::Retry) {
+        fields.misplaced(&["fingerprint"], there);
+    }
     match (all, filter) {
         (true, Some(_)) => fields.fault("/all", "stands beside a filter; takes one of the two"),
         (false, None) => fields.fault("", EMPTY),
@@ -49,9 +53,8 @@ pub(super) fn read(verb: Verb, text: &str) -> Result<Ask, Refused> {
     Ok(Ask { verb, selection, dry_run, limit, after })
 }
 
-/// What a filter has, and its body has not.
-const FILTER_WORDS: &[&str] =
-    &["status", "queue", "name", "tag", "id", "created_after", "created_before", "fingerprint"];
+/// What every filter has, and its body has not.
+const FILTER_WORDS: &[&str] = &["status", "queue", "name", "tag", "id", "created_after", "created_before"];
 
 /// Nobody cancels everything by a slip.
 const EMPTY: &str = "means every task; takes a filter with at least one field, or \"all\": true in its place";

@@ -162,25 +162,29 @@ pub(super) async fn submit_bulk(
     let mut fields = body::fields(&bytes)?;
     let texts = fields.items("tasks", services.bulk.tasks, "submissions").unwrap_or_default();
     let mut faults = fields.finish();
-    let mut tasks = Vec::with_capacity(texts.len());
+    let (mut tasks, mut outside) = (Vec::with_capacity(texts.len()), Vec::new());
     for (n, text) in texts.into_iter().enumerate() {
-        if faults.len() >= MAX_FAULTS {
+        if faults.len() + outside.len() >= MAX_FAULTS {
             break;
         }
         let pointer = format!("/tasks/{n}");
         match admit(services, &caller, text.get(), &pointer) {
             Ok(task) => tasks.push(task),
-            Err(Refused::Outside(faults)) => return Err(Problem::restricted(faults)),
+            Err(Refused::Outside(more)) => outside.extend(more),
             Err(Refused::Unreadable(_)) => faults.push(Fault::at(&pointer, "is no object; takes a submission")),
             Err(Refused::Faults(more)) => faults.extend(more),
         }
+    }
+    // Of a task type that this caller may not use nothing else is told.
+    if !outside.is_empty() {
+        return Err(Problem::restricted(outside));
     }
     if !faults.is_empty() {
         return Err(Problem::invalid(faults));
     }
     let places = tasks.iter().enumerate();
-    let mut outside = places.flat_map(|(n, task)| caller.outside(&task.queue, &task.name, &format!("/tasks/{n}")));
-    let outside: Vec<Fault> = outside.by_ref().take(MAX_FAULTS).collect();
+    let outside = places.filter_map(|(n, task)| caller.outside_queue(&task.queue, &format!("/tasks/{n}/queue")));
+    let outside: Vec<Fault> = outside.take(MAX_FAULTS).collect();
     if !outside.is_empty() {
         return Err(Problem::restricted(outside));
     }
@@ -321,13 +325,7 @@ pub(super) async fn cancel(
     id: Path<String>,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let services = state.services()?;
-    let id = parse_id(&id)?;
-    body::nothing(&request, payload).await?;
-    tracing::Span::current().record("task.id", tracing::field::display(id));
-    if caller.is_restricted() {
-        visible(services, &caller, id).await?;
-    }
+    let (services, id) = aimed(&state, &caller, &request, &id, payload).await?;
     match cancel::cancel(&services.tools, id).await? {
         Cancellation::Cancelled(task) => Ok(HttpResponse::Ok().json(TaskJson::new(&task, Vec::new()))),
         Cancellation::Requested(task) => Ok(HttpResponse::Accepted().json(TaskJson::new(&task, Vec::new()))),
@@ -337,6 +335,23 @@ pub(super) async fn cancel(
         )),
         Cancellation::Unknown => Err(no_such_task(id)),
     }
+}
+
+/// What each verb on one task begins with: it says nothing else, and its task is there for this caller.
+pub(super) async fn aimed<'a>(
+    state: &'a State,
+    caller: &Caller,
+    request: &HttpRequest,
+    id: &str,
+    payload: Payload,
+) -> Result<(&'a Services, TaskId), Problem> {
+    let (services, id) = (state.services()?, parse_id(id)?);
+    body::nothing(request, payload).await?;
+    tracing::Span::current().record("task.id", tracing::field::display(id));
+    if caller.is_restricted() {
+        visible(services, caller, id).await?;
+    }
+    Ok((services, id))
 }
 
 pub(super) fn no_such_task(id: TaskId) -> Problem {

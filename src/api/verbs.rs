@@ -6,7 +6,7 @@ use super::openapi::{CancelMany, ResumeRequest, RetryMany, TaskPath};
 use super::problem::Problem;
 use super::selection::{self, Refused};
 use super::task_json::TaskJson;
-use super::tasks::{no_such_task, parse_id, visible};
+use super::tasks::{aimed, no_such_task, visible};
 use super::{BODY_SLACK, Services, State, body};
 use crate::lifecycle::bulk::{self, BUDGET, Verb};
 use crate::lifecycle::delete::{self, Deletion};
@@ -39,12 +39,7 @@ pub(super) async fn retry(
     id: Path<String>,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let (services, id) = (state.services()?, parse_id(&id)?);
-    body::nothing(&request, payload).await?;
-    tracing::Span::current().record("task.id", tracing::field::display(id));
-    if caller.is_restricted() {
-        visible(services, &caller, id).await?;
-    }
+    let (services, id) = aimed(&state, &caller, &request, &id, payload).await?;
     let verdict = retry::retry(&services.tools, id).await?;
     answer(services, &caller, id, verdict, "only a task that has failed or was cancelled can be retried").await
 }
@@ -67,12 +62,7 @@ pub(super) async fn run(
     id: Path<String>,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let (services, id) = (state.services()?, parse_id(&id)?);
-    body::nothing(&request, payload).await?;
-    tracing::Span::current().record("task.id", tracing::field::display(id));
-    if caller.is_restricted() {
-        visible(services, &caller, id).await?;
-    }
+    let (services, id) = aimed(&state, &caller, &request, &id, payload).await?;
     let verdict = run::run(&services.tools, id).await?;
     answer(services, &caller, id, verdict, "only one that is scheduled can be made due").await
 }
@@ -119,12 +109,7 @@ pub(super) async fn delete(
     id: Path<String>,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let (services, id) = (state.services()?, parse_id(&id)?);
-    body::nothing(&request, payload).await?;
-    tracing::Span::current().record("task.id", tracing::field::display(id));
-    if caller.is_restricted() {
-        visible(services, &caller, id).await?;
-    }
+    let (services, id) = aimed(&state, &caller, &request, &id, payload).await?;
     match delete::delete(&services.tools, id).await? {
         Deletion::Deleted => Ok(HttpResponse::NoContent().finish()),
         Deletion::Lives(status) => Err(Problem::new(

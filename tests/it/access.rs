@@ -291,8 +291,11 @@ async fn who_may_not_read_hears_of_a_keys_holder_only_that_it_is_there() {
     .await;
     let again = json!({"name": "fail", "payload": {"message": "mine"}, "unique_key": "k"});
     let plain = json!({"name": "noop", "metadata": {"s": "mine"}});
-    let contents =
-        |task: &Value| [&task["payload"], &task["metadata"], &task["last_error"]].map(|part| !part.is_null());
+    // As if it had had these too.
+    let filled = "UPDATE tasks SET result = '\"secret\"', progress = 0.5, progress_note = 'secret' WHERE name = 'fail'";
+    world.sql().await.query_drop(filled).await.unwrap();
+    const CONTENTS: [&str; 5] = ["payload", "metadata", "last_error", "result", "progress_note"];
+    let contents = |task: &Value| CONTENTS.map(|part| !task[part].is_null());
     for (path, body, at) in [
         ("/api/tasks", again.clone(), ""),
         ("/api/tasks?wait=1ms", again.clone(), ""),
@@ -302,7 +305,7 @@ async fn who_may_not_read_hears_of_a_keys_holder_only_that_it_is_there() {
             let (status, answer) = ask(&daemon, "POST", path, Some(key), Some(&body)).await;
             assert!(status < 300, "{answer}");
             let task = answer.pointer(at).unwrap();
-            assert_eq!(contents(task), [sees; 3], "{path}: {task}");
+            assert_eq!(contents(task), [sees; 5], "{path}: {task}");
             assert_eq!(
                 (&task["id"], &task["tags"], &task["status"]),
                 (&holder["id"], &json!(["t"]), &json!("scheduled"))
@@ -312,5 +315,13 @@ async fn who_may_not_read_hears_of_a_keys_holder_only_that_it_is_there() {
                 assert_eq!(own["metadata"], json!({"s": "mine"}));
             }
         }
+    }
+    // Nor when it says the same once more, under a key of its own.
+    for repeated in [false, true] {
+        let request = daemon.client.post(format!("{}/api/tasks", daemon.url)).json(&again);
+        let request = request.header("authorization", format!("Bearer {submits}")).header("idempotency-key", "i");
+        let response = request.send().await.unwrap();
+        assert_eq!(response.headers().contains_key("idempotency-replayed"), repeated);
+        assert_eq!(contents(&response.json().await.unwrap()), [false; 5]);
     }
 }

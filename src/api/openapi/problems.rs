@@ -1,4 +1,5 @@
-//! One example for each problem: what the server says, of the tasks and keys that the other examples are about.
+//! One example for each problem, of the tasks and keys that the other examples are about. Where a problem has an error type the
+//! words are its own; the others are as they were when this was written.
 
 use super::examples::{TASK, WORKER};
 use crate::lifecycle::access::AccessError;

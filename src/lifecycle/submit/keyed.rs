@@ -53,7 +53,7 @@ pub struct Receipt {
     pub tasks: Vec<Task>,
     /// How many of them were made by this submission.
     pub created: usize,
-    /// Which of them were not, since they hold a unique key: their places.
+    /// Which of them were not, since they hold a unique key; of a repeated request which may not have been: their places.
     pub held: Vec<usize>,
     /// It repeats an earlier one, whose tasks these are.
     pub repeated: bool,
@@ -75,6 +75,9 @@ impl Submitter {
             Some(key) => Some(shared.flights.begin(key.hash).ok_or(SubmitError::InFlight)?),
             None => None,
         };
+        // Which tasks of an earlier request were held is not recorded: whatever names a unique key may be another's.
+        let named = |(place, task): (usize, &NewTask)| task.unique.is_some().then_some(place);
+        let unique: Vec<usize> = tasks.iter().enumerate().filter_map(named).collect();
         let Prepared { group, mut size } = shared.prepare(tasks).await?;
         size.bytes += size.rows * ROW_BYTES;
         let group = KeyedGroup { tasks: group, idempotency };
@@ -87,7 +90,7 @@ impl Submitter {
                 let found = self.read(&ids).await?;
                 let take = |id| found.get(&id).cloned().ok_or(SubmitError::FirstGone(id));
                 let tasks = ids.into_iter().map(take).collect::<Result<_, _>>()?;
-                Ok(Receipt { tasks, created: 0, held: Vec::new(), repeated: true })
+                Ok(Receipt { tasks, created: 0, held: unique, repeated: true })
             }
             Keyed::OtherRequest => Err(SubmitError::OtherRequest),
             Keyed::HolderGone { index, id, until } => Err(SubmitError::HolderGone { index, id, until: Some(until) }),

@@ -17,11 +17,9 @@ use std::time::Duration;
 /// Whoever makes or revokes a key waits here for whoever else does: so the bound holds, and an admin is left.
 const FIRST: &str = "SELECT id FROM api_keys ORDER BY id LIMIT 1 FOR UPDATE";
 const COUNT: &str = "SELECT COUNT(*) FROM api_keys WHERE revoked_at IS NULL";
-/// Keys other than this one that may make keys, now.
-const COUNT_ADMINS: &str = "SELECT COUNT(*) FROM api_keys WHERE id <> ? AND revoked_at IS NULL \
-     AND (expires_at IS NULL OR expires_at > NOW(6)) AND scopes LIKE '%\"admin\"%'";
-const IS_ADMIN: &str = "SELECT COUNT(*) FROM api_keys WHERE id = ? AND revoked_at IS NULL \
-     AND (expires_at IS NULL OR expires_at > NOW(6)) AND scopes LIKE '%\"admin\"%'";
+/// Keys that may make others, now. Two tell whether one is the last.
+const ADMINS: &str = "SELECT id FROM api_keys WHERE revoked_at IS NULL \
+     AND (expires_at IS NULL OR expires_at > NOW(6)) AND scopes LIKE '%\"admin\"%' LIMIT 2";
 const COUNT_REVOKED: &str = "SELECT COUNT(*) FROM api_keys WHERE revoked_at IS NOT NULL";
 const FORGET: &str = "DELETE FROM api_keys WHERE revoked_at IS NOT NULL ORDER BY revoked_at LIMIT ?";
 const INSERT: &str = "INSERT INTO api_keys (id, name, hash, scopes, queues, names, rate_limit, created_at, created_by, \
@@ -50,7 +48,8 @@ pub struct NewKeyRow {
     pub expires_in: Option<Duration>,
 }
 
-/// Whether one of the keys here must be left that may make others.
+/// Whether one of the keys here must be left that may make others. At that moment: one that will expire counts while it
+/// works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admin {
     /// Without one nobody could make a key over REST ever again.
@@ -153,8 +152,8 @@ fn json(words: &[impl AsRef<str>]) -> String {
     serde_json::to_string(&words).unwrap_or_default()
 }
 
-async fn count(conn: &mut Connection, text: &str, binds: Vec<Bind<'_>>) -> QueryResult<u64> {
-    let count: i64 = select::<BigInt>(text, binds).get_result(conn).await?;
+async fn count(conn: &mut Connection, text: &str) -> QueryResult<u64> {
+    let count: i64 = select::<BigInt>(text, vec![]).get_result(conn).await?;
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
@@ -164,17 +163,14 @@ async fn wait_for_others(conn: &mut Connection) -> QueryResult<()> {
     Ok(())
 }
 
-/// Whether a key other than this one may make keys.
-async fn has_other_admin(conn: &mut Connection, id: KeyId) -> QueryResult<bool> {
-    Ok(count(conn, COUNT_ADMINS, vec![Bind::Id(id.0)]).await? > 0)
+/// One or two keys that may make others, where there are any.
+async fn admins(conn: &mut Connection) -> QueryResult<Vec<Key>> {
+    select::<Binary>(ADMINS, vec![]).load(conn).await
 }
 
 async fn revoke(conn: &mut Connection, id: KeyId, admin: Admin) -> QueryResult<Revoked> {
     wait_for_others(conn).await?;
-    if admin == Admin::Kept
-        && count(conn, IS_ADMIN, vec![Bind::Id(id.0)]).await? > 0
-        && !has_other_admin(conn, id).await?
-    {
+    if admin == Admin::Kept && admins(conn).await? == [Key(id.0)] {
         return Ok(Revoked::LastAdmin);
     }
     statement(REVOKE, vec![Bind::Id(id.0)]).execute(conn).await?;
@@ -183,13 +179,13 @@ async fn revoke(conn: &mut Connection, id: KeyId, admin: Admin) -> QueryResult<R
 
 async fn insert(conn: &mut Connection, key: &NewKeyRow, admin: Admin) -> QueryResult<Inserted> {
     wait_for_others(conn).await?;
-    if count(conn, COUNT, vec![]).await? >= MAX_KEYS {
+    if count(conn, COUNT).await? >= MAX_KEYS {
         return Ok(Inserted::TooMany);
     }
-    if admin == Admin::Kept && !key.scopes.contains(&Scope::Admin) && !has_other_admin(conn, key.id).await? {
+    if admin == Admin::Kept && !key.scopes.contains(&Scope::Admin) && admins(conn).await?.is_empty() {
         return Ok(Inserted::NoAdmin);
     }
-    let spare = count(conn, COUNT_REVOKED, vec![]).await?.saturating_sub(MAX_REVOKED);
+    let spare = count(conn, COUNT_REVOKED).await?.saturating_sub(MAX_REVOKED);
     if spare > 0 {
         statement(FORGET, vec![Bind::Number(spare)]).execute(conn).await?;
     }
