@@ -5,7 +5,7 @@ use super::Tools;
 use crate::store::StoreError;
 use crate::store::tasks::{Claim, LostClaim};
 use crate::stream::Entry;
-use crate::task::{Claimed, Reason, Status, TaskId, WorkerId};
+use crate::task::{Claimed, Status, TaskId, WorkerId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,9 +62,7 @@ pub async fn claim(tools: &Tools, worker: WorkerId, offered: Vec<(Entry, String)
         if *why == LostClaim::Expired
             && let Some((entry, _)) = wanted.iter().find(|(entry, _)| entry.id == *id)
         {
-            let labels = [&*entry.queue, registry.label(&entry.name), Reason::Expired.as_str()];
-            metrics.tasks_finished.with_label_values(&labels).inc();
-            tools.moved(*id, entry.attempt, Status::Cancelled, &entry.queue, &entry.name);
+            tools.expired(*id, entry.attempt, &entry.queue, &entry.name);
         }
         tracing::debug!(task.id = %id, why = why.as_str(), "a claim was lost");
     }

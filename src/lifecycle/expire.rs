@@ -3,7 +3,6 @@
 
 use super::Tools;
 use crate::store::StoreError;
-use crate::task::{Reason, Status};
 
 /// Cancels one batch of what has expired; says whether there may be more.
 ///
@@ -12,9 +11,7 @@ use crate::task::{Reason, Status};
 pub async fn pass(tools: &Tools) -> Result<bool, StoreError> {
     let expiries = tools.store.expire().await?;
     for task in &expiries.expired {
-        let labels = [&*task.queue, tools.registry.label(&task.name), Reason::Expired.as_str()];
-        tools.metrics.tasks_finished.with_label_values(&labels).inc();
-        tools.moved(task.id, task.attempt, Status::Cancelled, &task.queue, &task.name);
+        tools.expired(task.id, task.attempt, &task.queue, &task.name);
         tracing::debug!(task.id = %task.id, task.name = &*task.name, attempt = task.attempt, "task cancelled: it had expired before it started");
     }
     if !expiries.expired.is_empty() {

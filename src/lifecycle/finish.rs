@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Finish batches. The waiting line is longer than the slots of any sensible worker; a full
-/// one keeps slots from being freed, which is the brake. Nobody waits for an outcome to be recorded as a client waits
-/// for its answer: a second batch goes beside the first one only when it is a whole statement.
+/// one keeps slots from being freed, which is the brake. A second batch goes beside the first one only when it is a
+/// whole statement: who waits for a task's end waits for one flush more at most, and all share fewer commits.
 const BOUNDS: Bounds = Bounds { rows: 512, bytes: BATCH_BYTES, waiting: 4096, lanes: 2, beside: 256 };
 /// Bytes of an outcome besides its result, for the batch's bound.
 const OUTCOME_BYTES: usize = 256;

@@ -19,7 +19,7 @@
 use crate::executor::{Journal, Registry};
 use crate::store::Store;
 use crate::stream::{Move, Outbox, Stream, Wakes};
-use crate::task::{Status, TaskId};
+use crate::task::{Reason, Status, TaskId};
 use crate::telemetry::Metrics;
 use std::sync::Arc;
 
@@ -40,6 +40,13 @@ impl Tools {
     pub fn wake(&self, queue: &Arc<str>) {
         self.wakes.wake(queue);
         self.outbox.wake(Arc::clone(queue));
+    }
+
+    /// Counts and tells that a task was cancelled since it had expired before it started.
+    fn expired(&self, id: TaskId, attempt: u32, queue: &Arc<str>, name: &str) {
+        let labels = [&**queue, self.registry.label(name), Reason::Expired.as_str()];
+        self.metrics.tasks_finished.with_label_values(&labels).inc();
+        self.moved(id, attempt, Status::Cancelled, queue, name);
     }
 
     /// Tells whoever listens that a task has come into a state.

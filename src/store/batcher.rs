@@ -5,18 +5,22 @@
 //!  submit ──►        ──►  (it begins when the last one ends, or beside it when it is large)
 //! ```
 //!
-//! There is no timer: a lone caller waits for nothing, and under load a batch is whatever
-//! arrived during the flush before it. A commit costs as much for one row as for fifty, so two small
+//! A lone caller waits for nothing, and under load a batch is whatever arrived during the flush before it. The only
+//! timer is for a flush that hangs: behind it nobody waits for longer. A commit costs as much for one row as for fifty, so two small
 //! flushes at once would be slower than one; only a batch in which that hardly counts goes beside another.
 //! Batches are bounded in rows and in bytes, the waiting line in items; a full line holds its callers back.
 
 use std::future::Future;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 /// Bytes at which the batches of submissions and of outcomes close. With one item more, a
 /// statement of such a batch must fit into the server's `max_allowed_packet`.
 pub const BATCH_BYTES: usize = 4 << 20;
+
+/// A batch that has waited for this long goes beside one that hangs, whatever its size.
+const HANGS: Duration = Duration::from_secs(1);
 
 /// The bounds of one batcher.
 #[derive(Debug, Clone, Copy)]
@@ -107,6 +111,8 @@ where
     while let Some(first) = line.recv().await {
         let mut batch = Batch::of(first);
         let mut open = true;
+        let patience = tokio::time::sleep(HANGS);
+        tokio::pin!(patience);
         loop {
             while !batch.is_full(bounds)
                 && let Ok(next) = line.try_recv()
@@ -119,6 +125,7 @@ where
             }
             tokio::select! {
                 _ = lanes.join_next() => {}
+                () = &mut patience, if lanes.len() < bounds.lanes => break,
                 next = line.recv(), if open && !batch.is_full(bounds) => match next {
                     Some(next) => batch.add(next),
                     None => open = false,
@@ -255,6 +262,27 @@ mod tests {
                 [times(1, 1), times(large, large), times(full, 2 * full)].concat(),
                 "{bounds:?} {size:?}"
             );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_long_behind_a_flush_that_hangs() {
+        let (batcher, gate, begun, _lanes) = gated(Bounds { lanes: 2, ..BOUNDS });
+        let submit = |item: u32| {
+            let batcher = batcher.clone();
+            tokio::spawn(async move { batcher.submit(item, Size { rows: 1, bytes: 1 }).await.unwrap().1 })
+        };
+        let hangs = submit(0);
+        until(|| begun.load(Ordering::Relaxed) == 1).await;
+        let calls = [hangs, submit(1)];
+        settled().await;
+        assert_eq!(begun.load(Ordering::Relaxed), 1, "too few to go beside another");
+        tokio::time::advance(HANGS * 2).await;
+        settled().await;
+        assert_eq!(begun.load(Ordering::Relaxed), 2);
+        gate.add_permits(2);
+        for call in calls {
+            assert_eq!(call.await.unwrap(), 1);
         }
     }
 

@@ -1,5 +1,5 @@
 //! The worker role: consume, claim, execute, finish; and for whoever holds the lease, dispatch
-//! and sweep; and for everybody, rescue.
+//! and sweep; and for everybody, rescue and expire.
 //!
 //! ```text
 //!  consume ─► claim ─► attempts ─► finish        one incarnation: a life under one worker id

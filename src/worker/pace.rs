@@ -20,6 +20,8 @@ const LONGEST: Duration = Duration::from_millis(100);
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 /// Weight of the newest measurement.
 const WEIGHT: f64 = 0.3;
+/// A measurement over this time and longer stands alone.
+const REST: Duration = Duration::from_secs(1);
 
 /// Counts the slots that were freed. Shared with the attempts.
 #[derive(Debug, Default)]
@@ -55,7 +57,9 @@ impl Pace {
         let ended = f64::from(u32::try_from(freed.saturating_sub(self.freed)).unwrap_or(u32::MAX));
         let since = now.saturating_duration_since(self.at).as_secs_f64();
         if since > 0.0 {
-            self.rate += (ended / since - self.rate) * WEIGHT;
+            // After a rest the old pace says nothing any more.
+            let weight = if since < REST.as_secs_f64() { WEIGHT } else { 1.0 };
+            self.rate += (ended / since - self.rate) * weight;
         }
         let claim = now.saturating_duration_since(began).min(LONGEST);
         self.claim += (claim.as_secs_f64() - self.claim) * WEIGHT;
@@ -90,13 +94,28 @@ mod tests {
     }
 
     #[test]
+    fn after_a_rest_the_pace_of_before_counts_no_more() {
+        let (freed, start) = (Freed::default(), Instant::now());
+        let mut pace = Pace::new(start, 64);
+        for round in 1..100u32 {
+            freed.0.fetch_add(100, Ordering::Relaxed);
+            pace.answered(start, start + Duration::from_millis(5) * round, &freed);
+        }
+        assert_eq!(pace.ahead(), 192);
+        freed.0.fetch_add(64, Ordering::Relaxed);
+        let now = start + Duration::from_secs(11);
+        pace.answered(now - Duration::from_millis(2), now, &freed);
+        assert_eq!(pace.ahead(), 0);
+    }
+
+    #[test]
     fn a_claim_that_hangs_says_nothing_of_the_next() {
         let (freed, start) = (Freed::default(), Instant::now());
         let mut pace = Pace::new(start, 64);
         freed.0.fetch_add(500, Ordering::Relaxed);
         pace.answered(start, start + Duration::from_secs(5), &freed);
-        // A hundred a second, weighed as one measurement is.
-        assert_eq!(pace.ahead(), 1);
+        // A hundred a second, for a claim of a hundred milliseconds; the measurement of the claim weighs 0.3.
+        assert_eq!(pace.ahead(), 3);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the database does for each statement of the running system, on a table of 100,000
 //! rows: the plan it names, the rows it touches, and what it has to prepare.
 
-use crate::harness::{World, root};
+use crate::harness::{DIGITS, World, root};
 use mysql_async::prelude::Queryable;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,8 +35,6 @@ const WORKER: &str = "0190163d8694739baea5966c26f8ad91";
 async fn fill(world: &World) -> mysql_async::Conn {
     world.store().await;
     let mut sql = world.sql().await;
-    let digits = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 \
-                  UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
     let (waits, stands, flies) = (WAITING, WAITING + BACKLOG, WAITING + BACKLOG + FLIGHT);
     let lives = flies + ASIDE;
     for statement in [
@@ -56,7 +54,7 @@ async fn fill(world: &World) -> mysql_async::Conn {
                       WHEN n < {flies} THEN IF(n % 2 = 0, 'running', 'queued') WHEN n < {lives} THEN 'queued' \
                       WHEN n % 20 = 0 THEN 'failed' ELSE 'completed' END status \
                FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d + 10000 * e.d n \
-                 FROM {digits} a, {digits} b, {digits} c, {digits} d, {digits} e) numbers) rows_to_be"
+                 FROM {DIGITS} a, {DIGITS} b, {DIGITS} c, {DIGITS} d, {DIGITS} e) numbers) rows_to_be"
         ),
         "INSERT IGNORE INTO queues (name, created_at) SELECT DISTINCT queue, NOW(6) FROM tasks".to_owned(),
         format!(
@@ -69,7 +67,7 @@ async fn fill(world: &World) -> mysql_async::Conn {
         format!(
             "INSERT INTO schedules (name, definition, managed_by, version, next_fire_at, created_at, updated_at) \
              SELECT CONCAT('s', n), '{{}}', 'config', 1, NOW(6) + INTERVAL n - 100 SECOND, NOW(6), NOW(6) \
-             FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d n FROM {digits} a, {digits} b, {digits} c, {digits} d) numbers"
+             FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d n FROM {DIGITS} a, {DIGITS} b, {DIGITS} c, {DIGITS} d) numbers"
         ),
         "INSERT INTO schedule_fires (schedule, fire_at, outcome, recorded_at) SELECT name, next_fire_at, 'fired', NOW(6) FROM schedules"
             .to_owned(),
@@ -81,7 +79,7 @@ async fn fill(world: &World) -> mysql_async::Conn {
             "INSERT INTO api_keys (id, name, hash, scopes, created_at, created_by, revoked_at) \
              SELECT UNHEX(LPAD(HEX(n), 32, '0')), 'key', UNHEX(SHA2(n, 256)), '[\"read\"]', NOW(6), 'test', \
              IF(n % 10 = 0, NULL, NOW(6)) \
-             FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d n FROM {digits} a, {digits} b, {digits} c, {digits} d) numbers"
+             FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d n FROM {DIGITS} a, {DIGITS} b, {DIGITS} c, {DIGITS} d) numbers"
         ),
         // Half of what has failed is of one kind.
         "INSERT INTO task_failures (task_id, fingerprint, queue, failed_at) \
@@ -89,7 +87,7 @@ async fn fill(world: &World) -> mysql_async::Conn {
             .to_owned(),
         format!(
             "INSERT INTO failure_groups (fingerprint, name, message, first_seen) SELECT a.d + 10 * b.d + 100 * c.d, 'noop', 'why', \
-             NOW(6) - INTERVAL a.d SECOND FROM {digits} a, {digits} b, {digits} c"
+             NOW(6) - INTERVAL a.d SECOND FROM {DIGITS} a, {DIGITS} b, {DIGITS} c"
         ),
         "INSERT INTO task_keys (hash, request_hash, task_id, expires_at) \
          SELECT UNHEX(SHA2(HEX(id), 256)), IF(status IN ('queued', 'completed'), NULL, UNHEX(SHA2('body', 256))), id, created_at FROM tasks"
@@ -236,7 +234,6 @@ fn plans(ids: &[String]) -> BTreeMap<&'static str, Plan> {
         ("claim::PAYLOADS", by_id(none(), none())),
         ("expire::RENEW", by_id(none(), none())),
         ("expire::STANDING", by_id(none(), none())),
-        ("expire::LATER", by_id(none(), none())),
         ("expire::FORGET", by_id(none(), none())),
         // All that is due is in its range, until the LIMIT ends it; a dive into the index thinks twice as much of it.
         ("expire::DUE", Plan { values: vec!["256".into()], table: "task_expiries", key: "PRIMARY", rows: ROWS / 5 }),
@@ -445,7 +442,7 @@ async fn every_statement_of_the_running_system_goes_by_its_index() {
             // An insert of values has no plan.
             if name.starts_with("insert::INSERT")
                 || name.starts_with("failures::INSERT")
-                || ["journal::ADD", "keys::ADD", "expire::ADD"].contains(&name)
+                || ["journal::ADD", "keys::ADD", "expire::ADD", "expire::LATER"].contains(&name)
             {
                 continue;
             }

@@ -4,11 +4,11 @@
 //! so a claim runs in a task of its own, notices that nobody waits for it, and gives back what it has.
 
 use super::{Desk, PullError};
-use crate::lifecycle::{Tools, rescue};
+use crate::lifecycle::rescue;
 use crate::store::StoreError;
 use crate::store::tasks::{Claim, LostClaim, Offer};
 use crate::store::workers::{NewWorker, OUTSIDE};
-use crate::task::{Reason, Status, Task, TaskId, WorkerId};
+use crate::task::{Status, Task, TaskId, WorkerId};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -177,13 +177,10 @@ impl Desk {
     }
 
     fn count_expired(&self, offers: &[(Arc<str>, Offer)], lost: &HashMap<TaskId, LostClaim>) {
-        let Tools { registry, metrics, .. } = &self.tools;
         for (queue, offer) in offers {
             let Some(why) = lost.get(&offer.id) else { continue };
             if *why == LostClaim::Expired {
-                self.tools.moved(offer.id, offer.attempt, Status::Cancelled, queue, &offer.name);
-                let labels = [&**queue, registry.label(&offer.name), Reason::Expired.as_str()];
-                metrics.tasks_finished.with_label_values(&labels).inc();
+                self.tools.expired(offer.id, offer.attempt, queue, &offer.name);
             }
             tracing::debug!(task.id = %offer.id, why = why.as_str(), "a claim was lost");
         }

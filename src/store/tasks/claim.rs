@@ -169,7 +169,11 @@ async fn classify(
     lost.extend(ids.iter().filter(|id| !seen.contains(id)).map(|id| (*id, LostClaim::Gone)));
     if !expired.is_empty() {
         let binds = padded(&expired.iter().map(|id| Bind::Id(id.0)).collect::<Vec<_>>());
-        statement(EXPIRE.of(expired.len()), binds).execute(conn).await?;
+        let cancelled = statement(EXPIRE.of(expired.len()), binds).execute(conn).await?;
+        if cancelled < expired.len() {
+            // The expirer came first with one of them, and has told of it; of the others nobody does.
+            lost.extend(expired.into_iter().map(|id| (id, LostClaim::Finished)));
+        }
     }
     Ok(())
 }

@@ -46,11 +46,8 @@ pub(in crate::store) static DROP: Texts = Texts::new(|rows| {
 });
 /// What runs is looked at again: its attempt may be interrupted, or fail and be retried.
 pub(in crate::store) static LATER: Texts = Texts::new(|ids| {
-    format!(
-        "INSERT IGNORE INTO task_expiries (due_at, task_id) \
-         SELECT NOW(6) + INTERVAL 5 SECOND, id FROM tasks WHERE id IN ({})",
-        marks(ids)
-    )
+    let row = "(NOW(6) + INTERVAL 5 SECOND, ?)";
+    format!("INSERT IGNORE INTO task_expiries (due_at, task_id) VALUES {}", vec![row; ids].join(","))
 });
 /// What is ahead of tasks that go. What is due already goes with the next pass.
 pub(in crate::store) static FORGET: Texts = Texts::new(|ids| {
@@ -105,7 +102,7 @@ async fn expire(conn: &mut Connection) -> QueryResult<Expiries> {
         return Ok(Expiries::default());
     }
     let ids = padded(&due.iter().map(|(_, id)| Bind::Id(id.0)).collect::<Vec<_>>());
-    let rows: Vec<StandingRow> = select::<StandingSql>(STANDING.of(due.len()), ids.clone()).load(conn).await?;
+    let rows: Vec<StandingRow> = select::<StandingSql>(STANDING.of(due.len()), ids).load(conn).await?;
     let (mut expired, mut running, mut moved) = (Vec::new(), Vec::new(), Vec::new());
     for (id, status, attempt, queue, name, is_due) in rows {
         match Status::parse(&status) {
@@ -119,7 +116,8 @@ async fn expire(conn: &mut Connection) -> QueryResult<Expiries> {
         }
     }
     if !expired.is_empty() {
-        statement(EXPIRE.of(due.len()), ids).execute(conn).await?;
+        let those = padded(&expired.iter().map(|task| Bind::Id(task.id.0)).collect::<Vec<_>>());
+        statement(EXPIRE.of(expired.len()), those).execute(conn).await?;
     }
     let places: Vec<[Bind<'_>; 2]> = due.iter().map(|(at, id)| [Bind::Time(*at), Bind::Id(id.0)]).collect();
     statement(DROP.of(due.len()), padded(&places).concat()).execute(conn).await?;

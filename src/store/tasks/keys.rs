@@ -26,7 +26,7 @@ use uuid::Uuid;
 pub(in crate::store) static LOOK: Texts = Texts::new(|keys| {
     format!(
         "SELECT hash, request_hash, task_id, more_ids, task_keys.expires_at, task_keys.expires_at <= NOW(6), tasks.lane, \
-           COALESCE(tasks.status IN ('queued', 'scheduled') AND tasks.expires_at <= NOW(6), FALSE) \
+           COALESCE(tasks.status IN ('queued', 'scheduled') AND tasks.expires_at <= NOW(6) - INTERVAL 5 SECOND, FALSE) \
          FROM task_keys LEFT JOIN tasks ON tasks.id = task_keys.task_id WHERE hash IN ({})",
         marks(keys)
     )
@@ -58,7 +58,8 @@ pub(super) struct Standing {
     over: bool,
     /// None: its row is there no more. Zero: it has ended.
     lane: Option<u8>,
-    /// It has expired before it started, and is as good as cancelled: it cannot start any more.
+    /// It has expired before it started, longer ago than a claim takes that began before: it cannot start any more.
+    /// Sooner only the expirer knows, which locks its row.
     expired: bool,
 }
 
