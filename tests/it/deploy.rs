@@ -268,14 +268,16 @@ async fn the_account_of_the_documents_is_enough_to_migrate_and_to_serve() {
     let (_, rest) = page.split_once("<<'SQL'\n").unwrap();
     // Names of this test's own, of 32 characters at most.
     let name = format!("a{}", &world.prefix[12..]);
-    let statements = rest.split_once("SQL\n").unwrap().0.replace("trx", &name);
+    // And a password that nobody knows, should anything of it stay.
+    let password = uuid::Uuid::now_v7().simple().to_string();
+    let statements = rest.split_once("SQL\n").unwrap().0.replace("trx", &name).replace("CHANGE-ME", &password);
     let mut administrator = world.sql().await;
     for statement in statements.lines() {
         administrator.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
     let (_, place) = world.database_url.split_once('@').unwrap();
     let query = place.split_once('?').map_or(String::new(), |(_, query)| format!("?{query}"));
-    let url = format!("mysql://{name}:CHANGE-ME@{}/{name}{query}", place.split_once('/').unwrap().0);
+    let url = format!("mysql://{name}:{password}@{}/{name}{query}", place.split_once('/').unwrap().0);
     // It migrates at its start.
     let mut daemon = world.daemon("all");
     daemon.env("DATABASE_URL", &url);

@@ -4,7 +4,7 @@ use crate::harness::{Daemon, World, eventually, noop, on, private_servers};
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
 
-async fn explain(api: &Daemon, id: &Value) -> Value {
+pub(crate) async fn explain(api: &Daemon, id: &Value) -> Value {
     let (status, told) = api.get(&format!("/api/tasks/{}/explain", id.as_str().unwrap())).await;
     assert_eq!(status, 200, "{told}");
     told

@@ -14,6 +14,10 @@ use taskrunnerx::telemetry::Metrics;
 
 pub(crate) use crate::waiting::{LIMIT, eventually};
 
+/// A table of ten rows, for statements that make many of them out of it.
+pub(crate) const DIGITS: &str = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 \
+                                  UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
+
 /// The servers of this test process. They die with it.
 struct Shared {
     database: String,

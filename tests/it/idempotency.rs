@@ -88,6 +88,8 @@ async fn a_repeated_request_is_answered_with_its_first_task_as_it_is_now() {
     // Bare or in quotes, it is the same key; and to the byte it is the same request or another one.
     assert_eq!(one(&daemon, "\"k\"", &body).await.again()["id"], first["id"]);
     one(&daemon, "k", &json!({"name": "echo", "payload": {"n": 2}})).await.says(422, "another body");
+    let blanks = request(&daemon, "/api/tasks", "k", &body).body(r#"{"name": "echo",  "payload": {"n": 1}}"#);
+    answer(blanks).await.says(422, "another body");
     many(&daemon, "k", &json!({"tasks": [body]})).await.says(422, "another body");
     one(&daemon, "K", &body).await.first(201);
     assert_eq!(rows(&world).await, 2);

@@ -1,7 +1,7 @@
 //! What the REST interface and the command line around it promise: answers, faults, pages,
 //! access, configuration.
 
-use crate::harness::{Daemon, DaemonBuilder, LIMIT, World, eventually, noop, root};
+use crate::harness::{DIGITS, Daemon, DaemonBuilder, LIMIT, World, eventually, noop, root};
 use chrono::DateTime;
 use mysql_async::prelude::Queryable;
 use reqwest::header::HeaderMap;
@@ -606,8 +606,6 @@ async fn ids_of_many_at_once_are_distinct_and_carry_the_time_of_creation() {
 
 /// `count` finished rows straight into the table, made a millisecond each, the last one `age` ago.
 async fn insert_history(sql: &mut mysql_async::Conn, count: u32, age_seconds: u32, queue: &str, name: &str) {
-    let digits = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 \
-                  UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
     sql.query_drop("SET time_zone = '+00:00'").await.unwrap();
     let base = format!("CAST(UNIX_TIMESTAMP(NOW(3)) * 1000 AS UNSIGNED) - {age_seconds} * 1000 - {count}");
     let base: u64 = sql.query_first(format!("SELECT {base}")).await.unwrap().unwrap();
@@ -618,7 +616,7 @@ async fn insert_history(sql: &mut mysql_async::Conn, count: u32, age_seconds: u3
            'completed', 0, 0, 1, 5, 600000, '{{}}', made, made, made, made, 'null' \
          FROM (SELECT n, FROM_UNIXTIME(({base} + n) / 1000) made FROM \
            (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d + 10000 * e.d n \
-            FROM {digits} a, {digits} b, {digits} c, {digits} d, {digits} e) numbers WHERE n < {count}) rows_to_be",
+            FROM {DIGITS} a, {DIGITS} b, {DIGITS} c, {DIGITS} d, {DIGITS} e) numbers WHERE n < {count}) rows_to_be",
     ))
     .await
     .unwrap();

@@ -2,7 +2,7 @@
 
 use super::{BOOTSTRAP, ask, asked, make, post_key, send, status, with_bootstrap};
 use crate::guards::Ground;
-use crate::harness::{Daemon, World, eventually, noop, on, private_servers};
+use crate::harness::{DIGITS, Daemon, World, eventually, noop, on, private_servers};
 use futures_util::future::join_all;
 use mysql_async::prelude::Queryable;
 use serde_json::{Value, json};
@@ -212,13 +212,11 @@ async fn every_fault_of_a_new_key_is_said_at_once() {
 
 /// Keys numbered from 0 on, so many; those from `live` on are revoked.
 async fn fill(sql: &mut mysql_async::Conn, live: u64, count: u64) {
-    let digits = "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 \
-                  UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)";
     let fill = format!(
         "INSERT INTO api_keys (id, name, hash, scopes, created_at, created_by, revoked_at) \
          SELECT UNHEX(LPAD(HEX(n), 32, '0')), 'k', UNHEX(SHA2(n, 256)), '[\"read\"]', NOW(6), 'test', \
          IF(n < {live}, NULL, NOW(6) - INTERVAL n SECOND) \
-         FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d n FROM {digits} a, {digits} b, {digits} c, {digits} d) all_n \
+         FROM (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * d.d n FROM {DIGITS} a, {DIGITS} b, {DIGITS} c, {DIGITS} d) all_n \
          WHERE n < {count}"
     );
     sql.query_drop(fill).await.unwrap();
